@@ -2,3 +2,4 @@
 
 pub mod canonical;
 pub mod cid;
+pub mod key;
