@@ -14,6 +14,7 @@ pub mod ids;
 pub mod provider;
 pub mod request;
 pub mod response;
+pub mod router;
 pub mod secret;
 pub mod trace;
 pub mod usage;
