@@ -3,7 +3,9 @@
 //! A provider knows its upstream and nothing of policy: whether it is tried, retried, cached or paid is decided in `router/`.
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
+pub mod absent;
 pub mod http;
+pub mod peer;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 

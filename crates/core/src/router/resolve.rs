@@ -50,6 +50,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A provider under its id, part of automatic plans.
+    pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
+        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
+    }
+
     fn is(&self, name: &str) -> bool {
         self.id == *name || self.aliases.iter().any(|alias| *alias == *name)
     }
