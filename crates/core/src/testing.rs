@@ -1,0 +1,7 @@
+//! What tests of this crate and of others stand on (feature `testing`): clocks to be set by hand, conformance suites.
+
+mod clock;
+mod store;
+
+pub use clock::ManualClock;
+pub use store::store_conformance;
