@@ -2,6 +2,8 @@
 
 mod clock;
 mod store;
+mod tier;
 
 pub use clock::ManualClock;
 pub use store::store_conformance;
+pub use tier::tier_conformance;

@@ -54,8 +54,10 @@ struct Answer {
     /// How the job itself failed.
     error: Option<StoreError>,
     /// Tells the asker; it is given the failure of the commit, if that failed.
-    say: Box<dyn FnOnce(Option<&StoreError>) + Send>,
+    say: Say,
 }
+
+type Say = Box<dyn FnOnce(Option<&StoreError>) + Send>;
 
 enum Work<F> {
     /// Part of a commit.
@@ -128,10 +130,15 @@ impl Database {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Queues a write that nobody waits for; a full queue drops it.
-    pub(crate) fn write_later(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static) {
-        let (job, _) = answering(job);
-        let _ = self.writer.send(Work::Grouped(job));
+    /// Queues a write that nobody need wait for.
+    ///
+    /// # Errors
+    /// A full queue drops it.
+    pub(crate) fn write_later(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.writer.send(Work::Grouped(answering(job).0))
     }
 }
 

@@ -140,9 +140,9 @@ fn check(connection: &Connection, path: &Path, schema: &Schema) -> Result<Format
 
 /// Commits reach the file at once and the disk at the next checkpoint, which `database.rs` brings about where it matters.
 fn tune(opened: Opened) -> Result<Opened, StoreError> {
-    opened
-        .connection
-        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192; PRAGMA cell_size_check = ON;")?;
+    opened.connection.execute_batch(
+        "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192; PRAGMA cell_size_check = ON; PRAGMA secure_delete = FAST;",
+    )?;
     Ok(opened)
 }
 

@@ -157,7 +157,7 @@ async fn dropping_finishes_what_was_queued() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path(), &NOTES, Care::Keep).unwrap();
     for _ in 0..100 {
-        database.write_later(add("later"));
+        database.write_later(add("later")).unwrap();
     }
     drop(database);
     let again = Database::open(folder.path(), &NOTES, Care::Keep).unwrap();
