@@ -4,6 +4,7 @@
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
 pub mod http;
+pub mod process;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
