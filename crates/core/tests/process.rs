@@ -81,10 +81,6 @@ impl Witness {
         let fifo = self.0.path().join("fifo");
         script(&format!("{first} exec 3>{}; (sleep 1000; :) & echo ready; sleep 1000; :", fifo.display()))
     }
-
-    fn open(&self) -> File {
-        File::open(self.0.path().join("fifo")).unwrap()
-    }
 }
 
 /// Blocks until nobody holds the pipe.
@@ -125,8 +121,10 @@ async fn text_comes_as_it_is_printed_and_ends_lawfully() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let provider =
-        CommandProvider::new(script(&format!("echo one; read go <{}; echo two; echo", fifo.display())), Runner::default());
+    let provider = CommandProvider::new(
+        script(&format!("echo one; read go <{}; echo two; echo", fifo.display())),
+        Runner::default(),
+    );
     let mut stream = Provider::generate(&provider, Arc::new(call("x"))).await.unwrap();
     assert_eq!(next_text(&mut stream).await.unwrap(), "one");
     std::fs::write(&fifo, "go\n").unwrap();
@@ -181,8 +179,10 @@ async fn files_that_cannot_run_say_why() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str, mode: u32| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        // Copied by another program: a file that this process still has open for writing would be busy.
+        let (path, draft) = (folder.path().join(name), folder.path().join("draft"));
+        std::fs::write(&draft, text).unwrap();
+        assert!(std::process::Command::new("cp").arg(&draft).arg(&path).status().unwrap().success());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path.display().to_string()
     };
@@ -224,7 +224,8 @@ fn limits(total: u64) -> Limits {
 
 #[tokio::test]
 async fn the_environment_is_what_was_allowed_and_nothing_else() {
-    let planted = [("OPENAI_API_KEY", "canary-1"), ("LAB_KEY", "mine"), ("LANG", "C"), ("AWS_SECRET_ACCESS_KEY", "canary-2")];
+    let planted =
+        [("OPENAI_API_KEY", "canary-1"), ("LAB_KEY", "mine"), ("LANG", "C"), ("AWS_SECRET_ACCESS_KEY", "canary-2")];
     let all = Environment::from_vars(planted.map(|(k, v)| (k.to_owned(), v.to_owned()))).with("PATH", PATH);
     let mut env = settings("env");
     env.environment = all.for_program(&["LAB_KEY"]);
@@ -241,13 +242,11 @@ async fn a_private_folder_is_empty_closed_and_removed() {
     let mut private = script("pwd; ls -A; stat -c %a .; touch left");
     private.folder = Folder::Private;
     private.environment = private.environment.with("TMPDIR", root.path().to_str().unwrap());
-    let runner = Runner::default();
-    let text = text_of(&CommandProvider::new(private, runner.clone()), call("x")).await.unwrap();
+    let text = text_of(&CommandProvider::new(private, Runner::default()), call("x")).await.unwrap();
     let (folder, rest) = text.split_once('\n').unwrap();
     assert_eq!(rest, "700");
     assert!(Path::new(folder).starts_with(root.path()));
-    // The waiting thread removes the folder right after it has told the exit; its place is given back last.
-    drop(runner.place(Path::new("/bin/sh")).await);
+    // The waiting thread removes the folder right after it has told the exit.
     let gone = tokio::time::timeout(Duration::from_secs(5), async {
         while root.path().read_dir().unwrap().next().is_some() {
             tokio::task::yield_now().await;
@@ -304,7 +303,10 @@ fn a_runtime_that_shuts_down_leaves_nothing_behind() {
 #[tokio::test]
 async fn deadlines_and_cancelling_end_the_tree() {
     for (set, kind) in [
-        (Box::new(|call: &mut Call| call.deadlines.idle = Duration::from_millis(50)) as Box<dyn Fn(&mut Call)>, ErrorKind::ProviderTimeout),
+        (
+            Box::new(|call: &mut Call| call.deadlines.idle = Duration::from_millis(50)) as Box<dyn Fn(&mut Call)>,
+            ErrorKind::ProviderTimeout,
+        ),
         (Box::new(|call: &mut Call| call.deadlines.total = Duration::from_millis(900)), ErrorKind::ProviderTimeout),
         (Box::new(|_| {}), ErrorKind::CallerCancelled),
     ] {
@@ -347,11 +349,9 @@ async fn one_program_runs_so_many_times_at_once() {
     assert!(error.message().contains("free place"), "{error}");
     drop(stream);
     all_gone(pipe);
-    let reopened = std::thread::spawn(move || witness.open());
-    let third = Provider::generate(&provider, Arc::new(call("x"))).await;
-    assert!(third.is_ok());
-    drop((third, provider));
-    all_gone(reopened.join().unwrap());
+    let (third, pipe) = ready(&provider, &witness, call("x")).await;
+    drop(third);
+    all_gone(pipe);
 }
 
 #[tokio::test]
@@ -369,6 +369,8 @@ async fn a_model_is_filled_in_or_refused_by_name() {
 #[test]
 fn availability_is_a_stat() {
     assert_eq!(Provider::availability(&provider("cat")), Availability::Ready);
-    let Availability::Missing { what, hint } = Provider::availability(&provider("no-such-program {prompt}")) else { panic!() };
+    let Availability::Missing { what, hint } = Provider::availability(&provider("no-such-program {prompt}")) else {
+        panic!()
+    };
     assert!(what.contains("no-such-program") && !hint.is_empty(), "{what}");
 }

@@ -2,7 +2,7 @@
 //!
 //! A program is started from a list of words, never by a shell; it gets its own process group, an environment of allow-listed variables, bounded
 //! pipes, and an owner: whatever ends the call ends the whole group. This file knows nothing of prompts or answers; read next
-//! [`group`](self) for how a group is ended, `template.rs` and `command.rs` for the provider made of a command line, `agents.rs` for the
+//! `group.rs` for how a group is ended, `template.rs` and `command.rs` for the provider made of a command line, `agents.rs` for the
 //! coding agents, and `../worker.rs` for programs that answer many calls.
 //!
 //! Limits that no program can lift without `unsafe` code or privileges: when this process is killed with `SIGKILL`, its children are not told; they
@@ -19,7 +19,8 @@ mod template;
 mod transcript;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -161,7 +162,7 @@ impl Runner {
     }
 
     /// Waits for a free place of the program, without starting it. The place is free again when the program's group has ended.
-    pub async fn place(&self, program: &std::path::Path) -> Place {
+    pub async fn place(&self, program: &Path) -> Place {
         let slots = {
             let mut all = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, slots| Arc::strong_count(slots) > 1);
@@ -187,10 +188,14 @@ impl Runner {
             }
             Folder::Private => {
                 let below = job.environment.get("TMPDIR").unwrap_or("/tmp");
-                let folder = tempfile::Builder::new().prefix("llm-router-").tempdir_in(below).map_err(|error| {
-                    Error::internal(format!("no private folder for {name} could be made in {below}: {error}"))
-                        .with_hint("point TMPDIR at a folder that can be written to")
-                })?;
+                let mine = std::fs::Permissions::from_mode(0o700);
+                let folder =
+                    tempfile::Builder::new().prefix("llm-router-").permissions(mine).tempdir_in(below).map_err(
+                        |error| {
+                            Error::internal(format!("no private folder for {name} could be made in {below}: {error}"))
+                                .with_hint("point TMPDIR at a folder that can be written to")
+                        },
+                    )?;
                 command.current_dir(folder.path());
                 Some(folder)
             }

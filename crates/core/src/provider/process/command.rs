@@ -10,7 +10,9 @@ use futures_util::stream;
 
 use super::output::Reader;
 use super::patience::Patience;
-use super::{Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript};
+use super::{
+    Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript,
+};
 use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
@@ -111,7 +113,10 @@ impl CommandProvider {
             }
             Some(model) => Err(Error::new(
                 ErrorKind::CallerModelUnknown,
-                format!("the command of {} has no place for a model, so {model} cannot be asked for", settings.describe.id),
+                format!(
+                    "the command of {} has no place for a model, so {model} cannot be asked for",
+                    settings.describe.id
+                ),
             )
             .with_hint("put {model} into the command, or name no model")),
             None => Ok(default),

@@ -86,10 +86,8 @@ pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str) -> Err
         None => format!("{name} ended, and the system does not say how"),
     };
     let lower = said.to_lowercase();
-    let kind = WORDS
-        .iter()
-        .find(|(word, _)| has_word(&lower, word))
-        .map_or(ErrorKind::ProviderServerError, |(_, kind)| *kind);
+    let kind =
+        WORDS.iter().find(|(word, _)| has_word(&lower, word)).map_or(ErrorKind::ProviderServerError, |(_, kind)| *kind);
     let message = if said.is_empty() { format!("{how} and said nothing") } else { format!("{how}: {said}") };
     let error = Error::new(kind, message);
     match kind {
@@ -123,9 +121,11 @@ fn signal_name(signal: i32) -> &'static str {
 pub(super) fn not_started(program: &Path, folder: &Folder, error: io::Error) -> Error {
     let name = program.display();
     let (kind, what, hint) = match error.kind() {
-        io::ErrorKind::NotFound if matches!(folder, Folder::At(path) if !path.is_dir()) => {
-            (ErrorKind::ProviderUnavailable, format!("the folder that {name} is to work in is not there"), "make it, or name another")
-        }
+        io::ErrorKind::NotFound if matches!(folder, Folder::At(path) if !path.is_dir()) => (
+            ErrorKind::ProviderUnavailable,
+            format!("the folder that {name} is to work in is not there"),
+            "make it, or name another",
+        ),
         io::ErrorKind::NotFound if program.exists() => (
             ErrorKind::ProviderUnavailable,
             format!("{name} could not be started: the interpreter that its first line names is not there"),
@@ -147,7 +147,11 @@ pub(super) fn not_started(program: &Path, folder: &Folder, error: io::Error) -> 
             format!("{name} is not a program for this machine"),
             "a script needs a first line such as #!/bin/sh",
         ),
-        _ => (ErrorKind::ProviderUnavailable, format!("{name} could not be started: {error}"), "see the limits of this user (ulimit)"),
+        _ => (
+            ErrorKind::ProviderUnavailable,
+            format!("{name} could not be started: {error}"),
+            "see the limits of this user (ulimit)",
+        ),
     };
     Error::new(kind, what).with_hint(hint).with_source(error)
 }
@@ -155,9 +159,10 @@ pub(super) fn not_started(program: &Path, folder: &Folder, error: io::Error) -> 
 /// What to say of a program that does not resolve: what is missing, and the next step.
 pub(super) fn missing(program: &str, resolved: &Resolved, hint: &str) -> (String, String) {
     match resolved {
-        Resolved::NotExecutable(file) => {
-            (format!("{} may not be executed", file.display()), format!("make it executable: chmod +x {}", file.display()))
-        }
+        Resolved::NotExecutable(file) => (
+            format!("{} may not be executed", file.display()),
+            format!("make it executable: chmod +x {}", file.display()),
+        ),
         _ if program.contains('/') => (format!("the program {program} is not there"), hint.to_owned()),
         _ => (format!("the program {program} is in no folder of PATH"), hint.to_owned()),
     }
@@ -184,6 +189,9 @@ mod tests {
         assert_eq!(kind("API Error: 401 {}"), ErrorKind::ProviderAuth);
         assert_eq!(kind("exceeded retry limit, last status: 429"), ErrorKind::ProviderRateLimited);
         assert_eq!(kind("line 14012 of 4290"), ErrorKind::ProviderServerError);
-        assert_eq!(of_exit("a", Some(ExitStatus::from_raw(9)), "").message(), "a was ended by signal 9 (SIGKILL) and said nothing");
+        assert_eq!(
+            of_exit("a", Some(ExitStatus::from_raw(9)), "").message(),
+            "a was ended by signal 9 (SIGKILL) and said nothing"
+        );
     }
 }

@@ -62,7 +62,9 @@ impl Template {
         let fault = match words.first() {
             None => "it names no program",
             Some(program) if program.is_empty() => "its program has an empty name",
-            Some(program) if program.contains(PROMPT) || program.contains(MODEL) => "its program would come from the request",
+            Some(program) if program.contains(PROMPT) || program.contains(MODEL) => {
+                "its program would come from the request"
+            }
             Some(_) if words.iter().any(|word| word.contains('\0')) => "it holds a NUL",
             Some(_) => return Ok(Self { words, model_words: Vec::new() }),
         };
@@ -217,7 +219,10 @@ mod tests {
             (r"a 'x\y'", &["a", r"x\y"]),
             (r"a x\ y \'z \\", &["a", "x y", "'z", r"\"]),
             ("a b\\\nc \"d\\\ne\"", &["a", "bc", "de"]),
-            ("a $HOME ~ * `id` $(id) | > x ; & #c", &["a", "$HOME", "~", "*", "`id`", "$(id)", "|", ">", "x", ";", "&", "#c"]),
+            (
+                "a $HOME ~ * `id` $(id) | > x ; & #c",
+                &["a", "$HOME", "~", "*", "`id`", "$(id)", "|", ">", "x", ";", "&", "#c"],
+            ),
             ("naïve 'é 日本'", &["naïve", "é 日本"]),
         ] {
             assert_eq!(Template::parse(line).unwrap().words, words, "{line}");

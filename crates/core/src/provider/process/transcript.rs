@@ -149,11 +149,15 @@ mod tests {
         request.user = Some("u".into());
         assert_eq!(render(&request).unwrap().1, ["sampling.temperature".into(), "user".into()]);
         let image = BlockBody::Image { source: Source::Url("http://h/i.png".into()), detail: None };
-        let tool = Tool { name: "f".into(), description: None, parameters: None, strict: None, extra: Default::default() };
+        let tool =
+            Tool { name: "f".into(), description: None, parameters: None, strict: None, extra: Default::default() };
         let mut stop = Request::new("a");
         stop.sampling.stop.push("x".into());
         for refused in [
-            Request { messages: vec![Message { content: vec![image.into()], ..Message::user("") }], ..Request::default() },
+            Request {
+                messages: vec![Message { content: vec![image.into()], ..Message::user("") }],
+                ..Request::default()
+            },
             Request { tools: vec![tool], ..Request::new("a") },
             Request { response_format: Some(ResponseFormat::JsonObject), ..Request::new("a") },
             stop,
