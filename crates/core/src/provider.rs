@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod process;
+pub mod worker;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
