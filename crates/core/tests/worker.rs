@@ -56,6 +56,17 @@ impl Drop for Alive {
     }
 }
 
+/// A stream that cannot be dropped.
+struct Stuck;
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
 impl Provider for Scripted {
     fn describe(&self) -> &Describe {
         unreachable!("a worker is described by its parent")
@@ -86,15 +97,16 @@ impl Provider for Scripted {
                 call.note_dropped(["sampling.top_k".into()]);
                 texts(["x".to_owned()])
             }
-            "crash" => DeltaStream::new(
-                stream::iter(head().into_iter().map(Ok)).chain(stream::once(async { std::process::abort() })),
-            ),
+            // Past the credit it starts with: by then the reader has had some of it.
+            "crash" => texts((0..).map(|n| if n < 70 { format!("{n} ") } else { std::process::abort() })),
             "panic" => panic!("as asked"),
-            "stuck" => DeltaStream::new(stream::iter(head().into_iter().map(Ok)).chain(stream::once(async {
-                loop {
-                    std::thread::park();
-                }
-            }))),
+            "stuck" => {
+                let stuck = Stuck;
+                texts((0..).map(move |n| {
+                    let _ = &stuck;
+                    format!("{n} ")
+                }))
+            }
             "fail" => {
                 let key = "sk-proj-0123456789abcdefABCDEF";
                 return Err(Error::new(ErrorKind::CallerContextLength, format!("too long {key}")).with_hint("cut it"));
@@ -108,7 +120,6 @@ fn head() -> Vec<Event> {
     vec![
         Delta::Start { id: "1".into(), model: "m".into(), created: None }.into(),
         Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text }.into(),
-        text("first ".into()),
     ]
 }
 
@@ -122,7 +133,7 @@ fn texts(parts: impl IntoIterator<Item = String, IntoIter: Send + 'static>) -> D
         Delta::Finish { choice: 0, reason: FinishReason::Stop, raw_reason: None },
         Delta::End,
     ];
-    let events = head().into_iter().take(2).chain(parts.into_iter().map(text)).chain([end.into()]);
+    let events = head().into_iter().chain(parts.into_iter().map(text)).chain([end.into()]);
     DeltaStream::new(yielding(stream::iter(events.map(Ok))))
 }
 
@@ -198,7 +209,8 @@ async fn a_crash_ends_its_calls_clearly_and_the_next_one_finds_a_new_program() {
     first_text(&mut beside).await;
     let mut crash = open(&worker, "crash").await;
     first_text(&mut crash).await;
-    let error = crash.next().await.unwrap().unwrap_err();
+    let rest: Vec<_> = crash.collect().await;
+    let error = rest.last().unwrap().as_ref().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderConnection);
     assert!(error.message().contains("signal 6") && error.hint().is_some(), "{error}");
     let began = Instant::now();
