@@ -6,6 +6,8 @@
 pub mod absent;
 pub mod http;
 pub mod peer;
+pub mod process;
+pub mod worker;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
