@@ -15,3 +15,27 @@ fn a_question_is_answered() {
     eprintln!("{answer:?}");
     assert!(answer.text.contains("Paris"), "{}", answer.text);
 }
+
+#[test]
+fn probe() {
+    let engine = engine(1);
+    for q in [
+        "Say hello.",
+        "What is 2+2?",
+        "Write a haiku about the sea.",
+        "Who wrote Hamlet?",
+        "What is the capital of France?",
+    ] {
+        let mut j = chat(q);
+        j.max_tokens = Some(40);
+        println!("{q} => {}", collect(engine.generate(j).unwrap()).text);
+    }
+    println!(
+        "{:?}",
+        engine.tokenize(&Prompt::Template("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n".into()))
+    );
+    let mut j = Job::new(Prompt::Plain("The capital of France is".into()));
+    j.sampling = Sampling::greedy();
+    j.max_tokens = Some(20);
+    println!("{:?}", collect(engine.generate(j).unwrap()).text);
+}
