@@ -15,6 +15,7 @@ use crate::cpu;
 use crate::ffi::{Context, ContextOptions, Grammar, Model, Token};
 
 pub mod answer;
+mod gbnf;
 pub mod job;
 mod prefix;
 mod sampler;
@@ -32,7 +33,6 @@ use text::Gate;
 const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 4096;
 const MAX_LOGPROBS: usize = 64;
-const MAX_GRAMMAR_BYTES: usize = 1 << 20;
 const MAX_BIASES: usize = 4096;
 
 /// A text with more bytes than this for every token of the window is refused without being tokenized. Ordinary text
@@ -207,13 +207,7 @@ impl Engine {
             return Err(EngineError::ContextLength { prompt_tokens: prompt.len(), window });
         }
         let limit = job.max_tokens.unwrap_or(usize::MAX).min(window - prompt.len());
-        let grammar = match &job.grammar {
-            None => None,
-            Some(text) => Some(
-                Grammar::new(Arc::clone(&self.model), text)
-                    .ok_or_else(|| invalid("grammar", "it is no GBNF grammar with a rule `root`".to_owned()))?,
-            ),
-        };
+        let grammar = job.grammar.as_deref().map(|text| self.grammar(text)).transpose()?;
         let seed = job.sampling.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let sampler = Sampler::new(job.sampling, grammar, seed, &prompt);
         let Some(thread) = &self.thread else { return Err(EngineError::Closed) };
@@ -226,6 +220,14 @@ impl Engine {
         self.shared.submit(Ticket { prompt, limit, sampler, gate: Gate::new(job.stop), sink })?;
         thread.thread().unpark();
         Ok(answer)
+    }
+}
+
+impl Engine {
+    fn grammar(&self, text: &str) -> Result<Grammar, EngineError> {
+        gbnf::check(text).map_err(|what| invalid("grammar", what))?;
+        Grammar::new(Arc::clone(&self.model), text)
+            .ok_or_else(|| invalid("grammar", "a rule leads back to itself before any character".to_owned()))
     }
 }
 
@@ -268,7 +270,6 @@ fn check(job: &Job) -> Result<(), EngineError> {
         ("repeat_window", s.repeat_window, 1 << 20),
         ("stop", job.stop.len(), MAX_STOPS),
         ("stop", job.stop.iter().map(String::len).max().unwrap_or(0), MAX_STOP_BYTES),
-        ("grammar", job.grammar.as_ref().map_or(0, String::len), MAX_GRAMMAR_BYTES),
     ];
     for (field, size, most) in sizes {
         if size > most {

@@ -36,7 +36,14 @@ fn system() -> String {
 }
 
 fn jobs() -> Vec<Job> {
-    QUESTIONS.iter().map(|question| chat_after(&system(), question)).collect()
+    let job = |(at, question): (usize, &&str)| {
+        // One that goes past 256 tokens, where the library computes over more memory at a time.
+        let long = if at == 7 { "It may be about birds, too. ".repeat(12) } else { String::new() };
+        let mut job = chat_after(&system(), &format!("{long}{question}"));
+        job.max_tokens = Some(24);
+        job
+    };
+    QUESTIONS.iter().enumerate().map(job).collect()
 }
 
 /// One after the other, each in a slot that holds nothing.
@@ -74,7 +81,7 @@ fn greedy_text_does_not_depend_on_company_or_history() {
     let one = engine(1);
     let after: Vec<_> = jobs().into_iter().map(|job| collect(one.generate(job).unwrap())).collect();
     assert!(
-        after.iter().skip(1).all(|whole| whole.usage.cached_tokens > 150),
+        after.iter().skip(1).all(|whole| whole.usage.cached_tokens > 130),
         "the shared prefix is not computed twice"
     );
     assert_same(&after, &expected, "after a shared prefix");

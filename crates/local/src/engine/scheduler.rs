@@ -113,8 +113,10 @@ struct Work {
     /// The newest token, picked and not yet computed.
     next: Option<Token>,
     usage: Usage,
-    /// Of tokens whose text is held back.
+    /// Of tokens whose text is not all shown yet.
     logprobs: Vec<TokenLogprob>,
+    /// Bytes shown that belong to those tokens.
+    ahead: usize,
 }
 
 /// What decides how much an earlier prompt's state helps a later one.
@@ -216,7 +218,7 @@ impl Scheduler {
         slot.aligned = slot.aligned.min(keep);
         slot.used = self.clock;
         let usage = Usage { prompt_tokens: ticket.prompt.len(), cached_tokens: keep, completion_tokens: 0 };
-        slot.work = Some(Work { ticket, started: Instant::now(), next: None, usage, logprobs: Vec::new() });
+        slot.work = Some(Work { ticket, started: Instant::now(), next: None, usage, logprobs: Vec::new(), ahead: 0 });
     }
 
     /// Moves running answers on by a token, as far as their readers keep up. Says whether there was any.
@@ -374,7 +376,7 @@ impl Work {
         match self.ticket.gate.push(&bytes) {
             Passed::Text(text) => self.send(text),
             Passed::Stopped { text, stop } => {
-                self.stopped(text);
+                self.send(text);
                 return Some(Finish::StopString(stop));
             }
         }
@@ -385,11 +387,20 @@ impl Work {
         None
     }
 
+    /// Sends text, and the tokens that lie wholly in what was shown: one that reaches into a stop string never does.
     fn send(&mut self, text: String) {
-        if !text.is_empty() {
-            let logprobs = std::mem::take(&mut self.logprobs);
-            self.ticket.sink.send(Ok(Output::Text { text, logprobs }));
+        if text.is_empty() {
+            return;
         }
+        self.ahead += text.len();
+        let mut whole = 0;
+        for token in &self.logprobs {
+            let Some(left) = self.ahead.checked_sub(token.bytes.len()) else { break };
+            self.ahead = left;
+            whole += 1;
+        }
+        let logprobs = self.logprobs.drain(..whole).collect();
+        self.ticket.sink.send(Ok(Output::Text { text, logprobs }));
     }
 
     /// Sends what was held back.
@@ -403,20 +414,9 @@ impl Work {
                 finish
             }
             Passed::Stopped { text, stop } => {
-                self.stopped(text);
+                self.send(text);
                 Finish::StopString(stop)
             }
         }
-    }
-
-    /// Sends the text before a stop string, with the tokens that lie wholly in it.
-    fn stopped(&mut self, text: String) {
-        let mut left = text.len();
-        self.logprobs.retain(|token| {
-            let inside = token.bytes.len() <= left;
-            left = if inside { left - token.bytes.len() } else { 0 };
-            inside
-        });
-        self.send(text);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The file is the one named by `LLM_ROUTER_TEST_MODEL`, else the default model where the router keeps it. A missing
 //! file fails the test: an engine that was never run is not tested.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 
@@ -28,10 +28,15 @@ pub fn model() -> PathBuf {
 
 /// An engine with a small window that makes `parallel` answers at a time.
 pub fn engine(parallel: usize) -> Engine {
+    Engine::load(&model(), &options(parallel)).unwrap()
+}
+
+/// What [`engine`] is set up with.
+pub fn options(parallel: usize) -> EngineOptions {
     let mut options = EngineOptions::default();
     options.window = 1024;
     options.parallel = parallel;
-    Engine::load(&model(), &options).unwrap()
+    options
 }
 
 /// One user turn in the default model's template, greedily answered.
