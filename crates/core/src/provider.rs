@@ -39,6 +39,21 @@ pub trait Provider: Send + Sync + 'static {
     fn models(&self) -> Vec<ModelName> {
         Vec::new()
     }
+
+    /// Asks the upstream for the models it serves.
+    ///
+    /// # Errors
+    /// What the upstream answers with.
+    fn list_models(&self, cx: &Context) -> impl Future<Output = Result<Vec<ModelName>>> + Send {
+        let _ = cx;
+        std::future::ready(Ok(self.models()))
+    }
+
+    /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
+    /// a while. `None` where there is no such thing.
+    fn login_mark(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A [`Provider`] behind a pointer: implemented for every provider, named only by the registry and the router.
@@ -51,6 +66,10 @@ pub trait DynProvider: Send + Sync + 'static {
     fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>>;
     /// See [`Provider::models`].
     fn models(&self) -> Vec<ModelName>;
+    /// See [`Provider::list_models`].
+    fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>>;
+    /// See [`Provider::login_mark`].
+    fn login_mark(&self) -> Option<String>;
 }
 
 impl<P: Provider> DynProvider for P {
@@ -68,6 +87,14 @@ impl<P: Provider> DynProvider for P {
 
     fn models(&self) -> Vec<ModelName> {
         Provider::models(self)
+    }
+
+    fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>> {
+        Box::pin(Provider::list_models(self, cx))
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        Provider::login_mark(self)
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Scope<'a> {
     pub settings: &'a Settings,
     /// By which door the request came.
     pub door: Door,
+    /// Whom automatic plans pass over: their key or login was refused lately.
+    pub refused: &'a [ProviderId],
 }
 
 /// Makes the plan of a request.
@@ -218,6 +220,7 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
     for Choice { entry, model, reason, timeouts } in choices {
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
+            _ if !only && scope.refused.contains(&entry.id) => Some(Refusal::refused_lately()),
             _ => refuse(entry, request, needs, only, scope.door),
         };
         let planned = refused.is_none();
@@ -260,6 +263,10 @@ impl Refusal {
 
     fn same_program(program: &str) -> Self {
         Self::new(ErrorKind::ProviderUnavailable, format!("another target already runs {program}"), "")
+    }
+
+    fn refused_lately() -> Self {
+        Self::new(ErrorKind::ProviderAuth, "its key or login was refused less than ten minutes ago", "")
     }
 
     fn error(self) -> Error {
