@@ -88,7 +88,8 @@ async fn two_that_store_and_one_that_clears_are_killed_in_turn() {
         }
         clear.kill_and_hear_out(0);
         // Both have done what was asked; what they are asked now is stored after the last clearing.
-        (a.until(200), b.until(200));
+        a.until(200);
+        b.until(200);
         a.ask(1_000);
         b.ask(1_000);
         let a_last = a.until(240 + round);

@@ -14,8 +14,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::StoreError;
 
-/// How long a process waits for another one's commit.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a process waits for another one's commit; an answer that cannot be stored soon is better not stored.
+const fn patience(care: Care) -> Duration {
+    match care {
+        Care::Keep => Duration::from_secs(5),
+        Care::ThrowAway => Duration::from_secs(2),
+    }
+}
 
 /// What an unusable file means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +55,13 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))?;
     let path = folder.join(schema.file);
-    match attempt(&path, schema) {
+    match attempt(&path, schema, care) {
         Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) if care == Care::ThrowAway => {
             let _lock = lock(&path)?;
-            match attempt(&path, schema) {
+            match attempt(&path, schema, care) {
                 Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) => {
                     let aside = set_aside(&path)?;
-                    make(&path, schema).map(|opened| Opened { aside: Some(aside), ..opened })
+                    make(&path, schema, care).map(|opened| Opened { aside: Some(aside), ..opened })
                 }
                 otherwise => otherwise,
             }
@@ -76,21 +81,21 @@ pub(super) fn replace_damaged(path: &Path, opened: Opened) {
     }
 }
 
-fn attempt(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
-    let opened = connect(path)?;
+fn attempt(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
+    let opened = connect(path, care)?;
     match check(&opened.connection, path, schema)? {
         Format::Known => tune(opened),
         Format::Empty => {
             drop(opened);
             let _lock = lock(path)?;
-            make(path, schema)
+            make(path, schema, care)
         }
     }
 }
 
 /// Opens under the lock: whoever held it before may have made the tables.
-fn make(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
-    let opened = connect(path)?;
+fn make(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
+    let opened = connect(path, care)?;
     if let Format::Empty = check(&opened.connection, path, schema)? {
         opened.connection.execute_batch(&format!(
             "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
@@ -101,7 +106,7 @@ fn make(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
     tune(opened)
 }
 
-fn connect(path: &Path) -> Result<Opened, StoreError> {
+fn connect(path: &Path, care: Care) -> Result<Opened, StoreError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -114,7 +119,7 @@ fn connect(path: &Path) -> Result<Opened, StoreError> {
     drop(file);
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(patience(care))?;
     Ok(Opened { connection, aside: None, identity: (found.dev(), found.ino()) })
 }
 
