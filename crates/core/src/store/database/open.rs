@@ -59,7 +59,7 @@ pub(super) fn open(folder: &Path, schema: &Schema, care: Care) -> Result<Opened,
     match attempt(&path, schema, care) {
         Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) if care == Care::ThrowAway => {
             let _lock = lock(&path)?;
-            match attempt(&path, schema, care) {
+            match make(&path, schema, care) {
                 Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) => {
                     let aside = set_aside(&path)?;
                     make(&path, schema, care).map(|opened| Opened { aside: Some(aside), ..opened })
@@ -94,7 +94,7 @@ fn attempt(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreErro
     }
 }
 
-/// Opens under the lock: whoever held it before may have made the tables.
+/// Opens under the lock, which the caller holds: whoever held it before may have made the tables.
 fn make(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
     let opened = connect(path, care)?;
     if let Format::Empty = check(&opened.connection, path, schema)? {
@@ -133,8 +133,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let linked = fs::hard_link(&draft, path);
     let _ = fs::remove_file(&draft);
     match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(path, &error)),
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // A file system without links: nobody has opened the file in the instant between making and closing it.
+        Err(_) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(path, &error)),
+            _ => Ok(()),
+        },
     }
 }
 
