@@ -161,6 +161,11 @@ async fn failures_are_told_apart() {
     assert!(error.message().contains("exit status 3") && error.message().contains("broken"), "{error}");
     assert!(!format!("{error:?}").contains(key), "{error:?}");
 
+    let echoed =
+        ask("sh -c 'echo asked: >&2; cat >&2; echo broken >&2; exit 3'", "my plan\nmy 401 plan").await.unwrap_err();
+    assert!(echoed.message().ends_with("asked:\nbroken"), "prompts are not for error messages: {echoed}");
+    assert_eq!(echoed.kind(), ErrorKind::ProviderServerError);
+
     let killed = ask("sh -c 'kill -9 $$'", "x").await.unwrap_err();
     assert!(killed.message().contains("signal 9 (SIGKILL)"), "{killed}");
 

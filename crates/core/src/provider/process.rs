@@ -387,7 +387,18 @@ impl Process {
     /// # Errors
     /// A failure by its exit status or a signal, with the end of what it wrote to standard error; see `failure.rs` for the kinds.
     pub async fn exit(&mut self) -> Result<()> {
-        self.exit_with("").await
+        self.exit_of("", "").await
+    }
+
+    /// [`Process::exit`] of a program that was asked `prompt` and printed `answer`, which says why it failed where programs print failures there.
+    pub(crate) async fn exit_of(&mut self, prompt: &str, answer: &str) -> Result<()> {
+        let status = self.group.exited().await;
+        if status.is_some_and(|status| status.success()) {
+            return Ok(());
+        }
+        let said = [failure::shortened(answer), self.last_words(prompt).await];
+        let said = said.iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n");
+        Err(failure::of_exit(&self.name, status, &said))
     }
 
     /// Waits for the program's end: its exit status, `None` where a signal ended it. Cancel safe.
@@ -395,26 +406,15 @@ impl Process {
         self.group.exited().await.and_then(|status| status.code())
     }
 
-    /// [`Process::exit`], with words of the answer that explain a failure when standard error is silent.
-    pub(crate) async fn exit_with(&mut self, answer: &str) -> Result<()> {
-        let status = self.group.exited().await;
-        if status.is_some_and(|status| status.success()) {
-            return Ok(());
-        }
-        let said = self.last_words().await;
-        let said = if said.is_empty() { failure::shortened(answer) } else { said };
-        Err(failure::of_exit(&self.name, status, &said))
-    }
-
-    /// The end of what the program wrote to standard error, masked and shortened. After its end this is complete.
-    pub(crate) async fn last_words(&mut self) -> String {
+    /// The end of what the program wrote to standard error, masked and shortened, without what it repeats of `prompt`. After its end this is complete.
+    pub(crate) async fn last_words(&mut self, prompt: &str) -> String {
         if let Some(reader) = self.stderr.as_mut()
             && self.group.is_gone()
         {
             let _ = tokio::time::timeout(AFTERLIFE, reader).await;
             self.stderr = None;
         }
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt)
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.

@@ -174,6 +174,7 @@ impl CommandProvider {
             reader: settings.output.reader(),
             streamed,
             held: String::new(),
+            prompt,
             begun: false,
             id: call.cx.id.to_string(),
             model: model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string),
@@ -226,6 +227,8 @@ struct Answer {
     reader: Reader,
     streamed: bool,
     held: String,
+    /// Kept to be left out of what the program says when it fails.
+    prompt: String,
     begun: bool,
     waiting_for: String,
     id: String,
@@ -246,7 +249,7 @@ impl Answer {
                 return Ok((self.deltas(text).into(), true));
             }
         }
-        self.patience.wait(&self.waiting_for, self.process.exit_with(&self.held)).await?;
+        self.patience.wait(&self.waiting_for, self.process.exit_of(&self.prompt, &self.held)).await?;
         self.reader.end()?;
         let text = std::mem::take(&mut self.held);
         if self.must_speak && !self.begun && text.is_empty() {

@@ -79,7 +79,7 @@ async fn execute(
         }
         let status = process.status().await;
         let stdout = String::from_utf8_lossy(&stdout).into_owned();
-        Ok(Completed { status, stdout, stderr: process.last_words().await })
+        Ok(Completed { status, stdout, stderr: process.last_words("").await })
     };
     tokio::time::timeout(timeout, run).await.unwrap_or_else(|_| {
         Err(Error::timeout(format!("{} did not end in {} s", agent.program, timeout.as_secs_f64())))
