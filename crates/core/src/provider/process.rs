@@ -17,6 +17,7 @@ mod output;
 pub(crate) mod patience;
 mod template;
 mod transcript;
+mod wrapper;
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -31,10 +32,11 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use command::{CommandProvider, CommandSettings};
+pub use command::{CommandProvider, CommandSettings, command_provider};
 pub use environment::{Environment, Resolved, resolve};
 pub use output::Output;
 pub use template::{Rendered, Template};
+pub use wrapper::{ClaudeCli, Completed, GeminiCli};
 
 use crate::error::{Error, ErrorKind, Result};
 use failure::Tail;
@@ -71,7 +73,7 @@ pub enum Folder {
     Inherited,
     /// A given one.
     At(PathBuf),
-    /// A new and empty one below `TMPDIR` that only this user can enter, removed when the program has ended.
+    /// A new and empty one below `TMPDIR` that only this user can enter, the program's own `TMPDIR` too, removed when the program has ended.
     Private,
 }
 
@@ -196,7 +198,8 @@ impl Runner {
                                 .with_hint("point TMPDIR at a folder that can be written to")
                         },
                     )?;
-                command.current_dir(folder.path());
+                // What it writes aside (agents leave reports with whole prompts in them) goes with the folder.
+                command.current_dir(folder.path()).env("TMPDIR", folder.path());
                 Some(folder)
             }
         };
@@ -384,29 +387,34 @@ impl Process {
     /// # Errors
     /// A failure by its exit status or a signal, with the end of what it wrote to standard error; see `failure.rs` for the kinds.
     pub async fn exit(&mut self) -> Result<()> {
-        self.exit_with("").await
+        self.exit_of("", "").await
     }
 
-    /// [`Process::exit`], with words of the answer that explain a failure when standard error is silent.
-    pub(crate) async fn exit_with(&mut self, answer: &str) -> Result<()> {
+    /// [`Process::exit`] of a program that was asked `prompt` and printed `answer`, which says why it failed where programs print failures there.
+    pub(crate) async fn exit_of(&mut self, prompt: &str, answer: &str) -> Result<()> {
         let status = self.group.exited().await;
         if status.is_some_and(|status| status.success()) {
             return Ok(());
         }
-        let said = self.last_words().await;
-        let said = if said.is_empty() { failure::shortened(answer) } else { said };
+        let said = [failure::shortened(answer), self.last_words(prompt).await];
+        let said = said.iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n");
         Err(failure::of_exit(&self.name, status, &said))
     }
 
-    /// The end of what the program wrote to standard error, masked and shortened. After its end this is complete.
-    pub(crate) async fn last_words(&mut self) -> String {
+    /// Waits for the program's end: its exit status, `None` where a signal ended it. Cancel safe.
+    pub(crate) async fn status(&mut self) -> Option<i32> {
+        self.group.exited().await.and_then(|status| status.code())
+    }
+
+    /// The end of what the program wrote to standard error, masked and shortened, without what it repeats of `prompt`. After its end this is complete.
+    pub(crate) async fn last_words(&mut self, prompt: &str) -> String {
         if let Some(reader) = self.stderr.as_mut()
             && self.group.is_gone()
         {
             let _ = tokio::time::timeout(AFTERLIFE, reader).await;
             self.stderr = None;
         }
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt)
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.

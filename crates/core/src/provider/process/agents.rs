@@ -19,8 +19,10 @@ pub struct Agent {
     pub aliases: &'static [&'static str],
     /// The variable for a command line of the user's own, without its prefix.
     pub variable: Option<&'static str>,
-    /// The program and its words, the program first; empty where there is no plain form.
-    words: &'static [&'static str],
+    /// The executable.
+    pub program: &'static str,
+    /// The arguments of its plain form, where it has one.
+    plain: Option<&'static [&'static str]>,
     /// Words that name the model, where one is named.
     model_words: &'static [&'static str],
     /// The variable by which the program learns the model.
@@ -41,7 +43,8 @@ const CODEX: Agent = Agent {
     id: "codex_cli",
     aliases: &["codex"],
     variable: None,
-    words: &["codex", "exec"],
+    program: "codex",
+    plain: Some(&["exec"]),
     model_words: &["-m", "{model}"],
     model_variable: None,
     default_model: Some("gpt-5.1-codex-mini"),
@@ -55,8 +58,8 @@ const COPILOT: Agent = Agent {
     id: "copilot_cli",
     aliases: &[],
     variable: Some("COPILOT_CLI_CMD"),
-    words: &[
-        "copilot",
+    program: "copilot",
+    plain: Some(&[
         "-s",
         "--no-auto-update",
         "--available-tools=none",
@@ -65,7 +68,7 @@ const COPILOT: Agent = Agent {
         "--disable-builtin-mcps",
         "--no-remote",
         "--no-color",
-    ],
+    ]),
     model_words: &[],
     model_variable: Some("COPILOT_MODEL"),
     default_model: None,
@@ -79,8 +82,9 @@ const GEMINI: Agent = Agent {
     id: "gemini_cli",
     aliases: &[],
     variable: Some("GEMINI_CLI_CMD"),
+    program: "gemini",
     // Cut answers end with status 0 and look whole in its plain output.
-    words: &[],
+    plain: None,
     model_words: &[],
     model_variable: None,
     default_model: None,
@@ -94,8 +98,8 @@ const CLAUDE: Agent = Agent {
     id: "claude_code",
     aliases: &[],
     variable: Some("CLAUDE_CODE_CLI_CMD"),
-    words: &[
-        "claude",
+    program: "claude",
+    plain: Some(&[
         "-p",
         "--output-format",
         "text",
@@ -106,7 +110,7 @@ const CLAUDE: Agent = Agent {
         "1",
         "--tools",
         "",
-    ],
+    ]),
     model_words: &["--model", "{model}"],
     model_variable: None,
     default_model: None,
@@ -150,6 +154,16 @@ pub struct AgentSettings {
 }
 
 impl Agent {
+    /// What its program may see of the environment.
+    pub(super) fn environment(&self, all: &Environment) -> Environment {
+        all.for_program(self.passed)
+    }
+
+    /// How to come by its program.
+    pub(super) fn install(&self) -> &'static str {
+        self.install
+    }
+
     /// The provider of this agent.
     ///
     /// # Errors
@@ -164,8 +178,7 @@ impl Agent {
         let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
         let command = match own {
             Some(line) => Some(Template::parse(line)?),
-            None if self.words.is_empty() => None,
-            None => Some(self.plain(&settings.codex_sandbox, settings.codex_skip_git_repo_check)?),
+            None => self.plain_form(&settings.codex_sandbox, settings.codex_skip_git_repo_check)?,
         };
         let mut environment = settings.environment.for_program(self.passed);
         for name in &settings.passed {
@@ -197,9 +210,10 @@ impl Agent {
         Ok(CommandProvider::new(made, runner))
     }
 
-    /// The agent's own plain form.
-    fn plain(&self, sandbox: &Option<String>, skip_git_repo_check: Option<bool>) -> Result<Template> {
-        let mut words = self.words.to_vec();
+    /// The agent's own plain form, where it has one.
+    fn plain_form(&self, sandbox: &Option<String>, skip_git_repo_check: Option<bool>) -> Result<Option<Template>> {
+        let Some(args) = self.plain else { return Ok(None) };
+        let mut words = [&[self.program], args].concat();
         if self.id == CODEX.id {
             const SANDBOXES: &[&str] = &["read-only", "workspace-write", "danger-full-access"];
             let sandbox = sandbox.as_deref().unwrap_or("read-only");
@@ -212,7 +226,7 @@ impl Agent {
             }
             words.extend(["--sandbox", sandbox]);
         }
-        Ok(Template::of(&words, self.model_words))
+        Ok(Some(Template::of(&words, self.model_words)))
     }
 }
 
@@ -327,8 +341,8 @@ mod tests {
 
     #[test]
     fn codex_keeps_its_sandbox() {
-        let words = |sandbox: &str, skip| CODEX.plain(&Some(sandbox.to_owned()), Some(skip));
-        let args = words("workspace-write", false).unwrap().render("p", None).unwrap().args;
+        let words = |sandbox: &str, skip| CODEX.plain_form(&Some(sandbox.to_owned()), Some(skip));
+        let args = words("workspace-write", false).unwrap().unwrap().render("p", None).unwrap().args;
         assert_eq!(args, ["exec", "--sandbox", "workspace-write"]);
         assert!(words("none", true).unwrap_err().hint().unwrap().contains("read-only"));
     }
