@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, Key, key_at};
 use super::names::{builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::{Base, Raw, Value};
@@ -109,11 +109,8 @@ fn exposed(metadata: &std::fs::Metadata, layer: &Layer) -> Option<Warning> {
     let mode = metadata.permissions().mode();
     let secret = layer.iter().find(|(_, (value, _))| matches!(value, Value::Secret(_)));
     let (spot, (_, origin)) = secret.filter(|_| mode & 0o077 != 0)?;
-    Some(Warning {
-        origin: origin.clone(),
-        key: Some(spot.shown()),
-        message: format!("the file holds a secret and others may read it (mode {:03o}): `chmod 600` it", mode & 0o777),
-    })
+    let message = format!("the file holds a secret and others may read it (mode {:03o}): `chmod 600` it", mode & 0o777);
+    Some(Warning::new(origin.clone(), &spot.shown(), message))
 }
 
 #[cfg(not(unix))]
@@ -130,6 +127,8 @@ pub(super) fn parse(text: &str, path: Arc<Path>, base: Base<'_>) -> Read {
         let origin = walk.lines.origin(error.span().unwrap_or_default());
         walk.read.problems.push(Problem::new(origin, None, mask(error.message())));
     }
+    // One slip often makes several syntax errors on its line; the first says it.
+    walk.read.problems.dedup_by_key(|problem| problem.origin.line());
     let broken: Vec<_> = walk.read.problems.iter().filter_map(|problem| problem.origin.line()).collect();
     walk.table("", &mut Vec::new(), table.get_ref());
     // On a line with a syntax error the parser guesses; what is wrong with the guess would only add noise.
@@ -192,7 +191,11 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, pattern: &str, names: &mut Vec<String>, origin: Origin, value: &Spanned<DeValue<'_>>) {
-        if let Some(key) = KEYS.iter().find(|key| key.path == pattern) {
+        if let Some(key) = key_at(pattern) {
+            // What the parser put in place of a value that it could not read has no extent; it has told of it already.
+            if value.span().is_empty() {
+                return;
+            }
             let spot = Spot { key, names: names.clone() };
             match key.kind.read(&raw(value.get_ref()), self.base) {
                 Ok(value) => drop(self.read.layer.insert(spot, (value, origin))),

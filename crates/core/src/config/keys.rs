@@ -74,6 +74,11 @@ impl Key {
     }
 }
 
+/// The key with this very pattern.
+pub(super) fn key_at(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
 /// Sets a field that always has a value.
 fn put<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
