@@ -228,7 +228,7 @@ fn entries(layer: &Layer, settings: &Settings) -> Vec<Entry> {
             out.push((rank(index, key, &spot.names), entry));
         }
     }
-    out.sort_by(|(a, _), (b, _)| a.cmp(b));
+    out.sort_by_key(|(rank, _)| *rank);
     out.into_iter().map(|(_, entry)| entry).collect()
 }
 

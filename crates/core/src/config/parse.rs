@@ -294,6 +294,80 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 pub(super) fn show_size(bytes: u64) -> String {
-    let unit = UNITS_OF_SIZE.iter().take(6).rev().find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size));
+    let unit = UNITS_OF_SIZE
+        .iter()
+        .take(6)
+        .rev()
+        .filter(|(name, _)| *name != "B")
+        .find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size));
     unit.map_or_else(|| bytes.to_string(), |(name, size)| format!("{}{name}", bytes / size))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in
+            [("500ms", 500), ("5s", 5_000), ("1.5 m", 90_000), ("24h", 86_400_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        for text in ["", "5", "s", "5 parsecs", "-5s", "0s", "1e9h", "99999999999999999999d", "5s5s", "..s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for (millis, shown) in [(500, "500ms"), (90_000, "90s"), (86_400_000, "1d"), (1_500, "1500ms")] {
+            assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+        }
+        assert_eq!(show_duration(Duration::from_micros(1_500)), "1.5ms");
+    }
+
+    #[test]
+    fn sizes() {
+        let read = |text: &str| size(&Raw::Text(text.into()));
+        for (text, bytes) in [("64MiB", 64 << 20), ("1.5 gib", 3 << 29), ("10", 10), ("2kb", 2_000)] {
+            assert_eq!(read(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "MiB", "-1", "1PB", "99999999TiB"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert_eq!((show_size(64 << 20), show_size(1000), show_size(0)), ("64MiB".into(), "1000".into(), "0".into()));
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(url(" https://h/v1/ ").unwrap(), "https://h/v1");
+        for good in ["http://127.0.0.1:8000", "http://[::1]:80/v1", "https://api.example.org/a/b"] {
+            assert_eq!(url(good).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "h",
+            "http://",
+            "http:///v1",
+            "ftp://h",
+            "http://h:99999",
+            "http://h/?k=v",
+            "http://u:p@h",
+            "http://a b",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+        assert_eq!(address("[::1]:80").unwrap(), "[::1]:80");
+        assert!(address("localhost").is_err() && address(":80").is_err() && address("h:x").is_err());
+        assert_eq!(azure_endpoint("https://a.example.org").unwrap(), "https://a.example.org/openai/v1");
+        assert_eq!(azure_endpoint("https://a.example.org/x").unwrap(), "https://a.example.org/x");
+    }
+
+    #[test]
+    fn command_lines() {
+        for good in ["a", "a 'b c' {prompt}", r#"a "it's" \" "#, r"a 'b\'", r#"a "\"" "#] {
+            assert!(command(good).is_ok(), "{good}");
+        }
+        for bad in ["", "  ", "a '", r#"a ""#, r"a \", r#"a "\""#, "a\0"] {
+            assert!(command(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -307,37 +307,58 @@ impl<'a> Check<'a> {
     }
 
     fn warn(&mut self, registered: &[ProviderId]) {
-        let mut warnings = Vec::new();
-        let mut warn = |origin: &Origin, key: String, message: String| {
-            warnings.push(Warning::new(origin.clone(), &key, message));
-        };
+        let mut warnings = self.later();
         for (spot, (value, origin)) in self.layer {
-            let path = spot.key.path;
-            if !spot.key.active() {
-                warn(origin, spot.shown(), format!("read, not active yet: {}", spot.key.later));
-            }
-            if let (true, Value::Text(name)) = (path.ends_with("key_env"), value)
-                && self.environment.get(name).is_none()
-            {
-                warn(origin, spot.shown(), format!("{name} is not set"));
-            }
-            if let (true, Value::Text(url)) = (path == "providers.*.base_url", value) {
-                let id = spot.names.first().and_then(|name| ProviderId::new(name).ok());
-                let sends_key =
-                    id.and_then(|id| self.settings.providers.get(&id)).is_some_and(|p| !p.credentials.is_empty());
-                if sends_key && url.strip_prefix("http://").is_some_and(leaves_the_network) {
-                    warn(origin, spot.shown(), "a key goes over the network unencrypted: use https".into());
-                }
-            }
-            if let (true, Some(id)) = (path == "router.provider", value.provider())
-                && builtin(id.as_str()).is_none()
-                && !self.settings.providers.contains_key(&id)
-                && !registered.contains(&id)
-            {
-                warn(origin, spot.shown(), format!("no provider is named {id:?}, unless the program registers one"));
+            if let Some(message) = self.caution(spot, value, registered) {
+                warnings.push(Warning::new(origin.clone(), &spot.shown(), message));
             }
         }
+        warnings.sort_by(|a, b| a.origin.cmp(&b.origin));
         self.read.warnings.extend(warnings);
+    }
+
+    /// What has no effect yet: one warning for each reason of each section.
+    fn later(&self) -> Vec<Warning> {
+        let mut groups: BTreeMap<(&str, &str), (Origin, Vec<String>)> = BTreeMap::new();
+        for (spot, (_, origin)) in self.layer.iter().filter(|(spot, _)| !spot.key.active()) {
+            // A well-known variable is set for other programs too; that it does nothing here is no news.
+            if matches!(origin, Origin::Variable(name) if !PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+                continue;
+            }
+            let section = spot.key.path.split('.').next().unwrap_or_default();
+            let group = groups.entry((section, spot.key.later)).or_insert_with(|| (origin.clone(), Vec::new()));
+            if origin < &group.0 {
+                group.0 = origin.clone();
+            }
+            group.1.push(spot.shown());
+        }
+        let tell = |((section, why), (origin, keys)): ((&str, &str), (Origin, Vec<String>))| {
+            let what = if keys.len() > 3 { format!("{} keys of [{section}]", keys.len()) } else { keys.join(", ") };
+            Warning::new(origin, &what, format!("read, not active yet: {why}"))
+        };
+        groups.into_iter().map(tell).collect()
+    }
+
+    /// What its owner would want to know of one value.
+    fn caution(&self, spot: &Spot, value: &Value, registered: &[ProviderId]) -> Option<String> {
+        let path = spot.key.path;
+        let text = value.text()?;
+        let provider = |name: &str| ProviderId::new(name).ok().and_then(|id| self.settings.providers.get(&id));
+        if path.ends_with("key_env") {
+            return self.environment.get(&text).is_none().then(|| format!("{text} is not set"));
+        }
+        if path == "providers.*.base_url" {
+            let sends_key =
+                spot.names.first().and_then(|name| provider(name)).is_some_and(|p| !p.credentials.is_empty());
+            let open = text.strip_prefix("http://").is_some_and(leaves_the_network);
+            return (sends_key && open).then(|| "a key goes over the network unencrypted: use https".to_owned());
+        }
+        if path == "router.provider" {
+            let id = value.provider()?;
+            let known = builtin(id.as_str()).is_some() || provider(id.as_str()).is_some() || registered.contains(&id);
+            return (!known).then(|| format!("no provider is named `{id}`, unless the program registers one"));
+        }
+        None
     }
 }
 
