@@ -413,6 +413,14 @@ fn a_long_chain_of_routes_is_no_circle_and_no_overflow() {
 }
 
 #[test]
+fn the_wrong_shape_is_told_by_its_name() {
+    let text = "providers = 1\n[routes]\nfast = ['x']\n[providers.lab]\ntimeouts = '5s'\n[server.api_keys]\nname = 'x'";
+    insta::assert_snapshot!(case().file(text).problems());
+    let text = "[routes]\nfast = ['x']\n[providers.lab]\ntimeouts = '5s'\ncredentials = ['x']\n[providers.lab.headers]\n'a b' = 'x'\n[server.api_keys]\nname = 'x'";
+    insta::assert_snapshot!(case().file(text).problems());
+}
+
+#[test]
 fn flags_name_keys_as_the_file_does() {
     let set = |key: &str, value: &str| case().flags(|flags| flags.set("--set", key, value));
     let settings = set("providers.Codex.default_model", "gpt-5").loaded().settings;
@@ -442,6 +450,7 @@ fn client_keys_and_credentials_need_exactly_what_makes_one() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
     /// Whatever a file, a variable or a flag holds, the answer is settings or problems.
     #[test]
     fn nothing_panics(text in ".{0,200}", value in ".{0,40}") {

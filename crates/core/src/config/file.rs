@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, key_at};
+use super::keys::{KEYS, Key, key_at, named};
 use super::names::{builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::{Base, Raw, Value};
@@ -181,7 +181,7 @@ impl Walk<'_> {
                 (false, false) => return self.unknown(prefix, names, name, origin),
             };
         if named {
-            let Some(name) = self.name(prefix, name, value.get_ref(), &origin) else { return };
+            let Some(name) = self.name(prefix, names, name, value.get_ref(), &origin) else { return };
             names.push(name);
         }
         self.value(&pattern, names, origin, value);
@@ -214,48 +214,44 @@ impl Walk<'_> {
                     names.push(index.to_string());
                     match item.get_ref() {
                         DeValue::Table(table) => self.table(&join(pattern, "[]"), names, table),
-                        _ => self.expected_table(pattern, self.lines.origin(item.span())),
+                        _ => self.expected_table(pattern, names, self.lines.origin(item.span())),
                     }
                     names.pop();
                 }
             }
-            _ => self.expected_table(pattern, origin),
+            _ => self.expected_table(pattern, names, origin),
         }
     }
 
-    fn expected_table(&mut self, pattern: &str, origin: Origin) {
+    fn expected_table(&mut self, pattern: &str, names: &[String], origin: Origin) {
         let (what, holds) = match children(pattern).any(|child| child == "[]") {
             true => ("a list of tables", join(pattern, "[]")),
             false => ("a table", pattern.to_owned()),
         };
         let inside: Vec<_> = children(&holds).collect();
-        let message = format!(
-            "expected {what} with {}",
-            if inside == ["*"] { "names of your own".into() } else { inside.join(", ") }
-        );
-        self.read.problems.push(Problem::new(origin, pattern.to_owned(), message));
+        let inside = if inside == ["*"] { "names of your own".to_owned() } else { inside.join(", ") };
+        self.read.problems.push(Problem::new(origin, named(pattern, names), format!("expected {what} with {inside}")));
     }
 
     fn unknown(&mut self, prefix: &str, names: &[String], name: &str, origin: Origin) {
-        // The names of the wildcards, then the unknown one.
-        let mut names = names.iter();
-        let parents = prefix.split('.').filter(|part| !part.is_empty()).map(|part| match part {
-            "*" => names.next().cloned().unwrap_or_default(),
-            "[]" => format!("[{}]", names.next().map_or("", String::as_str)),
-            part => part.to_owned(),
-        });
-        let place = parents.collect::<Vec<_>>().join(".").replace(".[", "[");
         let meant = nearest(name, children(prefix));
         let mut message = format!("unknown key `{}`", mask(&shorten(name)));
         if meant.is_none() {
             message.push_str(&format!(": valid here are {}", children(prefix).collect::<Vec<_>>().join(", ")));
         }
-        let place = (!place.is_empty()).then_some(place);
+        let place = Some(named(prefix, names)).filter(|place| !place.is_empty());
         self.read.problems.push(Problem::new(origin, place, message).meant(meant.map(str::to_owned)));
     }
 
     /// Checks a name that the file chose, and gives it in the form that the rest of the program uses.
-    fn name(&mut self, prefix: &str, name: &str, value: &DeValue<'_>, origin: &Origin) -> Option<String> {
+    fn name(
+        &mut self,
+        prefix: &str,
+        names: &[String],
+        name: &str,
+        value: &DeValue<'_>,
+        origin: &Origin,
+    ) -> Option<String> {
         let checked = match prefix {
             "providers" => ProviderId::new(name).map(|id| canonical(id.as_str(), value)),
             "routes" => ModelName::new(name).map(String::from),
@@ -267,7 +263,7 @@ impl Walk<'_> {
         let name = match checked {
             Ok(name) => name,
             Err(error) => {
-                self.read.problems.push(Problem::new(origin.clone(), prefix.to_owned(), error.message()));
+                self.read.problems.push(Problem::new(origin.clone(), named(prefix, names), error.message()));
                 return None;
             }
         };

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexSet;
+
 use super::env::Environment;
 use super::file::{Layer, Read, Spot};
 use super::keys::{KEY_LIFETIME, key_at};
@@ -262,15 +264,10 @@ impl<'a> Check<'a> {
         for (name, groups) in &chains {
             let begins = self.section("routes", name);
             let key = format!("routes.{name}.groups");
-            if is_provider(name) {
-                self.problem(
-                    begins.clone(),
-                    format!("routes.{name}"),
-                    "a provider has this name: a route needs one of its own",
-                    None,
-                );
-            }
-            let misread = self.read.problems.iter().any(|p| p.key.as_deref() == Some(key.as_str()));
+            let told = |p: &Problem| {
+                p.key.as_ref().is_some_and(|at| *at == key || key.strip_suffix(".groups") == Some(at.as_str()))
+            };
+            let misread = self.read.problems.iter().any(told);
             if groups.is_empty() && !misread {
                 self.problem(
                     begins.clone(),
@@ -278,6 +275,10 @@ impl<'a> Check<'a> {
                     "a route needs groups, [[\"local\"]] for example",
                     None,
                 );
+            }
+            if is_provider(name) {
+                let message = "a provider has this name: a route needs one of its own";
+                self.problem(begins.clone(), format!("routes.{name}"), message, None);
             }
             let origin =
                 self.get("routes.*.groups", std::slice::from_ref(name)).map_or(begins, |(_, origin)| origin.clone());
@@ -387,13 +388,12 @@ fn circles<'a>(leads: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
     let mut done: BTreeSet<&str> = BTreeSet::new();
     for start in leads.keys() {
         // A walk with its own stack: a config may chain as many routes as its size allows.
-        let mut path: Vec<&str> = Vec::new();
+        let mut path: IndexSet<&str> = IndexSet::new();
         let mut stack = vec![(*start, 0)];
         while let Some((node, next)) = stack.pop() {
             if next == 0 {
-                if let Some(at) = path.iter().position(|seen| *seen == node) {
-                    let mut circle = path.split_off(at);
-                    path.extend(circle.iter().copied());
+                if let Some(at) = path.get_index_of(node) {
+                    let mut circle: Vec<&str> = path.iter().skip(at).copied().collect();
                     let first = circle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(at, _)| at);
                     circle.rotate_left(first);
                     found.insert(circle);
@@ -402,7 +402,7 @@ fn circles<'a>(leads: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
                 if done.contains(node) {
                     continue;
                 }
-                path.push(node);
+                path.insert(node);
             }
             match leads.get(node).and_then(|targets| targets.get(next)) {
                 Some(target) => {
