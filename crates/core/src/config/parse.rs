@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::names::nearest;
 use super::value::{Base, Kind, Raw, Read, Refusal};
 use crate::ids::shorten;
+use crate::provider::process::Template;
 use crate::secret::{Secret, mask};
 
 pub(super) fn describe_error(error: crate::error::Error) -> String {
@@ -197,33 +198,10 @@ pub(super) fn variable_name(text: &str) -> Read<&str> {
         .ok_or_else(|| "not the name of a variable (letters, digits, `_`): the key itself goes in api_key".into())
 }
 
-/// Checks that the quotes of a command line are closed, as the splitter in `provider/process.rs` will need.
+/// Checks a command line with the very splitter that will split it.
 pub(super) fn command(text: &str) -> Read<&str> {
     let text = text.trim();
-    if text.is_empty() {
-        return Err("the command is empty".into());
-    }
-    if text.contains('\0') {
-        return Err("the command holds a NUL".into());
-    }
-    let mut open = None;
-    let mut escaped = false;
-    for c in text.chars() {
-        match (open, c) {
-            _ if escaped => escaped = false,
-            (None | Some('"'), '\\') => escaped = true,
-            (Some(quote), c) if quote == c => open = None,
-            (None, '\'' | '"') => open = Some(c),
-            _ => {}
-        }
-    }
-    if escaped {
-        return Err("the command ends with a lone `\\`".into());
-    }
-    match open {
-        Some(quote) => Err(format!("the command has an unbalanced {quote}").into()),
-        None => Ok(text),
-    }
+    Template::parse(text).map(|_| text).map_err(|error| describe_error(error).into())
 }
 
 pub(super) fn groups(raw: &Raw) -> Read<Vec<Vec<String>>> {
