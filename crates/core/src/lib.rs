@@ -14,6 +14,8 @@ pub mod provider;
 pub mod request;
 pub mod response;
 pub mod secret;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod trace;
 pub mod usage;
 

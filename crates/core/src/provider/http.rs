@@ -295,7 +295,10 @@ impl fmt::Display for Seconds {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod unit {
     #![allow(clippy::unwrap_used)]
     use super::*;
 

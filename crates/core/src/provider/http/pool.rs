@@ -86,7 +86,7 @@ impl Pool {
             let driver = drive(async move { drop(connection.await) }, activity.clone(), self.idle);
             host.state().one_at_a_time = true;
             let connection = Http1 { sender, forward, activity, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
-            return Ok(connection.lease(host));
+            return Ok(connection.lease(host, false));
         }
         let tasks = Owned::default();
         let mut builder = http2::Builder::new(tasks.clone());
@@ -152,7 +152,7 @@ impl Host {
             };
             // The body's end is seen by its reader a moment before the connection itself is ready again.
             if tokio::time::timeout(SETTLE, kept.sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
-                return Some(kept.lease(self));
+                return Some(kept.lease(self, true));
             }
         }
     }
@@ -166,9 +166,9 @@ struct Http1 {
 }
 
 impl Http1 {
-    fn lease(self, host: &Arc<Host>) -> Lease {
+    fn lease(self, host: &Arc<Host>, reused: bool) -> Lease {
         self.activity.begin();
-        Lease::Single { connection: self, host: host.clone() }
+        Lease::Single { connection: self, host: host.clone(), reused }
     }
 }
 
@@ -218,14 +218,14 @@ impl Drop for Share {
 #[allow(private_interfaces)]
 pub(super) enum Lease {
     /// HTTP/1.1. Dropping it closes the connection; [`Lease::finish`] keeps it.
-    Single { connection: Http1, host: Arc<Host> },
+    Single { connection: Http1, host: Arc<Host>, reused: bool },
     /// HTTP/2.
     Shared(Share),
 }
 
 /// Why a request got no answer.
 pub(super) enum SendFailure {
-    /// It never left: another connection may be tried.
+    /// It never left, or went into a kept connection that its server was just closing: another connection may be tried.
     Unsent,
     /// It may have left.
     Broken(hyper::Error),
@@ -237,6 +237,7 @@ impl Lease {
         mut self,
         request: &HttpRequest,
     ) -> std::result::Result<(response::Parts, Lease, Incoming), SendFailure> {
+        let reused = matches!(self, Lease::Single { reused: true, .. });
         let answer = match &mut self {
             Lease::Single { connection, .. } => {
                 let message = http1_request(request, connection.forward.as_ref());
@@ -254,6 +255,7 @@ impl Lease {
             }
             Err(mut error) => match error.take_message() {
                 Some(_) => Err(SendFailure::Unsent),
+                None if reused && error.error().is_incomplete_message() => Err(SendFailure::Unsent),
                 None => Err(SendFailure::Broken(error.into_error())),
             },
         }
@@ -261,7 +263,7 @@ impl Lease {
 
     /// The exchange is over: the connection may serve the next.
     pub(super) fn finish(self) {
-        if let Lease::Single { connection, host } = self {
+        if let Lease::Single { connection, host, .. } = self {
             let mut state = host.state();
             if state.idle.len() < host.idle_limit && !connection.sender.is_closed() {
                 connection.activity.end();
