@@ -3,6 +3,7 @@
 //! A provider knows its upstream and nothing of policy: whether it is tried, retried, cached or paid is decided in `router/`.
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
+pub mod credential;
 pub mod http;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
