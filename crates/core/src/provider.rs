@@ -5,6 +5,7 @@
 
 pub mod credential;
 pub mod http;
+pub mod process;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
