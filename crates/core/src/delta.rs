@@ -233,6 +233,11 @@ impl DeltaStream {
         }
     }
 
+    /// Boxes a stream whose events were checked before.
+    pub(crate) fn unchecked(events: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
+        Self(Box::pin(events))
+    }
+
     /// A stream of events that are there already.
     pub fn of(events: impl IntoIterator<Item = Result<Event>, IntoIter: Send + 'static>) -> Self {
         Self::new(futures_util::stream::iter(events))

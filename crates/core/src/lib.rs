@@ -4,6 +4,7 @@
 //! ([`provider`]), and what decides (`router`). Dependencies point that way only; `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod config;
 pub mod delta;
 pub mod deps;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod provider;
 pub mod request;
 pub mod response;
+pub mod router;
 pub mod secret;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

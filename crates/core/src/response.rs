@@ -179,6 +179,12 @@ impl Folder {
         }
     }
 
+    /// Whether a block is text, as opposed to thoughts or arguments.
+    pub fn is_text(&self, choice: u32, block: u32) -> bool {
+        let content = self.blocks.get(&choice).and_then(|blocks| blocks.get(&block));
+        matches!(content, Some(Block { body: BlockBody::Text { .. }, .. }))
+    }
+
     /// The response.
     ///
     /// # Errors
