@@ -86,8 +86,8 @@ pub struct ProviderSettings {
     pub models: Vec<String>,
     /// The model used when none is named.
     pub default_model: Option<ModelName>,
-    /// Headers sent with every call.
-    pub headers: IndexMap<String, String>,
+    /// Headers sent with every call. Their values count as secrets: gateways take keys there.
+    pub headers: IndexMap<String, Secret>,
     /// The most calls at once.
     pub max_in_flight: Option<usize>,
     /// Its deadlines.
@@ -102,6 +102,8 @@ pub struct ProviderSettings {
     pub agent: bool,
     /// `false` takes it out of every plan.
     pub enabled: Option<bool>,
+    /// The provider behind an aggregator (`HF_PROVIDER`): `together`, `groq`, `auto`.
+    pub via: Option<String>,
     /// Whether the environment or the config names it: such a provider heads the plan.
     pub configured: bool,
 }

@@ -3,6 +3,7 @@
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs` and the server.
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; fixtures, laws and fuzzing pick it up.
 
+pub mod lines;
 pub mod native;
 pub mod openai_chat;
 pub mod sse;

@@ -5,7 +5,9 @@
 
 pub mod credential;
 pub mod http;
+pub mod presets;
 pub mod process;
+pub mod upstream;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 pub use self::body::HttpBody;
+pub(crate) use self::connect::is_loopback_host;
 use self::connect::{Connector, Origin};
 use self::pool::{Pool, SendFailure};
 use crate::error::{Error, Result};
