@@ -8,6 +8,7 @@ pub mod http;
 pub mod presets;
 pub mod process;
 pub mod upstream;
+pub mod worker;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
