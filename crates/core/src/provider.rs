@@ -4,9 +4,11 @@
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
 pub mod credential;
+pub mod custom;
 pub mod http;
 pub mod presets;
 pub mod process;
+pub mod registry;
 pub mod upstream;
 pub mod worker;
 
