@@ -16,6 +16,7 @@ pub mod request;
 pub mod response;
 pub mod router;
 pub mod secret;
+pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;

@@ -3,9 +3,11 @@
 //! A provider knows its upstream and nothing of policy: whether it is tried, retried, cached or paid is decided in `router/`.
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
+pub mod absent;
 pub mod credential;
 pub mod custom;
 pub mod http;
+pub mod peer;
 pub mod presets;
 pub mod process;
 pub mod registry;

@@ -62,6 +62,13 @@ impl PartialEq for Response {
 }
 
 impl Response {
+    /// An answer that is one text.
+    pub fn of_text(id: impl Into<String>, model: impl Into<String>, text: impl Into<String>) -> Self {
+        let content = vec![Block::text(text)];
+        let choice = Choice { index: 0, content, finish: FinishReason::Stop, raw_reason: None };
+        Self { id: id.into(), model: model.into(), choices: vec![choice], ..Self::default() }
+    }
+
     /// The text of the first choice; empty when it holds none.
     pub fn text(&self) -> String {
         let blocks = self.choices.first().map_or(&[][..], |choice| &choice.content);

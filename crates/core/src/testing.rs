@@ -1,9 +1,15 @@
-//! What tests of this crate and of its users share (feature `testing`): nothing here is part of a release build.
+//! What tests of this crate and of others stand on (feature `testing`): nothing here is part of a release build.
 //!
-//! [`upstream`] is a loopback server that answers wrongly on purpose, [`scripted`] a provider that says what it is told, [`clock`] a clock that
-//! moves when told, and [`conformance`] the promises of [`Provider`](crate::provider::Provider) as a test that any implementation can run.
+//! [`upstream`] is a loopback server that answers wrongly on purpose, [`scripted`] a provider that says what it is told, [`ManualClock`] a clock set by
+//! hand; the conformance suites are the promises of a trait as a test that any implementation can run.
 
-pub mod clock;
+mod clock;
 pub mod conformance;
 pub mod scripted;
+mod store;
+mod tier;
 pub mod upstream;
+
+pub use clock::ManualClock;
+pub use store::store_conformance;
+pub use tier::tier_conformance;

@@ -48,13 +48,12 @@ fn hex(bytes: &[u8]) -> String {
 /// Strict DAG-CBOR of canonical JSON, none where an integer does not fit 64 bits.
 fn dag_cbor(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    encode(&mut out, serde_json::from_slice(json).unwrap())?;
+    encode(&mut out, std::str::from_utf8(json).unwrap())?;
     Some(out)
 }
 
-fn encode(out: &mut Vec<u8>, json: Box<serde_json::value::RawValue>) -> Option<()> {
+fn encode(out: &mut Vec<u8>, text: &str) -> Option<()> {
     type Raw = Box<serde_json::value::RawValue>;
-    let text = json.get();
     match text.as_bytes()[0] {
         b'n' => out.push(0xf6),
         b't' => out.push(0xf5),
@@ -67,7 +66,7 @@ fn encode(out: &mut Vec<u8>, json: Box<serde_json::value::RawValue>) -> Option<(
         b'[' => {
             let items: Vec<Raw> = serde_json::from_str(text).unwrap();
             head(out, 4, items.len() as u64);
-            items.into_iter().try_for_each(|item| encode(out, item))?;
+            items.iter().try_for_each(|item| encode(out, item.get()))?;
         }
         b'{' => {
             let map: std::collections::BTreeMap<String, Raw> = serde_json::from_str(text).unwrap();
@@ -77,7 +76,7 @@ fn encode(out: &mut Vec<u8>, json: Box<serde_json::value::RawValue>) -> Option<(
             for (name, value) in members {
                 head(out, 3, name.len() as u64);
                 out.extend_from_slice(name.as_bytes());
-                encode(out, value)?;
+                encode(out, value.get())?;
             }
         }
         _ if text.contains(['.', 'e']) => {

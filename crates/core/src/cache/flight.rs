@@ -308,14 +308,7 @@ mod tests {
     }
 
     fn answer(text: &str) -> Vec<Delta> {
-        let mut response = Response::default();
-        response.choices.push(crate::response::Choice {
-            index: 0,
-            content: vec![crate::request::Block::text(text)],
-            finish: crate::delta::FinishReason::Stop,
-            raw_reason: None,
-        });
-        response.to_deltas()
+        Response::of_text("1", "m", text).to_deltas()
     }
 
     /// An upstream that the test feeds by hand, and a sign of whether it still lives.

@@ -12,15 +12,15 @@ use std::{
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
+use super::absent::AbsentProvider;
 use super::credential::Credentials;
 use super::presets;
 use super::process::agents::{self, Agent, AgentSettings};
 use super::process::{CommandProvider, CommandSettings, Environment, Runner, Template};
 use super::upstream::HttpProvider;
-use super::{Availability, Call, Describe, DynProvider, Provider};
+use super::{Describe, DynProvider, Provider};
 use crate::config::{ProviderSettings, Settings};
-use crate::delta::DeltaStream;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::ProviderId;
 
 /// A provider as resolution sees it. The order of a list of these is the resolution order.
@@ -39,6 +39,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A provider under its id, part of automatic plans.
+    pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
+        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
+    }
+
     /// Whether it answers to this name.
     pub fn is(&self, name: &str) -> bool {
         self.id == *name || self.aliases.iter().any(|alias| *alias == *name)
@@ -290,7 +295,7 @@ fn entry(made: Made, automatic: Automatic) -> Result<Entry> {
 fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Result<Made> {
     if own.enabled == Some(false) {
         let hint = format!("remove enabled = false from [providers.{id}]");
-        return Ok(Made::new(Absent::new(id, "it is turned off in the config", &hint)));
+        return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), "it is turned off in the config", hint)));
     }
     if let Some(agent) = agents::AGENTS.iter().find(|agent| *id == *agent.id) {
         return made_of_command(of_agent(agent, own, around)?);
@@ -304,7 +309,7 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
         return made_of_command(CommandProvider::new(made, around.runner.clone()));
     }
     if let Some((_, _, what, hint)) = AWAITED.iter().find(|row| *id == *row.0) {
-        return Ok(Made::new(Absent::new(id, what, hint)));
+        return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), *what, *hint)));
     }
     let provider = HttpProvider::new(id, own)?;
     let guessed = provider.is_guess();
@@ -339,39 +344,12 @@ fn fingerprint(own: &ProviderSettings, environment: Option<&Environment>) -> Str
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A provider that is known by name and not there.
-#[derive(Debug)]
-struct Absent {
-    describe: Describe,
-    what: String,
-    hint: String,
-}
-
-impl Absent {
-    fn new(id: &ProviderId, what: &str, hint: &str) -> Self {
-        Self { describe: Describe::new(id.clone()), what: what.to_owned(), hint: hint.to_owned() }
-    }
-}
-
-impl Provider for Absent {
-    fn describe(&self) -> &Describe {
-        &self.describe
-    }
-
-    fn availability(&self) -> Availability {
-        Availability::missing(&self.what, &self.hint)
-    }
-
-    async fn generate(&self, _: Arc<Call>) -> Result<DeltaStream> {
-        Err(Error::unavailable(&self.what).with_hint(&self.hint).at(&self.describe.id, None))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Credential;
+    use crate::provider::Availability;
     use crate::secret::Secret;
     use crate::testing::scripted::Scripted;
 

@@ -1,4 +1,4 @@
-//! A wall clock that moves when told.
+//! A clock that stands still until a test moves it.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,19 +7,20 @@ use std::{
 
 use crate::deps::Clock;
 
-/// A clock that stands still until it is moved. Its steady clock is the runtime's, which tests pause.
+/// A wall clock that a test moves by hand; it begins on 2026-01-01. Its steady clock is the runtime's.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<SystemTime>);
 
 impl ManualClock {
-    /// A clock that shows so many seconds since 1970.
-    pub fn at(seconds: u64) -> Self {
-        Self(Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
-    }
-
-    /// Moves the clock forward.
+    /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)))
     }
 }
 
