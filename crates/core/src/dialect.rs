@@ -3,9 +3,12 @@
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs` and the server.
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; fixtures, laws and fuzzing pick it up.
 
+mod json;
 pub mod lines;
 pub mod native;
 pub mod openai_chat;
+mod retry_after;
+mod splice;
 pub mod sse;
 
 use std::{fmt, sync::Arc};
@@ -62,6 +65,8 @@ impl fmt::Display for Dialect {
 /// The codec of a dialect, where this build has one.
 pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
     match dialect {
+        Dialect::Native => Some(Arc::new(native::Native)),
+        Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
         _ => None,
     }
 }
@@ -239,4 +244,20 @@ pub fn decode_whole(decoder: &mut dyn Decoder, body: Bytes) -> Result<Event> {
         return Err(Error::protocol("the answer has no end"));
     }
     Ok(event)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::Arc;
+
+    use crate::deps::SystemClock;
+    use crate::ids::RequestId;
+    use crate::provider::{Call, Context, Target, http::HttpClient};
+    use crate::request::Request;
+
+    /// A call as a provider would get it.
+    pub(crate) fn call(request: Request, target: Target) -> Call {
+        let cx = Context::new(HttpClient::default(), Arc::new(SystemClock), RequestId::from_parts(0, 0));
+        Call::new(Arc::new(request), target, cx)
+    }
 }

@@ -51,6 +51,12 @@ impl RawJson {
     }
 }
 
+impl From<&RawValue> for RawJson {
+    fn from(raw: &RawValue) -> Self {
+        Self(Arc::from(raw.to_owned()))
+    }
+}
+
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.get())
@@ -119,7 +125,8 @@ pub struct Request {
     /// The caller's own total deadline.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     pub timeout: Option<Duration>,
-    /// The request as it came over the wire, for targets that speak the same dialect.
+    /// The request as it came over the wire, for targets that speak the same dialect. Who changes anything above but the model, the provider and `stream`
+    /// takes it away, or that change would not reach such a target.
     #[serde(skip)]
     pub origin: Option<Arc<Origin>>,
 }

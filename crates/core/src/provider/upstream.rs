@@ -20,7 +20,7 @@ use super::process::patience::Patience;
 use super::{Availability, Call, Capabilities, Describe, Provider, Target};
 use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
-use crate::dialect::openai_chat::Quirks;
+use crate::dialect::openai_chat::{OpenaiChat, Quirks};
 use crate::dialect::{Codec, Dialect, Framing, HttpCall};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
@@ -334,8 +334,10 @@ fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<
 }
 
 fn codec(dialect: Dialect, quirks: &Quirks) -> Option<Arc<dyn Codec>> {
-    let _ = quirks;
-    crate::dialect::codec(dialect)
+    match dialect {
+        Dialect::OpenaiChat => Some(Arc::new(OpenaiChat::new(quirks.clone()))),
+        dialect => crate::dialect::codec(dialect),
+    }
 }
 
 /// How the inventor of a dialect takes its key.
