@@ -17,7 +17,9 @@ pub use self::body::HttpBody;
 pub(crate) use self::connect::is_loopback_host;
 use self::connect::{Connector, Origin};
 use self::pool::{Pool, SendFailure};
+use crate::config::ProxySettings;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// What a client says it is.
 const USER_AGENT: &str = concat!("ipfs-llm-router/", env!("CARGO_PKG_VERSION"));
@@ -133,6 +135,14 @@ impl Default for HttpOptions {
             idle: Duration::from_secs(90),
             idle_per_host: 32,
         }
+    }
+}
+
+impl From<&ProxySettings> for HttpOptions {
+    fn from(proxy: &ProxySettings) -> Self {
+        let of = |own: &Option<Secret>| own.as_ref().or(proxy.all.as_ref()).map(|url| url.expose().to_owned());
+        let no_proxy = (!proxy.no_proxy.is_empty()).then(|| proxy.no_proxy.join(","));
+        Self { http_proxy: of(&proxy.http), https_proxy: of(&proxy.https), no_proxy, ..Self::default() }
     }
 }
 

@@ -498,6 +498,20 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_knows_the_same_names() {
+        use crate::config::{names, variables};
+        let ids: Vec<&str> = PRESETS.iter().map(|preset| preset.id).collect();
+        assert_eq!(names::presets().collect::<Vec<_>>(), ids);
+        for preset in PRESETS {
+            assert_eq!(names::builtin(preset.id).unwrap().aliases, preset.aliases);
+            let known = variables::names_for(&format!("providers.{}.api_key", preset.id));
+            for key in preset.keys {
+                assert!(known.iter().any(|name| name == key), "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn a_key_is_sent_as_its_dialect_wants() {
         assert_eq!(Auth::Bearer.header("k"), (http::header::AUTHORIZATION, "Bearer k".into()));
         assert_eq!(Auth::Header("x-api-key").header("k").1, "k");

@@ -5,6 +5,8 @@
 
 mod answer;
 mod models;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
 use crate::dialect::{Codec, Dialect, Framing, HttpCall};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::request::{Privacy, Request};
 
@@ -72,7 +74,7 @@ impl HttpProvider {
         let preset = preset_of(id, settings)?;
         let base_url = settings.base_url.as_deref().or(preset.and_then(|preset| preset.base_url));
         let loopback = match base_url {
-            Some(url) => parse_url(url).map_err(|error| error.at(id, None))?.host().is_some_and(is_loopback_host),
+            Some(url) => base(url).map_err(|error| error.at(id, None))?,
             None => false,
         };
         let (spoken, unspoken) = spoken(settings, preset);
@@ -209,7 +211,12 @@ impl HttpProvider {
 
     /// A failure to reach the server; of a guessed address it says that nothing is there.
     fn not_reached(&self, error: Error) -> Error {
-        if !self.probe || error.kind() != ErrorKind::ProviderConnection {
+        if error.kind() == ErrorKind::ProviderConnection { self.not_there(error) } else { error }
+    }
+
+    /// Where the address is a guess, remembers for a while that it was a wrong one.
+    fn not_there(&self, error: Error) -> Error {
+        if !self.probe || error.fault() == Fault::Caller {
             return error;
         }
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -257,7 +264,7 @@ impl Provider for HttpProvider {
         if refused.is_some_and(|at| at.elapsed() < REFUSED_FOR) {
             let at = self.base_url.as_deref().unwrap_or_default();
             return Availability::missing(
-                format!("nothing listens at {at}"),
+                format!("no {id} answers at {at}"),
                 format!("start {id}, or set its base_url"),
             );
         }
@@ -282,8 +289,16 @@ impl Provider for HttpProvider {
         let request = self.request(spoken, &encoded, call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped);
         let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
-        let answer = self.send(&call, spoken, &request, &mut patience).await.map_err(at)?;
-        let reading = answer::Reading { asked, framing: encoded.framing, patience, permit, at: id.clone() };
+        // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
+        let theirs = call.request.origin.as_ref().is_some_and(|origin| origin.body == encoded.body);
+        let blame = |error: Error| match error.kind() {
+            ErrorKind::CallerInvalidRequest if !theirs && error.status().is_some() => {
+                at(error.with_kind(ErrorKind::ProviderRejected))
+            }
+            _ => at(error),
+        };
+        let answer = self.send(&call, spoken, &request, &mut patience).await.map_err(blame)?;
+        let reading = answer::Reading { asked, framing: encoded.framing, patience, _permit: permit, at: id.clone() };
         answer::read(&call, spoken.codec.as_ref(), answer, reading).map_err(at)
     }
 
@@ -299,6 +314,15 @@ impl std::fmt::Debug for HttpProvider {
             .field("base_url", &self.base_url)
             .finish_non_exhaustive()
     }
+}
+
+/// Checks a base URL and says whether it is this machine.
+fn base(url: &str) -> Result<bool> {
+    let uri = parse_url(url)?;
+    if uri.query().is_some() {
+        return Err(Error::invalid("base_url holds a query").with_hint("a key goes into api_key, not into the URL"));
+    }
+    Ok(uri.host().is_some_and(is_loopback_host))
 }
 
 fn preset_of(id: &ProviderId, settings: &ProviderSettings) -> Result<Option<&'static Preset>> {

@@ -1,6 +1,7 @@
 //! The stream of an answer: bytes to frames, frames to events, within the call's deadlines. Dropping it ends the transfer.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::header;
@@ -16,6 +17,9 @@ use crate::provider::Call;
 use crate::provider::http::{HttpBody, HttpResponse};
 use crate::provider::process::patience::Patience;
 
+/// How long the end of a body may come after the end of its answer.
+const DRAIN: Duration = Duration::from_millis(100);
+
 /// What reading an answer needs besides the answer.
 pub(super) struct Reading {
     /// How the caller wants it.
@@ -24,7 +28,7 @@ pub(super) struct Reading {
     pub(super) framing: Framing,
     pub(super) patience: Patience,
     /// Held until the stream is gone.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
     pub(super) at: ProviderId,
 }
 
@@ -45,7 +49,7 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
         model: call.target.model.clone(),
         reading,
     };
-    Ok(DeltaStream::new(stream::unfold(Some(state), |state| async {
+    let events = stream::unfold(Some(state), |state| async {
         let mut state = state?;
         match state.next().await {
             Ok(Some(event)) => Some((Ok(event), Some(state))),
@@ -53,7 +57,8 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
             // The state is dropped with the error: connection and permit are free before anybody reads it.
             Err(error) => Some((Err(error.at(&state.reading.at, state.model.as_ref())), None)),
         }
-    })))
+    });
+    Ok(DeltaStream::new(events.fuse()))
 }
 
 /// How the answer really comes: its content type says so, whatever was asked.
@@ -98,6 +103,7 @@ impl State {
                 return Ok(Some(event));
             }
             if self.over {
+                self.drain().await;
                 return Ok(None);
             }
             match &mut self.framer {
@@ -140,6 +146,13 @@ impl State {
             self.push(last);
         }
         Ok(())
+    }
+
+    /// Reads what is left of the body after its last event, usually nothing, so that the connection can serve again. What keeps coming is cut.
+    async fn drain(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
+        // Whether it ended in time is seen by the connection's fate alone.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
     }
 
     fn push(&mut self, event: Event) {

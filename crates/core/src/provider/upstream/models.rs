@@ -32,8 +32,14 @@ impl HttpProvider {
     pub(super) async fn first_model(&self, call: &Arc<Call>) -> Result<ModelName> {
         let ask = || async {
             let limits = Limits { connect: call.deadlines.connect, ..Limits::default() };
-            let first = self.list_models(&call.cx.http, limits).await?.into_iter().next();
-            first.ok_or_else(|| Error::unavailable("it lists no model").with_hint("load a model there, or name one"))
+            let listed = match self.list_models(&call.cx.http, limits).await {
+                Ok(models) => models.into_iter().next(),
+                // Whatever answers at a guessed address is not the server it might have been: it gets no prompt.
+                Err(error) => return Err(self.not_there(error)),
+            };
+            listed.ok_or_else(|| {
+                self.not_there(Error::unavailable("it lists no model").with_hint("load a model there, or name one"))
+            })
         };
         self.first_model.get_or_try_init(ask).await.cloned()
     }
