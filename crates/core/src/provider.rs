@@ -4,9 +4,14 @@
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
 pub mod absent;
+pub mod credential;
+pub mod custom;
 pub mod http;
 pub mod peer;
+pub mod presets;
 pub mod process;
+pub mod registry;
+pub mod upstream;
 pub mod worker;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};

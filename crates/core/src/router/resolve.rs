@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId, shorten};
+pub use crate::provider::registry::{Automatic, Entry};
 use crate::provider::{Availability, Capabilities, Deadlines, DynProvider, Target};
 use crate::request::{Block, BlockBody, Request, ResponseFormat, Role, Substitute};
 use crate::trace::Candidate;
@@ -32,43 +33,6 @@ impl Door {
     fn is_here(self) -> bool {
         matches!(self, Self::Library | Self::Command)
     }
-}
-
-/// A provider as resolution sees it. The order of a list of these is the resolution order.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its id.
-    pub id: ProviderId,
-    /// Other names it answers to.
-    pub aliases: Vec<ProviderId>,
-    /// The provider.
-    pub provider: Arc<dyn DynProvider>,
-    /// When it is part of an automatic plan.
-    pub automatic: Automatic,
-    /// The program behind it, where two entries may share one.
-    pub program: Option<String>,
-}
-
-impl Entry {
-    /// A provider under its id, part of automatic plans.
-    pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
-        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.id == *name || self.aliases.iter().any(|alias| *alias == *name)
-    }
-}
-
-/// When a provider is part of a plan that nobody named a provider or a model for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Automatic {
-    /// Whenever it is available.
-    Yes,
-    /// After all others: the embedded model and its like.
-    Floor,
-    /// Only when named.
-    No,
 }
 
 /// A target of a plan.
