@@ -1,1 +1,4 @@
-//! local
+//! The embedded engine and its model files: what turns a GGUF file into generated text in this process.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
