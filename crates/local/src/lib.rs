@@ -1,4 +1,6 @@
 //! The embedded engine and its model files: what turns a GGUF file into generated text in this process.
 
+pub mod gguf;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
