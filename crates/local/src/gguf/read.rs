@@ -112,7 +112,7 @@ impl<R: Read> Source<R> {
         Ok(bytes)
     }
 
-    /// A length-prefixed string that must be UTF-8.
+    /// A length-prefixed string that must be UTF-8. It ends at a NUL, as it will for llama.cpp, whose reader hands out C strings.
     pub(super) fn text(&mut self, what: &str, limit: u64) -> Result<String> {
         String::from_utf8(self.string(what, limit)?)
             .map_err(|_| GgufError::new(Reason::Inconsistent, format!("{what} is not UTF-8")))

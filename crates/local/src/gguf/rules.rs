@@ -47,6 +47,13 @@ const MIXED: [&str; 30] = [
     "bailingmoe",
     "dots3note",
 ];
+/// Architectures whose attention is exactly as wide as the hidden state: the graph reshapes by it without asking.
+#[rustfmt::skip]
+const SQUARE: [&str; 35] = [
+    "arctic", "baichuan", "bert", "bitnet", "chameleon", "codeshell", "cohere2", "command-r", "deepseek", "dream", "eurobert", "grok",
+    "internlm2", "jina-bert-v2", "jina-bert-v3", "llada-moe", "nemotron", "nomic-bert", "nomic-bert-moe", "olmo", "olmo2", "olmoe",
+    "orion", "phi2", "phi3", "phimoe", "plamo", "qwen2", "qwen2moe", "qwen2vl", "stablelm", "starcoder2", "xverse", "gpt2", "gptneox",
+];
 /// Files that llama.cpp reads and that are no language model of their own.
 const NOT_A_MODEL: [(&str, &str); 6] = [
     ("clip", "a vision projector"),
@@ -270,6 +277,11 @@ impl Numbers<'_> {
         if key != value && !mixed {
             return Err(inconsistent(format!(
                 "its keys have {key} elements and its values {value}"
+            )));
+        }
+        if SQUARE.contains(&self.architecture) && key * first != width {
+            return Err(inconsistent(format!(
+                "its {first} heads of {key} elements do not make up its width of {width}"
             )));
         }
         let rotated = self

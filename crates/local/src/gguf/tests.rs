@@ -172,6 +172,8 @@ fn each_lie_is_refused_by_name() {
         (Family::Qwen, |file| { array(file, "tokens").pop(); }, "token_embd.weight"),
         (Family::Qwen, |file| array(file, "tokens")[5] = "a".into(), "stands twice"),
         (Family::Qwen, |file| { array(file, "tokens")[5] = "".into(); array(file, "tokens")[6] = "[EMPTY_5]".into() }, "stands twice"),
+        (Family::Qwen, |file| array(file, "tokens")[5] = "a\0b".into(), "stands twice"),
+        (Family::Qwen, |file| { file.set("qwen2.attention.head_count", 2u32); }, "do not make up its width"),
         (Family::Qwen, |file| array(file, "tokens")[5] = Value::Text("x".repeat(9000)), "9000 bytes"),
         (Family::Qwen, |file| { array(file, "scores").pop(); }, "scores for"),
         (Family::Qwen, |file| { array(file, "token_type").pop(); }, "token types for"),

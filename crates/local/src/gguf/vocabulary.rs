@@ -204,8 +204,9 @@ fn every_byte(tokens: &[String], spelled: impl Fn(u8) -> String) -> Result<()> {
     let known: HashSet<&str> = tokens.iter().map(String::as_str).collect();
     let missing = (0..=255u8).find(|byte| {
         let bare = char::from(*byte);
-        !known.contains(spelled(*byte).as_str())
-            && !(matches!(byte, 1..=127) && known.contains(bare.encode_utf8(&mut [0; 4]) as &str))
+        let alone =
+            matches!(byte, 1..=127) && known.contains(bare.encode_utf8(&mut [0; 4]) as &str);
+        !alone && !known.contains(spelled(*byte).as_str())
     });
     match missing {
         Some(byte) => Err(inconsistent(format!(
