@@ -114,7 +114,11 @@ impl<R: Read> Source<R> {
 
     /// A length-prefixed string that must be UTF-8. It ends at a NUL, as it will for llama.cpp, whose reader hands out C strings.
     pub(super) fn text(&mut self, what: &str, limit: u64) -> Result<String> {
-        String::from_utf8(self.string(what, limit)?)
+        let mut bytes = self.string(what, limit)?;
+        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+            bytes.truncate(end);
+        }
+        String::from_utf8(bytes)
             .map_err(|_| GgufError::new(Reason::Inconsistent, format!("{what} is not UTF-8")))
     }
 

@@ -154,7 +154,7 @@ fn each_lie_is_refused_by_name() {
         (Family::Qwen, |file| { file.set("qwen2.block_count", 0u32); }, "block_count is 0"),
         (Family::Qwen, |file| { file.set("qwen2.block_count", 513u32); }, "block_count is 513"),
         (Family::Qwen, |file| { file.unset("qwen2.context_length"); }, "qwen2.context_length"),
-        (Family::Qwen, |file| { file.set("qwen2.embedding_length", 128u32); }, "token_embd.weight"),
+        (Family::Qwen, |file| { file.set("qwen2.embedding_length", 128u32); }, "its width of 128"),
         (Family::Qwen, |file| { file.set("qwen2.attention.head_count", 0u32); }, "0 heads"),
         (Family::Qwen, |file| { file.set("qwen2.attention.head_count_kv", 3u32); }, "4 heads over 3"),
         (Family::Qwen, |file| { file.set("qwen2.attention.head_count_kv", Value::Array(4, vec![Value::U32(2); 3])); }, "head_count_kv"),
