@@ -1,6 +1,7 @@
 //! Turns a conversation into the prompt text a model was trained on, by the model's own chat template: Jinja, as the `transformers`
 //! library runs it. A template comes out of a model file, so it is hostile until proven otherwise: its steps, its memory and its output
-//! are bounded. It knows no tokens; special tokens are text here. [`python`] makes Jinja's values behave as Python's.
+//! are bounded. (One gap is minijinja's: turning a list that holds itself many times over into text is not paid for. A server runs the
+//! engine in a child process, which it survives.) It knows no tokens; special tokens are text here. [`python`] makes Jinja's values behave as Python's.
 //!
 //! Messages and tools are JSON in the form `transformers` passes them, which is the form of `openai_chat` but for one thing: a tool
 //! call's arguments are an object. [`Template::render`] takes either.
@@ -29,11 +30,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB of template, 4 million steps (under half a second), 16 MiB of prompt.
+    /// 256 KiB of template, a million steps (64 MiB, some tenths of a second), 16 MiB of prompt.
     fn default() -> Self {
         Self {
             source: 256 << 10,
-            steps: 4_000_000,
+            steps: 1_000_000,
             output: 16 << 20,
         }
     }
