@@ -106,10 +106,8 @@ pub(super) fn translate(schema: &Value, limits: &Limits) -> Result<(String, usiz
         depth: 0,
     };
     let name = translator.schema(schema, "#")?;
-    if name != "root" {
-        translator.rule("root".to_owned(), format!("ws {name} ws"))?;
-        translator.share("ws")?;
-    }
+    // No blanks around the whole: a small model would go on writing them.
+    translator.rule("root".to_owned(), name)?;
     let mut grammar = String::new();
     for (name, text) in &translator.rules {
         let _ = writeln!(grammar, "{name} ::= {text}");
