@@ -1,9 +1,15 @@
-//! A model in this process: llama.cpp as an engine that continues prompts, with no service beside it.
+//! A model in this process: llama.cpp as an engine that continues prompts, and the model files it runs, with no service beside it.
 //!
-//! The wire formats and the routing live elsewhere. Read [`engine`] first; [`cpu`] is asked before anything of it
-//! runs; `ffi.rs` is the only file that calls C.
+//! The wire formats and the routing live elsewhere. [`engine`] does the
+//! work; [`gguf`] judges a file and [`cpu`] the processor before anything of llama.cpp runs; `ffi.rs` is the only file that calls C.
 #![deny(unsafe_code)]
 
 pub mod cpu;
 pub mod engine;
 mod ffi;
+pub mod gguf;
+pub mod grammar;
+pub mod template;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
