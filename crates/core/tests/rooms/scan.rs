@@ -149,13 +149,20 @@ fn paths(chars: &[char]) -> Vec<(usize, String)> {
             at += 1;
         }
     }
+    // Places become lines in one walk: they are in order.
+    let (mut line, mut walked) = (1, 0);
+    for (place, _) in &mut found {
+        line += chars[walked..*place].iter().filter(|c| **c == '\n').count();
+        walked = *place;
+        *place = line;
+    }
     found
 }
 
-/// Reads one path at `at` below `prefix`; returns the place after it.
+/// Reads one path at `at` below `prefix`; notes its place and returns the place after it.
 fn path(chars: &[char], mut at: usize, prefix: &str, found: &mut Vec<(usize, String)>) -> usize {
     let mut whole = prefix.to_owned();
-    let line = 1 + chars[..at].iter().filter(|c| **c == '\n').count();
+    let start_of_path = at;
     loop {
         let start = at;
         while at < chars.len() && is_word(chars[at]) {
@@ -178,7 +185,7 @@ fn path(chars: &[char], mut at: usize, prefix: &str, found: &mut Vec<(usize, Str
             _ => break,
         }
     }
-    found.push((line, whole));
+    found.push((start_of_path, whole));
     at
 }
 
@@ -188,7 +195,7 @@ fn tree(chars: &[char], mut at: usize, prefix: &str, found: &mut Vec<(usize, Str
         match chars[at] {
             '}' => return at + 1,
             '*' => {
-                found.push((1 + chars[..at].iter().filter(|c| **c == '\n').count(), format!("{prefix}::*")));
+                found.push((at, format!("{prefix}::*")));
                 at += 1;
             }
             c if is_word(c) => {
