@@ -34,12 +34,12 @@ for document in "$root"/*.md "$root"/docs/*.md "$root"/docs/*/*.md; do
     done
 done
 
-# `crates/…` in backquotes in the map and in the guide for newcomers.
-for name in ARCHITECTURE.md CONTRIBUTING.md; do
-    [ -e "$root/$name" ] || continue
-    # shellcheck disable=SC2016 # the backquotes are the document's
-    for path in $(grep -o '`crates/[A-Za-z0-9_./-]*`' "$root/$name" | tr -d '`' | sort -u); do
-        check "$name" "$path"
+# `crates/…` and `scripts/…` in backquotes.
+for document in "$root"/*.md "$root"/docs/*.md "$root"/docs/*/*.md; do
+    [ -e "$document" ] || continue
+    # shellcheck disable=SC2013,SC2016 # a path holds no space; the backquotes are the document's
+    for path in $(grep -Eo '`(crates|scripts|tests)/[A-Za-z0-9_./-]*`' "$document" | tr -d '`' | sort -u); do
+        check "${document#"$root"/}" "$path"
     done
 done
 

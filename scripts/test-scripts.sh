@@ -101,6 +101,12 @@ that 'readme: a marked block runs, another does not' test "$(scripts/readme.sh "
 that 'readme: a line that fails fails the block' test "$(scripts/readme.sh "$scratch/doc/bad.md" 2>/dev/null)" = '0 passed, 1 failed'
 that 'readme: a document without a marked block is an error' not scripts/readme.sh "$scratch/doc/none.md"
 
+# count-tests.awk reads every runner's last line, and nothing else.
+printf '%s\n' '  10 passed' '     Summary [   0.123s] 12 tests run: 9 passed (1 slow), 1 failed, 1 exec failed, 1 timed out, 0 skipped' \
+    'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s' '3 passed, 2 failed' >"$scratch/log"
+that 'count: every runner is understood' test "$(awk -f scripts/count-tests.awk "$scratch/log")" = '17 5'
+that 'count: nothing said is nothing counted' test "$(awk -f scripts/count-tests.awk /dev/null)" = '0 0'
+
 # docs.sh finds a link that leads nowhere.
 mkdir "$scratch/tree" "$scratch/tree/docs"
 printf '%s\n' '[a](docs/a.md) [web](https://example.org/x)' >"$scratch/tree/README.md"

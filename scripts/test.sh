@@ -23,20 +23,7 @@ step() {
     { "$@" 2>&1 && echo 0 >"$scratch/status" || echo $? >"$scratch/status"; } | tee "$scratch/log"
     status=$(cat "$scratch/status")
     took=$(($(now) - start))
-    counts=$(awk '
-        # colours are taken off first
-        { gsub(/\033\[[0-9;]*m/, "") }
-        # nextest:     Summary [   0.1s] 12 tests run: 10 passed, 2 failed, 0 skipped
-        # cargo test:  test result: ok. 5 passed; 0 failed; 0 ignored; ...
-        # ours:        3 passed, 0 failed
-        /^ *Summary \[/ || /^test result: / || /^[0-9]+ passed, [0-9]+ failed$/ {
-            for (i = 2; i <= NF; i++) {
-                word = $i; gsub(/[,;(]/, "", word)
-                if (word == "passed") passed += $(i - 1)
-                if (word == "failed" || word == "exec" || word == "timed") failed += $(i - 1)
-            }
-        }
-        END { print passed + 0, failed + 0 }' "$scratch/log")
+    counts=$(awk -f scripts/count-tests.awk "$scratch/log")
     step_passed=${counts% *}
     step_failed=${counts#* }
     if [ "$status" != 0 ] && [ "$step_failed" = 0 ]; then
