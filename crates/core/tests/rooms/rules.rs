@@ -154,6 +154,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "the trait Codec writes and reads the answer to a call",
     },
     Exception { module: "provider", name: "deps::Clock", reason: "the trait of the clock in every call's context" },
+    Exception { module: "provider", name: "deps::IpfsBackend", reason: "the trait that a libp2p node implements" },
     Exception { module: "cache", name: "deps::Clock", reason: "entries grow old by the clock tests can set" },
     Exception { module: "limits", name: "deps::Clock", reason: "rates are per time, by the clock tests can set" },
     Exception { module: "store", name: "deps::Clock", reason: "entries expire by the clock tests can set" },
