@@ -35,10 +35,8 @@ async fn killed_writers_of_the_state_lose_nothing_they_were_told_is_safe() {
         let mut children = ["a", "b"].map(|name| Process::start(NAME, &format!("{name}{round}"), folder.path()));
         let mut said = Vec::new();
         for (turn, child) in children.iter_mut().enumerate() {
-            let mut last = 0;
-            for _ in 0..(1 + round * 17 + turn * 5) {
-                last = child.next();
-            }
+            child.ask(1_000);
+            let last = child.until(1 + round * 17 + turn as u64 * 5);
             said.push(child.kill_and_hear_out(last));
         }
         let store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
@@ -58,7 +56,7 @@ async fn killed_writers_of_the_state_lose_nothing_they_were_told_is_safe() {
 
 async fn write_state(name: &str, folder: &Path) {
     let store = EmbeddedStore::open(folder, Arc::new(SystemClock)).unwrap();
-    for number in 1_u64.. {
+    for number in asked() {
         let key = format!("{name}/{number:08}");
         let mut value = key.clone().into_bytes();
         value.resize(512, b'.');
