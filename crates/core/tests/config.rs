@@ -317,6 +317,19 @@ fn what_cannot_be_a_config_file_is_one_clear_problem() {
 }
 
 #[test]
+fn a_hostile_file_ends_in_problems() {
+    for text in [
+        "a\n".repeat(1 << 19),
+        format!("a = {}", "[".repeat(1 << 19)),
+        format!("[{}a]", "a.".repeat(1 << 18)),
+        "[providers.a]\n".repeat(1 << 15),
+    ] {
+        let problems = case().file(&text).load().unwrap_err();
+        assert!((1..=200).contains(&problems.0.len()));
+    }
+}
+
+#[test]
 fn without_a_home_there_are_no_folders_and_no_file() {
     let loaded = Settings::load(&Environment::default(), &Flags::new()).unwrap();
     let error = loaded.answers_dir().unwrap_err();

@@ -68,6 +68,9 @@ impl Flags {
     }
 }
 
+/// The most problems that are told at once.
+const MOST_PROBLEMS: usize = 200;
+
 pub(super) fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, Problems> {
     let chosen = file::chosen(flags.config.as_deref(), environment).filter(|_| !flags.no_file);
     let read = chosen.as_ref().and_then(|(path, required)| file::open(path, *required, environment.home()));
@@ -91,6 +94,7 @@ pub(super) fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, P
     }
     validate::Check::new(environment, &layer, &mut read, &mut settings).all(&by_hand, &flags.registered);
     read.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+    read.problems.truncate(MOST_PROBLEMS);
     if !read.problems.is_empty() {
         return Err(Problems(read.problems));
     }
