@@ -172,7 +172,6 @@ fn every_variable_sets_its_keys_under_each_of_its_names() {
     for variable in VARIABLES.iter().filter(|variable| variable.rule != Rule::Asked) {
         let value = match variable.rule {
             Rule::OllamaHost => "10.0.0.7:9999".to_owned(),
-            Rule::AzureEndpoint => "https://lab.openai.azure.com/".to_owned(),
             Rule::OnlyOn => "1".to_owned(),
             _ => variable.key().unwrap().example.trim_matches(['"', '[', ']']).replace(['…', '"'], "x"),
         };

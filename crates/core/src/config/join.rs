@@ -11,7 +11,7 @@ use super::file::{self, Layer, Spot};
 use super::keys::{KEYS, Key, key_at};
 use super::names::{builtin, nearest};
 use super::origin::{Entry, Loaded, Origin, Problem, Problems, default_value};
-use super::parse::{azure_endpoint, ollama_host};
+use super::parse::ollama_host;
 use super::validate::{self, above_form};
 use super::value::{Base, Raw, Refusal, Value};
 use super::variables::{Rule, VARIABLES, names_for};
@@ -148,7 +148,6 @@ fn from_variable(
     let base = Base { folder: None, home: environment.home() };
     Ok(match rule {
         Rule::OllamaHost => Some(Value::Text(ollama_host(text)?)),
-        Rule::AzureEndpoint => Some(Value::Text(azure_endpoint(text)?)),
         Rule::OnlyOn => {
             Some(key.kind.read(&Raw::Untyped(text.into()), base)?).filter(|value| *value == Value::Flag(true))
         }
