@@ -172,7 +172,6 @@ fn every_variable_sets_its_keys_under_each_of_its_names() {
     for variable in VARIABLES.iter().filter(|variable| variable.rule != Rule::Asked) {
         let value = match variable.rule {
             Rule::OllamaHost => "10.0.0.7:9999".to_owned(),
-            Rule::AzureEndpoint => "https://lab.openai.azure.com/".to_owned(),
             Rule::OnlyOn => "1".to_owned(),
             _ => variable.key().unwrap().example.trim_matches(['"', '[', ']']).replace(['…', '"'], "x"),
         };
@@ -314,6 +313,19 @@ fn what_cannot_be_a_config_file_is_one_clear_problem() {
     let case = case();
     let folder = case.folder.path().to_owned();
     assert_eq!(case.flags(|flags| flags.config(folder)).problems(), "~:1:1: the config file is not a file");
+}
+
+#[test]
+fn a_hostile_file_ends_in_problems() {
+    for text in [
+        "a\n".repeat(1 << 19),
+        format!("a = {}", "[".repeat(1 << 19)),
+        format!("[{}a]", "a.".repeat(1 << 18)),
+        "[providers.a]\n".repeat(1 << 15),
+    ] {
+        let problems = case().file(&text).load().unwrap_err();
+        assert!((1..=200).contains(&problems.0.len()));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The walk follows the table of `keys.rs`, so that a new key needs nothing here. It knows no precedence and no relations between keys: `validate.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,28 +122,28 @@ fn exposed(_: &std::fs::Metadata, _: &Layer) -> Option<Warning> {
 pub(super) fn parse(text: &str, path: Arc<Path>, base: Base<'_>) -> Read {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut walk = Walk { lines: Lines::new(text, path), base, read: Read::default() };
-    for error in errors {
+    for error in errors.iter().take(MOST_PROBLEMS) {
         // Only the parser's own words: its full report repeats the line, and the line may hold a key.
         let origin = walk.lines.origin(error.span().unwrap_or_default());
-        walk.read.problems.push(Problem::new(origin, None, mask(error.message())));
+        walk.read.problems.push(Problem::new(origin, None, error.message()));
     }
     // One slip often makes several syntax errors on its line; the first says it.
     walk.read.problems.dedup_by_key(|problem| problem.origin.line());
-    let broken: Vec<_> = walk.read.problems.iter().filter_map(|problem| problem.origin.line()).collect();
-    walk.table("", &mut Vec::new(), table.get_ref());
+    let syntax = std::mem::take(&mut walk.read.problems);
+    // In what is no TOML at all there is nothing to look for.
+    if errors.len() <= MOST_PROBLEMS {
+        walk.table("", &mut Vec::new(), table.get_ref());
+    }
     // On a line with a syntax error the parser guesses; what is wrong with the guess would only add noise.
-    let syntax = broken.len();
-    let guessed = |problem: &Problem| problem.origin.line().is_some_and(|line| broken.contains(&line));
-    let (syntax, mut rest) =
-        (walk.read.problems.drain(..syntax).collect::<Vec<_>>(), std::mem::take(&mut walk.read.problems));
-    rest.retain(|problem| !guessed(problem));
-    walk.read.problems = syntax.into_iter().chain(rest).collect();
+    let broken: BTreeSet<_> = syntax.iter().filter_map(|problem| problem.origin.line()).collect();
+    walk.read.problems.retain(|problem| problem.origin.line().is_none_or(|line| !broken.contains(&line)));
+    walk.read.problems.extend(syntax);
     walk.read.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-    let more = walk.read.problems.len().saturating_sub(MOST_PROBLEMS);
+    let untold = errors.len().saturating_sub(MOST_PROBLEMS) + walk.read.problems.len().saturating_sub(MOST_PROBLEMS);
     walk.read.problems.truncate(MOST_PROBLEMS);
-    if more > 0 {
+    if untold > 0 {
         let end = walk.lines.origin(text.len()..text.len());
-        walk.read.problems.push(Problem::new(end, None, format!("and {more} more problems in this file")));
+        walk.read.problems.push(Problem::new(end, None, format!("and {untold} more problems in this file")));
     }
     walk.read
 }

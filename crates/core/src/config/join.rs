@@ -11,7 +11,7 @@ use super::file::{self, Layer, Spot};
 use super::keys::{KEYS, Key, key_at};
 use super::names::{builtin, nearest};
 use super::origin::{Entry, Loaded, Origin, Problem, Problems, default_value};
-use super::parse::{azure_endpoint, ollama_host};
+use super::parse::ollama_host;
 use super::validate::{self, above_form};
 use super::value::{Base, Raw, Refusal, Value};
 use super::variables::{Rule, VARIABLES, names_for};
@@ -68,6 +68,9 @@ impl Flags {
     }
 }
 
+/// The most problems that are told at once.
+const MOST_PROBLEMS: usize = 200;
+
 pub(super) fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, Problems> {
     let chosen = file::chosen(flags.config.as_deref(), environment).filter(|_| !flags.no_file);
     let read = chosen.as_ref().and_then(|(path, required)| file::open(path, *required, environment.home()));
@@ -91,6 +94,7 @@ pub(super) fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, P
     }
     validate::Check::new(environment, &layer, &mut read, &mut settings).all(&by_hand, &flags.registered);
     read.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+    read.problems.truncate(MOST_PROBLEMS);
     if !read.problems.is_empty() {
         return Err(Problems(read.problems));
     }
@@ -144,7 +148,6 @@ fn from_variable(
     let base = Base { folder: None, home: environment.home() };
     Ok(match rule {
         Rule::OllamaHost => Some(Value::Text(ollama_host(text)?)),
-        Rule::AzureEndpoint => Some(Value::Text(azure_endpoint(text)?)),
         Rule::OnlyOn => {
             Some(key.kind.read(&Raw::Untyped(text.into()), base)?).filter(|value| *value == Value::Flag(true))
         }

@@ -255,13 +255,6 @@ pub(super) fn ollama_host(text: &str) -> Read<String> {
     url(&format!("{scheme}://{host}:{port}/{path}"))
 }
 
-/// The address of an Azure resource as the base of its OpenAI-compatible API; one with a path is taken as it stands.
-pub(super) fn azure_endpoint(text: &str) -> Read<String> {
-    let base = url(text)?;
-    let has_path = base.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-    Ok(if has_path { base } else { format!("{base}/openai/v1") })
-}
-
 pub(super) fn show_duration(duration: Duration) -> String {
     let micros = duration.as_micros();
     let unit = UNITS_OF_TIME.iter().rev().find(|(_, seconds)| micros.is_multiple_of((seconds * 1e6) as u128));
@@ -335,8 +328,6 @@ mod tests {
         }
         assert_eq!(address("[::1]:80").unwrap(), "[::1]:80");
         assert!(address("localhost").is_err() && address(":80").is_err() && address("h:x").is_err());
-        assert_eq!(azure_endpoint("https://a.example.org").unwrap(), "https://a.example.org/openai/v1");
-        assert_eq!(azure_endpoint("https://a.example.org/x").unwrap(), "https://a.example.org/x");
     }
 
     #[test]
