@@ -162,11 +162,9 @@ fn without_origin(mut request: Request) -> Request {
 #[test]
 fn requests_of_this_dialect_go_on_byte_for_byte() {
     for case in cases().iter().filter(|case| case.request.is_some()) {
-        let (mut request, body) = (case.request(), case.request.clone().unwrap());
-        let asked = String::from_utf8(body.clone()).unwrap().contains("include_usage");
-        if request.stream && !asked {
+        let (request, body) = (case.request(), case.request.clone().unwrap());
+        if request.stream && !String::from_utf8_lossy(&body).contains("include_usage") {
             // Token counts are asked for: the one thing that is added.
-            request.stream = false;
             continue;
         }
         let sent = case.codec.encode_request(&call(request)).unwrap();
