@@ -31,7 +31,7 @@ fn environment() -> Environment {
 
 fn settings(command: &str) -> CommandSettings {
     let describe = Describe::new(ProviderId::new("lab").unwrap());
-    CommandSettings::new(describe, Some(Template::parse(command).unwrap()), environment())
+    CommandSettings::new(describe, Some(Template::parse(command).unwrap()), &environment(), &[""; 0])
 }
 
 fn provider(command: &str) -> CommandProvider {
@@ -239,8 +239,8 @@ async fn the_environment_is_what_was_allowed_and_nothing_else() {
     let planted =
         [("OPENAI_API_KEY", "canary-1"), ("LAB_KEY", "mine"), ("LANG", "C"), ("AWS_SECRET_ACCESS_KEY", "canary-2")];
     let all = Environment::from_vars(planted.map(|(k, v)| (k.to_owned(), v.to_owned()))).with("PATH", PATH);
-    let mut env = settings("env");
-    env.environment = all.for_program(&["LAB_KEY"]);
+    let describe = Describe::new(ProviderId::new("lab").unwrap());
+    let env = CommandSettings::new(describe, Some(Template::parse("env").unwrap()), &all, &["LAB_KEY"]);
     let text = text_of(&CommandProvider::new(env, Runner::default()), call("x")).await.unwrap();
     let mut names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();

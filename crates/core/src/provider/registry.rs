@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::absent::AbsentProvider;
 use super::credential::Credentials;
 use super::presets;
-use super::process::agents::{self, Agent, AgentSettings};
-use super::process::{CommandProvider, CommandSettings, Environment, Runner, Template};
+use super::process::agents;
+use super::process::{CommandProvider, Environment, Runner, command_provider};
 use super::upstream::HttpProvider;
 use super::{Describe, DynProvider, Provider};
 use crate::config::{ProviderSettings, Settings};
@@ -298,15 +298,10 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
         return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), "it is turned off in the config", hint)));
     }
     if let Some(agent) = agents::AGENTS.iter().find(|agent| *id == *agent.id) {
-        return made_of_command(of_agent(agent, own, around)?);
+        return made_of_command(agent.provider(own, &around.environment, &[], around.runner.clone())?);
     }
-    if let Some(line) = &own.command {
-        let mut describe = Describe::new(id.clone());
-        describe.default_model.clone_from(&own.default_model);
-        describe.privacy = own.privacy.unwrap_or(describe.privacy);
-        describe.agent = own.agent;
-        let made = CommandSettings::new(describe, Some(Template::parse(line)?), around.environment.clone());
-        return made_of_command(CommandProvider::new(made, around.runner.clone()));
+    if own.command.is_some() {
+        return made_of_command(command_provider(id.clone(), own, &around.environment, &[], around.runner.clone())?);
     }
     if let Some((_, _, what, hint)) = AWAITED.iter().find(|row| *id == *row.0) {
         return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), *what, *hint)));
@@ -319,16 +314,6 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
 fn made_of_command(provider: CommandProvider) -> Result<Made> {
     let program = provider.program().map(|path| path.display().to_string());
     Ok(Made { program, ..Made::new(provider) })
-}
-
-fn of_agent(agent: &Agent, own: &ProviderSettings, around: &Surroundings) -> Result<CommandProvider> {
-    let mut settings = AgentSettings::default();
-    settings.command.clone_from(&own.command);
-    settings.model.clone_from(&own.default_model);
-    settings.environment = around.environment.clone();
-    settings.codex_sandbox.clone_from(&own.sandbox);
-    settings.codex_skip_git_repo_check = own.skip_git_repo_check;
-    agent.provider(settings, around.runner.clone())
 }
 
 /// A one-way name for what an instance is made of. `Debug` hides secrets, so keys and headers come in by their own fingerprints.

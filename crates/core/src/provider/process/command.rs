@@ -31,7 +31,7 @@ pub struct CommandSettings {
     pub command: Option<Template>,
     /// A command line for calls that name the provider, where the program of `command` does not resolve: too slow or too costly to count as available.
     pub named_only: Option<Template>,
-    /// Everything the program may see of the environment; see [`Environment::for_program`].
+    /// The program's whole environment.
     pub environment: Environment,
     /// A variable that tells the program which model to use.
     pub model_variable: Option<String>,
@@ -50,8 +50,15 @@ pub struct CommandSettings {
 }
 
 impl CommandSettings {
-    /// A command that streams its answer, in this process's folder.
-    pub fn new(describe: Describe, command: Option<Template>, environment: Environment) -> Self {
+    /// A command that streams its answer, in this process's folder. Of `environment`, which is all that was read, it sees the common part and what `passed`
+    /// names.
+    pub fn new(
+        describe: Describe,
+        command: Option<Template>,
+        environment: &Environment,
+        passed: &[impl AsRef<str>],
+    ) -> Self {
+        let environment = environment.for_program(passed);
         let id = describe.id.clone();
         Self {
             describe,
@@ -82,13 +89,23 @@ pub fn command_provider(
     runner: Runner,
 ) -> Result<CommandProvider> {
     let command = settings.command.as_deref().map(Template::parse).transpose()?;
+    let mut made = CommandSettings::new(described(id, settings), command, environment, passed);
+    made.models = models(settings)?;
+    Ok(CommandProvider::new(made, runner))
+}
+
+/// Who a provider is by its settings.
+pub(super) fn described(id: ProviderId, settings: &ProviderSettings) -> Describe {
     let mut describe = Describe::new(id);
     describe.default_model = settings.default_model.clone();
     describe.privacy = settings.privacy.unwrap_or_default();
     describe.agent = settings.agent;
-    let mut made = CommandSettings::new(describe, command, environment.for_program(passed));
-    made.models = settings.models.iter().filter(|name| *name != "*").map(ModelName::new).collect::<Result<_>>()?;
-    Ok(CommandProvider::new(made, runner))
+    describe
+}
+
+/// The models that settings name; `*` names none.
+pub(super) fn models(settings: &ProviderSettings) -> Result<Vec<ModelName>> {
+    settings.models.iter().filter(|name| *name != "*").map(ModelName::new).collect()
 }
 
 /// A provider that runs a command for each call.
