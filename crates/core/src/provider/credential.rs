@@ -197,7 +197,9 @@ impl Source {
                     return Ok(secret.clone());
                 }
                 let secret = run(argv).await?;
-                *printed = Some((Instant::now() + *lifetime, secret.clone()));
+                // A lifetime beyond what a clock can count is asked again each time: safe, and nobody means it.
+                let now = Instant::now();
+                *printed = Some((now.checked_add(*lifetime).unwrap_or(now), secret.clone()));
                 Ok(secret)
             }
         }

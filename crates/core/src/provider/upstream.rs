@@ -105,7 +105,9 @@ impl HttpProvider {
             headers: headers(id, settings)?,
             upstream: settings.upstream,
             via: settings.via.clone().filter(|via| via != "auto"),
-            slots: settings.max_in_flight.map(|most| (most, Arc::new(Semaphore::new(most)))),
+            slots: settings
+                .max_in_flight
+                .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
             probe: preset.is_some_and(|preset| preset.probe) && !own_address,
             refused: Mutex::default(),
             first_model: OnceCell::new(),

@@ -171,6 +171,16 @@ async fn an_upstream_that_breaks_its_protocol_is_told_by_kind() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_an_error_is_given_first() {
+    let frames = format!("data: {}\n\ndata: {{nonsense\n\n", chunk("he"));
+    let upstream = Upstream::serve([Answer::sse().chunk(&frames).end()]).await;
+    let mut stream = Provider::generate(&lab(&upstream, |_| ()), Arc::new(call(true))).await.unwrap();
+    until_text(&mut stream, "he").await;
+    assert_eq!(stream.next().await.unwrap().unwrap_err().kind(), ErrorKind::ProviderProtocol);
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
 async fn error_answers_become_errors_of_the_table() {
     let error = |text: &str| json!({"error": {"message": text}}).to_string();
     for (answer, kind, words) in [
