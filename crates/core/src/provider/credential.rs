@@ -129,6 +129,16 @@ impl Credentials {
         }
     }
 
+    /// A one-way mark of the keys now, which changes when a value or a key file does; `None` where there is no key.
+    pub fn mark(&self) -> Option<String> {
+        let files = self.0.iter().filter_map(|entry| match &entry.source {
+            Source::File { path, .. } => std::fs::metadata(path).ok().map(|meta| stamp_of(&meta)),
+            _ => None,
+        });
+        (!self.0.is_empty())
+            .then(|| hex(Sha256::new_with_prefix(format!("{} {:?}", self.fingerprint(), files.collect::<Vec<_>>()))))
+    }
+
     /// A one-way name for the sources: equal for equal settings, different when a value, path or program differs.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -140,8 +150,12 @@ impl Credentials {
             };
             hash.update(text);
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(hash)
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Entry {
@@ -216,8 +230,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 }
 
 async fn stamp(path: &Path) -> io::Result<Stamp> {
-    let meta = tokio::fs::metadata(path).await?;
-    Ok((meta.modified().ok(), meta.len()))
+    tokio::fs::metadata(path).await.map(|meta| stamp_of(&meta))
+}
+
+fn stamp_of(meta: &std::fs::Metadata) -> Stamp {
+    (meta.modified().ok(), meta.len())
 }
 
 async fn read_file(path: &Path) -> Result<Secret> {
@@ -319,7 +336,10 @@ mod tests {
         assert_eq!(key.secret.expose(), "first");
         keys.refuse(&key);
         assert_eq!(all(&keys).await, ["other"]);
+        let mark = keys.mark();
+        assert_eq!(keys.mark(), mark);
         std::fs::write(file.path(), "second key\n").unwrap();
+        assert_ne!(keys.mark(), mark);
         assert_eq!(all(&keys).await, ["second key", "other"]);
     }
 

@@ -19,7 +19,7 @@ use super::credential::{Credentials, Key, Tried};
 use super::http::{HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
 use super::presets::{self, Auth, CHAT, Preset, Speaks};
 use super::process::patience::Patience;
-use super::{Availability, Call, Capabilities, Describe, Provider, Target};
+use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
 use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
@@ -306,6 +306,15 @@ impl Provider for HttpProvider {
 
     fn models(&self) -> Vec<ModelName> {
         self.models.clone()
+    }
+
+    async fn list_models(&self, cx: &Context) -> Result<Vec<ModelName>> {
+        self.listed(&cx.http, Limits::default()).await
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        let keys = self.credentials.mark()?;
+        Some(format!("{} {} {keys}", self.describe.id, self.base_url.as_deref().unwrap_or_default()))
     }
 }
 

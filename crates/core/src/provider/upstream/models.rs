@@ -17,11 +17,8 @@ const LARGEST_LIST: u64 = 16 << 20;
 const MOST_MODELS: usize = 10_000;
 
 impl HttpProvider {
-    /// Asks the upstream which models it serves, in its order.
-    ///
-    /// # Errors
-    /// As a call's; `provider_protocol` when the answer is no list of models.
-    pub async fn list_models(&self, http: &HttpClient, limits: Limits) -> Result<Vec<ModelName>> {
+    /// The names that the upstream lists, in its order.
+    pub(super) async fn listed(&self, http: &HttpClient, limits: Limits) -> Result<Vec<ModelName>> {
         let at = |error: Error| error.at(&self.describe().id, None);
         let spoken =
             self.spoken.first().ok_or_else(|| at(Error::unavailable(self.mute.clone().unwrap_or_default())))?;
@@ -32,7 +29,7 @@ impl HttpProvider {
     pub(super) async fn first_model(&self, call: &Arc<Call>) -> Result<ModelName> {
         let ask = || async {
             let limits = Limits { connect: call.deadlines.connect, ..Limits::default() };
-            let listed = match self.list_models(&call.cx.http, limits).await {
+            let listed = match self.listed(&call.cx.http, limits).await {
                 Ok(models) => models.into_iter().next(),
                 // Whatever answers at a guessed address is not the server it might have been: it gets no prompt.
                 Err(error) => return Err(self.not_there(error)),
