@@ -1,7 +1,7 @@
-//! A model in this process: llama.cpp as an engine that continues prompts, and the model files it runs, with no service beside it.
+//! A model in this process: llama.cpp as an engine that continues prompts, and the files it runs, with no service beside it.
 //!
-//! The wire formats and the routing live elsewhere. [`engine`] does the
-//! work; [`gguf`] judges a file and [`cpu`] the processor before anything of llama.cpp runs; `ffi.rs` is the only file that calls C.
+//! Wire formats and routing live elsewhere. Read [`provider`] first, the way from a request to deltas; [`engine`] does the work; [`gguf`]
+//! judges a file and [`cpu`] the processor before anything of llama.cpp runs. `ffi.rs` is the only file that calls C.
 #![deny(unsafe_code)]
 
 pub mod cpu;
@@ -9,6 +9,7 @@ pub mod engine;
 mod ffi;
 pub mod gguf;
 pub mod grammar;
+pub mod provider;
 pub mod template;
 
 #[cfg(any(test, feature = "testing"))]
