@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Mutex, PoisonError},
@@ -43,7 +44,7 @@ enum Source {
 }
 
 /// What changes when a file does.
-type Stamp = (Option<SystemTime>, u64);
+type Stamp = (Option<SystemTime>, u64, u64);
 
 /// A key to send, and which one of its provider it is.
 #[derive(Clone, Debug)]
@@ -234,7 +235,8 @@ async fn stamp(path: &Path) -> io::Result<Stamp> {
 }
 
 fn stamp_of(meta: &std::fs::Metadata) -> Stamp {
-    (meta.modified().ok(), meta.len())
+    // A file renamed into place may keep size and time; it is another file all the same.
+    (meta.modified().ok(), meta.len(), meta.ino())
 }
 
 async fn read_file(path: &Path) -> Result<Secret> {

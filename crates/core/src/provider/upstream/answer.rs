@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use http::header;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::is_page;
+use super::refusal::is_page;
 use crate::delta::{Delta, DeltaStream, Event};
 use crate::dialect::lines::Framer;
 use crate::dialect::{Codec, Decoder, Frame, Framing, decode_whole, sse};

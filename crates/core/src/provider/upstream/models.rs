@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{HttpProvider, Spoken, join, sign};
+use super::{HttpProvider, Spoken, join, refusal, sign};
 use crate::error::{Error, Result};
 use crate::ids::ModelName;
 use crate::provider::credential::Tried;
@@ -50,7 +50,7 @@ impl HttpProvider {
         let request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
         let answer = http.send(request).await.map_err(|error| self.not_reached(error))?;
         if !answer.status.is_success() {
-            return Err(self.refusal(spoken, answer).await);
+            return Err(refusal::read(spoken.codec.as_ref(), answer).await);
         }
         let body = answer.body.bytes().await?;
         names(&body).ok_or_else(|| Error::protocol("its list of models cannot be read"))
