@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Mutex, PoisonError},
@@ -43,7 +44,7 @@ enum Source {
 }
 
 /// What changes when a file does.
-type Stamp = (Option<SystemTime>, u64);
+type Stamp = (Option<SystemTime>, u64, u64);
 
 /// A key to send, and which one of its provider it is.
 #[derive(Clone, Debug)]
@@ -129,6 +130,16 @@ impl Credentials {
         }
     }
 
+    /// A one-way mark of the keys now, which changes when a value or a key file does; `None` where there is no key.
+    pub fn mark(&self) -> Option<String> {
+        let files = self.0.iter().filter_map(|entry| match &entry.source {
+            Source::File { path, .. } => std::fs::metadata(path).ok().map(|meta| stamp_of(&meta)),
+            _ => None,
+        });
+        (!self.0.is_empty())
+            .then(|| hex(Sha256::new_with_prefix(format!("{} {:?}", self.fingerprint(), files.collect::<Vec<_>>()))))
+    }
+
     /// A one-way name for the sources: equal for equal settings, different when a value, path or program differs.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -140,8 +151,12 @@ impl Credentials {
             };
             hash.update(text);
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(hash)
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Entry {
@@ -197,7 +212,9 @@ impl Source {
                     return Ok(secret.clone());
                 }
                 let secret = run(argv).await?;
-                *printed = Some((Instant::now() + *lifetime, secret.clone()));
+                // A lifetime beyond what a clock can count is asked again each time: safe, and nobody means it.
+                let now = Instant::now();
+                *printed = Some((now.checked_add(*lifetime).unwrap_or(now), secret.clone()));
                 Ok(secret)
             }
         }
@@ -214,8 +231,12 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 }
 
 async fn stamp(path: &Path) -> io::Result<Stamp> {
-    let meta = tokio::fs::metadata(path).await?;
-    Ok((meta.modified().ok(), meta.len()))
+    tokio::fs::metadata(path).await.map(|meta| stamp_of(&meta))
+}
+
+fn stamp_of(meta: &std::fs::Metadata) -> Stamp {
+    // A file renamed into place may keep size and time; it is another file all the same.
+    (meta.modified().ok(), meta.len(), meta.ino())
 }
 
 async fn read_file(path: &Path) -> Result<Secret> {
@@ -317,7 +338,10 @@ mod tests {
         assert_eq!(key.secret.expose(), "first");
         keys.refuse(&key);
         assert_eq!(all(&keys).await, ["other"]);
+        let mark = keys.mark();
+        assert_eq!(keys.mark(), mark);
         std::fs::write(file.path(), "second key\n").unwrap();
+        assert_ne!(keys.mark(), mark);
         assert_eq!(all(&keys).await, ["second key", "other"]);
     }
 

@@ -1,17 +1,19 @@
 //! The provider behind an HTTP API: a row of `presets.rs` and a section of the config, made into something that answers calls.
 //!
 //! It picks a dialect and a key, sends what the codec wrote, and hands the answer's frames to the codec's decoder. It decides nothing about retries or
-//! other targets; only among its own keys it goes on to the next when one is refused. Read next: `upstream/answer.rs` (the answer's stream).
+//! other targets; only among its own keys it goes on to the next when one is refused. Read next: `upstream/answer.rs` (the answer's
+//! stream), `upstream/refusal.rs` (an answer that is none).
 
 mod answer;
 mod models;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use super::credential::{Credentials, Key, Tried};
 use super::http::{HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
 use super::presets::{self, Auth, CHAT, Preset, Speaks};
 use super::process::patience::Patience;
-use super::{Availability, Call, Capabilities, Describe, Provider, Target};
+use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
 use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
@@ -30,8 +32,6 @@ use crate::request::{Privacy, Request};
 
 /// The most bytes of a whole answer, and of all bytes of a streamed one.
 const LARGEST_ANSWER: u64 = 256 << 20;
-/// The most bytes read of an error answer.
-const LARGEST_ERROR: usize = 64 << 10;
 /// How long a refused connection to a default address is remembered: nothing is tried there meanwhile.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
@@ -105,7 +105,9 @@ impl HttpProvider {
             headers: headers(id, settings)?,
             upstream: settings.upstream,
             via: settings.via.clone().filter(|via| via != "auto"),
-            slots: settings.max_in_flight.map(|most| (most, Arc::new(Semaphore::new(most)))),
+            slots: settings
+                .max_in_flight
+                .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
             probe: preset.is_some_and(|preset| preset.probe) && !own_address,
             refused: Mutex::default(),
             first_model: OnceCell::new(),
@@ -177,7 +179,7 @@ impl HttpProvider {
                 }
                 return Ok(answer);
             }
-            let read = async { Ok(self.refusal(spoken, answer).await) };
+            let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
             let error = patience.wait("the error", read).await?;
             match (error.kind(), key) {
                 (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
@@ -187,26 +189,6 @@ impl HttpProvider {
                 _ => return Err(error),
             }
         }
-    }
-
-    /// An answer that is no success, as an error.
-    async fn refusal(&self, spoken: &Spoken, answer: HttpResponse) -> Error {
-        let (status, media) = (answer.status, answer.media_type());
-        if status.is_redirection() {
-            return redirected(&answer);
-        }
-        let headers = answer.headers;
-        let body = answer.body.prefix(LARGEST_ERROR).await;
-        let error = spoken.codec.decode_error(status, &headers, &body);
-        let error = if error.status().is_some() { error } else { error.with_status(status) };
-        if is_page(&media, &body) {
-            // A proxy's or a gateway's page: its words are markup, its status still says what happened.
-            let said = Error::new(error.kind(), format!("HTTP {status}, with a web page instead of an API's error"))
-                .with_status(status)
-                .with_hint("check base_url: it may name a web site, or a proxy stands in between");
-            return error.retry_after().map_or(said.clone(), |after| said.with_retry_after(after));
-        }
-        error
     }
 
     /// A failure to reach the server; of a guessed address it says that nothing is there.
@@ -305,6 +287,15 @@ impl Provider for HttpProvider {
     fn models(&self) -> Vec<ModelName> {
         self.models.clone()
     }
+
+    async fn list_models(&self, cx: &Context) -> Result<Vec<ModelName>> {
+        self.listed(&cx.http, Limits::default()).await
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        let keys = self.credentials.mark()?;
+        Some(format!("{} {} {keys}", self.describe.id, self.base_url.as_deref().unwrap_or_default()))
+    }
 }
 
 impl std::fmt::Debug for HttpProvider {
@@ -402,23 +393,4 @@ fn sign(request: HttpRequest, auth: Auth, key: Option<&Key>) -> Result<HttpReque
 fn join(base: &str, prefix: &str, path: &str) -> String {
     let prefix = if base.ends_with(prefix) { "" } else { prefix };
     format!("{base}{prefix}{path}")
-}
-
-/// Whether a body is a web page.
-fn is_page(media: &str, body: &[u8]) -> bool {
-    let start = body.trim_ascii_start();
-    media == "text/html"
-        || start.starts_with(b"<!")
-        || start.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case(b"<html"))
-}
-
-/// A redirect is not followed: it would carry the prompt and the key to another address.
-fn redirected(answer: &HttpResponse) -> Error {
-    let location = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = location.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-    let to = host.map_or("another path of the same host".to_owned(), |host| format!("the host {host}"));
-    let status: StatusCode = answer.status;
-    Error::protocol(format!("HTTP {status}: it redirects to {to}, and redirects are not followed"))
-        .with_status(status)
-        .with_hint("if that is right, set base_url to the new address")
 }

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::connect::{Origin, broken};
 use super::pool::Lease;
@@ -105,7 +105,7 @@ impl Stream for HttpBody {
             }
         }
         let Some(limit) = self.limits.idle else { return Poll::Pending };
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         std::task::ready!(silence.as_mut().poll(cx));
         let error = Error::timeout(format!("{} went silent for {} in its answer", self.origin, Seconds(limit)));
         self.fail(error)

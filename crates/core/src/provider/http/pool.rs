@@ -36,6 +36,9 @@ const HOSTS: usize = 256;
 /// How long a connection just given back may need until it takes the next request.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// What a limit beyond the clock's reach becomes.
+const A_LONG_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Every connection of a client.
 pub(super) struct Pool {
     connector: Connector,
@@ -325,7 +328,7 @@ impl Activity {
     /// When it will have been unused for `limit`, if nothing happens before.
     fn expires(&self, limit: Duration) -> Instant {
         let since = if self.busy.load(Ordering::Acquire) > 0 { Instant::now() } else { *lock(&self.since) };
-        since + limit
+        since.checked_add(limit).unwrap_or_else(|| since + A_LONG_TIME)
     }
 }
 

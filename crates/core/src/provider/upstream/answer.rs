@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use http::header;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::is_page;
+use super::refusal::is_page;
 use crate::delta::{Delta, DeltaStream, Event};
 use crate::dialect::lines::Framer;
 use crate::dialect::{Codec, Decoder, Frame, Framing, decode_whole, sse};
@@ -86,7 +86,8 @@ struct State {
     /// `None` for a whole answer.
     framer: Option<Framer>,
     decoder: Box<dyn Decoder>,
-    events: VecDeque<Event>,
+    /// Decoded and not yet given out; an error comes after what was said before it, whichever way the bytes were cut.
+    events: VecDeque<Result<Event>>,
     keep_raw: bool,
     over: bool,
     model: Option<ModelName>,
@@ -96,7 +97,8 @@ struct State {
 impl State {
     async fn next(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(mut event) = self.events.pop_front() {
+            if let Some(event) = self.events.pop_front() {
+                let mut event = event?;
                 if !self.keep_raw {
                     event.raw = None;
                 }
@@ -119,32 +121,37 @@ impl State {
             return Err(page());
         }
         self.over = true;
-        self.events.push_back(decode_whole(self.decoder.as_mut(), body)?);
+        self.events.push_back(decode_whole(self.decoder.as_mut(), body));
         Ok(())
     }
 
     /// Waits for the next frames and decodes them.
     async fn frames(&mut self) -> Result<()> {
         let Some(framer) = &mut self.framer else { return Ok(()) };
-        let waiting = next_frames(&mut self.body, framer);
-        let (frames, ended) = self.reading.patience.wait("the answer", waiting).await?;
+        let mut frames = Vec::new();
+        let waiting = next_frames(&mut self.body, framer, &mut frames);
+        let ended = self.reading.patience.wait("the answer", waiting).await;
         if !frames.is_empty() {
             self.reading.patience.saw_event();
         }
         for frame in frames {
-            let event = self.decoder.frame(frame)?;
-            let done = event.deltas.iter().any(|delta| matches!(delta, Delta::End));
+            let event = self.decoder.frame(frame);
+            let done = event.as_ref().map_or(true, |event| event.deltas.contains(&Delta::End));
             self.push(event);
             if done {
                 self.over = true;
                 return Ok(());
             }
         }
-        if ended {
-            self.over = true;
-            let last = self.decoder.end()?;
-            self.push(last);
+        match ended {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let last = self.decoder.end();
+                self.push(last);
+            }
+            Err(error) => self.push(Err(error)),
         }
+        self.over = true;
         Ok(())
     }
 
@@ -155,26 +162,25 @@ impl State {
         let _ = tokio::time::timeout(DRAIN, rest).await;
     }
 
-    fn push(&mut self, event: Event) {
-        if !event.deltas.is_empty() || event.raw.is_some() {
+    fn push(&mut self, event: Result<Event>) {
+        if event.as_ref().map_or(true, |event| !event.deltas.is_empty() || event.raw.is_some()) {
             self.events.push_back(event);
         }
     }
 }
 
-/// Reads until a frame is complete or the body ends; comments alone are no event.
-async fn next_frames(body: &mut HttpBody, framer: &mut Framer) -> Result<(Vec<Frame>, bool)> {
-    let mut frames = Vec::new();
+/// Reads until a frame is complete, or the body ends: then it says so. Comments alone are no event.
+async fn next_frames(body: &mut HttpBody, framer: &mut Framer, frames: &mut Vec<Frame>) -> Result<bool> {
     while frames.is_empty() {
         match body.next().await {
-            Some(piece) => framer.push(&piece?, &mut frames)?,
+            Some(piece) => framer.push(&piece?, frames)?,
             None => {
-                framer.end(&mut frames);
-                return Ok((frames, true));
+                framer.end(frames);
+                return Ok(true);
             }
         }
     }
-    Ok((frames, false))
+    Ok(false)
 }
 
 async fn gather(body: &mut HttpBody) -> Result<bytes::Bytes> {

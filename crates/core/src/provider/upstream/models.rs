@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{HttpProvider, Spoken, join, sign};
+use super::{HttpProvider, Spoken, join, refusal, sign};
 use crate::error::{Error, Result};
 use crate::ids::ModelName;
 use crate::provider::credential::Tried;
@@ -17,11 +17,8 @@ const LARGEST_LIST: u64 = 16 << 20;
 const MOST_MODELS: usize = 10_000;
 
 impl HttpProvider {
-    /// Asks the upstream which models it serves, in its order.
-    ///
-    /// # Errors
-    /// As a call's; `provider_protocol` when the answer is no list of models.
-    pub async fn list_models(&self, http: &HttpClient, limits: Limits) -> Result<Vec<ModelName>> {
+    /// The names that the upstream lists, in its order.
+    pub(super) async fn listed(&self, http: &HttpClient, limits: Limits) -> Result<Vec<ModelName>> {
         let at = |error: Error| error.at(&self.describe().id, None);
         let spoken =
             self.spoken.first().ok_or_else(|| at(Error::unavailable(self.mute.clone().unwrap_or_default())))?;
@@ -32,7 +29,7 @@ impl HttpProvider {
     pub(super) async fn first_model(&self, call: &Arc<Call>) -> Result<ModelName> {
         let ask = || async {
             let limits = Limits { connect: call.deadlines.connect, ..Limits::default() };
-            let listed = match self.list_models(&call.cx.http, limits).await {
+            let listed = match self.listed(&call.cx.http, limits).await {
                 Ok(models) => models.into_iter().next(),
                 // Whatever answers at a guessed address is not the server it might have been: it gets no prompt.
                 Err(error) => return Err(self.not_there(error)),
@@ -53,7 +50,7 @@ impl HttpProvider {
         let request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
         let answer = http.send(request).await.map_err(|error| self.not_reached(error))?;
         if !answer.status.is_success() {
-            return Err(self.refusal(spoken, answer).await);
+            return Err(refusal::read(spoken.codec.as_ref(), answer).await);
         }
         let body = answer.body.bytes().await?;
         names(&body).ok_or_else(|| Error::protocol("its list of models cannot be read"))

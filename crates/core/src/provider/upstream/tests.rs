@@ -171,6 +171,16 @@ async fn an_upstream_that_breaks_its_protocol_is_told_by_kind() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_an_error_is_given_first() {
+    let frames = format!("data: {}\n\ndata: {{nonsense\n\n", chunk("he"));
+    let upstream = Upstream::serve([Answer::sse().chunk(&frames).end()]).await;
+    let mut stream = Provider::generate(&lab(&upstream, |_| ()), Arc::new(call(true))).await.unwrap();
+    until_text(&mut stream, "he").await;
+    assert_eq!(stream.next().await.unwrap().unwrap_err().kind(), ErrorKind::ProviderProtocol);
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
 async fn error_answers_become_errors_of_the_table() {
     let error = |text: &str| json!({"error": {"message": text}}).to_string();
     for (answer, kind, words) in [
@@ -226,7 +236,11 @@ async fn a_refused_key_is_masked_and_the_next_is_used_from_then_on() {
     assert_eq!(keys.len(), 3);
 
     let upstream = Upstream::serve([Answer::json(401, echo)]).await;
-    let error = fails(&lab(&upstream, |s| s.credentials = vec![first]), call(false), ErrorKind::ProviderAuth).await;
+    let only = lab(&upstream, |s| s.credentials = vec![first]);
+    let error = fails(&only, call(false), ErrorKind::ProviderAuth).await;
+    let mark = only.login_mark().unwrap();
+    assert!(mark != provider.login_mark().unwrap() && !mark.contains("canary"), "{mark}");
+    assert_eq!(lab(&upstream, |s| s.credentials.clear()).login_mark(), None);
     assert!(!format!("{error:?} {error} {:?}", error.hint()).contains("canary"), "{error:?}");
 }
 
@@ -331,10 +345,11 @@ async fn models_are_listed_on_demand() {
     let upstream = Upstream::serve([Answer::json(200, r#"{"data":[{"id":"a"}]}"#), Answer::json(401, "{}")]).await;
     let provider = lab(&upstream, |s| s.models = vec!["*".into(), "b".into()]);
     assert_eq!(Provider::models(&provider), [ModelName::new("b").unwrap()]);
-    let listed = provider.list_models(&HttpClient::new(), Limits::default()).await.unwrap();
+    let cx = call(false).cx;
+    let listed = provider.list_models(&cx).await.unwrap();
     assert_eq!(listed, [ModelName::new("a").unwrap()]);
     assert_eq!(upstream.last().header("authorization"), "Bearer canary-key-0123456789");
-    let error = provider.list_models(&HttpClient::new(), Limits::default()).await.unwrap_err();
+    let error = provider.list_models(&cx).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderAuth);
 }
 
