@@ -433,6 +433,34 @@ fn the_wrong_shape_is_told_by_its_name() {
 }
 
 #[test]
+fn command_lines_are_refused_where_the_splitter_would_refuse_them() {
+    use llm_router::provider::process::Template;
+    let lines = [
+        "a",
+        "a 'b c' {prompt}",
+        r#"a "it's""#,
+        r"a 'b\'",
+        r#"a "\"""#,
+        r"a\ b",
+        "a '",
+        r#"a ""#,
+        r"a \",
+        r#"a "\""#,
+        "'' a",
+        r#""""#,
+        "{prompt}",
+        "{model} a",
+        "a {prompt} {model}",
+        "a 'b\" c'",
+        "",
+    ];
+    for line in lines {
+        let loaded = case().flags(|flags| flags.set("--set", "providers.x.command", line)).load();
+        assert_eq!(loaded.is_ok(), Template::parse(line).is_ok(), "{line:?}");
+    }
+}
+
+#[test]
 fn flags_name_keys_as_the_file_does() {
     let set = |key: &str, value: &str| case().flags(|flags| flags.set("--set", key, value));
     let settings = set("providers.Codex.default_model", "gpt-5").loaded().settings;

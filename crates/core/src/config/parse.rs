@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::names::nearest;
 use super::value::{Base, Kind, Raw, Read, Refusal};
 use crate::ids::shorten;
-use crate::provider::process::Template;
 use crate::secret::{Secret, mask};
 
 pub(super) fn describe_error(error: crate::error::Error) -> String {
@@ -198,10 +197,33 @@ pub(super) fn variable_name(text: &str) -> Read<&str> {
         .ok_or_else(|| "not the name of a variable (letters, digits, `_`): the key itself goes in api_key".into())
 }
 
-/// Checks a command line with the very splitter that will split it.
+/// Checks that a command line can be split into words: the splitter itself is above this room, in `provider/process/template.rs`, and a test holds the two
+/// against each other.
 pub(super) fn command(text: &str) -> Read<&str> {
     let text = text.trim();
-    Template::parse(text).map(|_| text).map_err(|error| describe_error(error).into())
+    let mut open = None;
+    let mut escaped = false;
+    for c in text.chars() {
+        match (open, c) {
+            _ if escaped => escaped = false,
+            (None | Some('"'), '\\') => escaped = true,
+            (Some(quote), c) if quote == c => open = None,
+            (None, '\'' | '"') => open = Some(c),
+            _ => {}
+        }
+    }
+    let program = text.split_whitespace().next().unwrap_or_default();
+    match open {
+        _ if program.is_empty() => Err("the command is empty".into()),
+        _ if text.contains('\0') => Err("the command holds a NUL".into()),
+        Some(quote) => Err(format!("a {quote} of the command is never closed").into()),
+        None if escaped => Err("the command ends with a lone `\\`".into()),
+        None if matches!(program, "''" | "\"\"") => Err("the command's program has an empty name".into()),
+        None if ["{prompt}", "{model}"].iter().any(|place| program.contains(place)) => {
+            Err("the command's program would come from the request".into())
+        }
+        None => Ok(text),
+    }
 }
 
 pub(super) fn groups(raw: &Raw) -> Read<Vec<Vec<String>>> {
