@@ -54,6 +54,11 @@ pub trait Provider: Send + Sync + 'static {
         std::future::ready(Ok(self.models()))
     }
 
+    /// The name under which a model's answers are stored: for a model in a file, with the file's digest behind it.
+    fn exact_model(&self, model: &ModelName) -> ModelName {
+        model.clone()
+    }
+
     /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
     /// a while. `None` where there is no such thing.
     fn login_mark(&self) -> Option<String> {
@@ -73,6 +78,8 @@ pub trait DynProvider: Send + Sync + 'static {
     fn models(&self) -> Vec<ModelName>;
     /// See [`Provider::list_models`].
     fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>>;
+    /// See [`Provider::exact_model`].
+    fn exact_model(&self, model: &ModelName) -> ModelName;
     /// See [`Provider::login_mark`].
     fn login_mark(&self) -> Option<String>;
 }
@@ -96,6 +103,10 @@ impl<P: Provider> DynProvider for P {
 
     fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>> {
         Box::pin(Provider::list_models(self, cx))
+    }
+
+    fn exact_model(&self, model: &ModelName) -> ModelName {
+        Provider::exact_model(self, model)
     }
 
     fn login_mark(&self) -> Option<String> {

@@ -135,7 +135,8 @@ impl Router {
         self.context_of(deps.ids.request_id(deps.clock.now()))
     }
 
-    fn context_of(&self, id: RequestId) -> Context {
+    /// What a provider may use for the request of this id.
+    pub fn context_of(&self, id: RequestId) -> Context {
         let deps = &self.0.deps;
         let mut cx = Context::new(deps.http.clone(), Arc::clone(&deps.clock), id);
         cx.cancel = deps.shutdown.child_token();
@@ -172,6 +173,8 @@ impl Router {
         for hook in &self.0.deps.hooks {
             hook.on_request(&mut request)?;
         }
+        // The operator's rule and the caller's: the stricter one holds.
+        request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
         let plan = match provider {
             Some(provider) => only(provider, &request)?,
@@ -358,7 +361,13 @@ impl Attempts {
             Ok(stream) => Committed::of(stream).await,
             Err(error) => Err(error),
         };
-        self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        // A server that was only guessed and is not there was never a target.
+        let absent = |error: &Error| {
+            error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
+        };
+        if !outcome.as_ref().is_err_and(absent) {
+            self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        }
         self.record.dropped(cx.dropped());
         outcome
     }

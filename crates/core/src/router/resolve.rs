@@ -150,15 +150,36 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     Err(unknown_model(name, scope))
 }
 
-fn route_choices<'a>(name: &str, route: &RouteSettings, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
+/// A route's targets in order, those of the routes it names among them.
+fn route_choices<'a>(name: &str, route: &'a RouteSettings, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     let mut choices = Vec::new();
-    for target in route.groups.iter().flatten() {
-        let (id, model) = target.split_once('/').map_or((target.as_str(), None), |(id, rest)| (id, Some(rest)));
+    // What is left to read, the next one last: routes may nest, and the stack must not be the program's.
+    let mut left: Vec<(&str, Timeouts)> = targets(route, route.timeouts);
+    let mut read = 0;
+    while let Some((target, timeouts)) = left.pop() {
+        read += 1;
+        if read > MOST_TARGETS {
+            return Err(Error::invalid(format!("route {name} leads to more than {MOST_TARGETS} targets"))
+                .with_hint("`llm-router config check` shows routes that name each other"));
+        }
+        if let Some(inner) = scope.settings.routes.get(target) {
+            left.extend(targets(inner, inner.timeouts));
+            continue;
+        }
+        let (id, model) = target.split_once('/').map_or((target, None), |(id, rest)| (id, Some(rest)));
         let entry = find(&id.to_ascii_lowercase(), scope)?;
         let model = model.map(ModelName::new).transpose()?.or_else(|| default_model(entry, &scope.settings.router));
-        choices.push(Choice { timeouts: route.timeouts, ..Choice::new(entry, model, format!("route {name}")) });
+        choices.push(Choice { timeouts, ..Choice::new(entry, model, format!("route {name}")) });
     }
     Ok(choices)
+}
+
+/// The most targets of one route, nested ones included.
+const MOST_TARGETS: usize = 256;
+
+/// The targets of a route, the first one last.
+fn targets(route: &RouteSettings, timeouts: Timeouts) -> Vec<(&str, Timeouts)> {
+    route.groups.iter().flatten().rev().map(|target| (target.as_str(), timeouts)).collect()
 }
 
 fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
@@ -182,6 +203,7 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
     let mut programs: Vec<String> = Vec::new();
     let mut refusal = None;
     for Choice { entry, model, reason, timeouts } in choices {
+        let model = model.map(|model| entry.provider.exact_model(&model));
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
             _ if !only && scope.refused.contains(&entry.id) => Some(Refusal::refused_lately()),
