@@ -1,0 +1,51 @@
+//! Golden keys worked out by a script from the definition (`tests/fixtures/keys.py`).
+
+#![allow(clippy::unwrap_used)]
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    provider: ProviderId,
+    model: String,
+    request: Box<serde_json::value::RawValue>,
+    keys: std::collections::BTreeMap<String, String>,
+}
+
+#[test]
+fn keys_are_those_of_the_definition() {
+    let rows: Vec<Row> = serde_json::from_str(include_str!("../../../tests/fixtures/keys.json")).unwrap();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let request: Request = serde_json::from_str(row.request.get()).unwrap();
+        let key = Key::of(&request, &row.provider, &row.model).unwrap();
+        for (form, expected) in &row.keys {
+            let strategy = match form.as_str() {
+                "sha256" => KeyStrategy::Sha256,
+                base => KeyStrategy::Cid(base.parse().unwrap()),
+            };
+            assert_eq!(&key.print(strategy), expected, "{}: {form}", row.name);
+        }
+    }
+}
+
+#[test]
+fn strategies_are_read_from_settings() {
+    assert_eq!(KeyStrategy::parse("sha256", "base32").unwrap(), KeyStrategy::Sha256);
+    assert_eq!(KeyStrategy::parse("cid", "base36").unwrap(), KeyStrategy::Cid(Base::Base36));
+    assert_eq!(KeyStrategy::parse("md5", "base32").unwrap_err().to_string(), "unknown cache key strategy \"md5\"");
+    assert!(KeyStrategy::parse("cid", "base64").unwrap_err().to_string().contains("use base32, base58btc or base36"));
+}
+
+#[test]
+fn json_without_a_canonical_form_is_the_callers_error() {
+    let mut request = Request::new("Hello");
+    let deep = format!("{}1{}", "[".repeat(127), "]".repeat(127));
+    let schema = serde_json::from_str(&format!("{{\"name\":\"f\",\"parameters\":{{\"x\":\"\\ud800\",\"y\":{deep}}}}}"));
+    request.tools.push(schema.unwrap());
+    let error = Key::of(&request, &ProviderId::new("openai").unwrap(), "m").unwrap_err();
+    assert!(error.to_string().starts_with("the request has no cache key: JSON text, byte "), "{error}");
+}

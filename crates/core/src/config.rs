@@ -1,0 +1,373 @@
+//! Settings: what a router is built from, as plain values, and the one door that reads them: [`Settings::load`].
+//!
+//! The values know nothing of where they came from. [`keys`] and [`variables`] are the tables of what can be set, `config/file.rs` reads the TOML file,
+//! `config/env.rs` the environment (the only file that does), `config/validate.rs` joins and checks it all at once, `config/origin.rs` says where each
+//! value came from. Precedence: request > flag > environment > file > default.
+//! To add a setting: a field here, a row in `config/keys.rs`, and a line in `docs/config.example.toml`; the tests say what else is missing.
+
+pub mod env;
+mod file;
+pub mod keys;
+pub mod names;
+pub mod origin;
+mod reference;
+mod validate;
+mod value;
+pub mod variables;
+
+use std::{path::PathBuf, time::Duration};
+
+use indexmap::IndexMap;
+
+use crate::dialect::{Dialect, Framing};
+use crate::ids::{ModelName, ProviderId};
+use crate::request::{Privacy, Substitute};
+use crate::secret::Secret;
+
+pub use env::{Environment, NearMiss, Places, Terminal};
+pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
+pub use reference::{configuration_md, environment_md};
+pub use validate::Flags;
+pub use value::Kind;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How providers are chosen.
+    pub router: RouterSettings,
+    /// Providers by id: those of the config, and those that the environment completes.
+    pub providers: IndexMap<ProviderId, ProviderSettings>,
+    /// Model names that clients may use, each a chain of targets.
+    pub routes: IndexMap<String, RouteSettings>,
+    /// The response cache.
+    pub cache: CacheSettings,
+    /// The embedded model.
+    pub local: LocalSettings,
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// Other routers on the libp2p network.
+    pub peers: PeersSettings,
+    /// The MCP server.
+    pub mcp: McpSettings,
+    /// What leaves the process as telemetry.
+    pub telemetry: TelemetrySettings,
+    /// Proxies on the way to providers.
+    pub proxy: ProxySettings,
+}
+
+impl Settings {
+    /// The provider that heads every automatic plan: the one that `*_LLM_PROVIDER` or `[router] provider` names.
+    pub fn head(&self) -> Option<&ProviderId> {
+        self.router.provider.as_ref()
+    }
+
+    /// The model that `provider` uses when none is named, as far as the configuration says: its own, or `*_LLM_MODEL` for the providers that it is for.
+    pub fn default_model(&self, provider: &ProviderId) -> Option<&ModelName> {
+        let own = self.providers.get(provider).and_then(|settings| settings.default_model.as_ref());
+        let general =
+            matches!(provider.as_str(), "openrouter" | "accelerate" | "local_hf") || self.head() == Some(provider);
+        own.or_else(|| self.router.model.as_ref().filter(|_| general))
+    }
+}
+
+/// How providers are chosen.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RouterSettings {
+    /// `*_LLM_PROVIDER`: heads every automatic plan.
+    pub provider: Option<ProviderId>,
+    /// `*_LLM_MODEL`: the default model of `openrouter`, `accelerate`, `local_hf` and of [`RouterSettings::provider`]; see [`Settings::default_model`].
+    pub model: Option<ModelName>,
+    /// Whether an automatic plan goes on after its first target.
+    pub fallback: bool,
+    /// Whether a provider that does not know the asked model may be asked for its default one.
+    pub model_fallback: bool,
+    /// Whether another model may answer, for requests that do not say.
+    pub substitute: Substitute,
+    /// Who may see a request that does not say.
+    pub privacy: Privacy,
+    /// Deadlines that no provider, route or request overrides.
+    pub timeouts: Timeouts,
+    /// The wait before a response's head goes out without content.
+    pub head_after: Duration,
+}
+
+impl Default for RouterSettings {
+    fn default() -> Self {
+        Self {
+            provider: None,
+            model: None,
+            fallback: true,
+            model_fallback: true,
+            substitute: Substitute::default(),
+            privacy: Privacy::default(),
+            timeouts: Timeouts::default(),
+            head_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Deadlines as far as they are set; see [`Deadlines`](crate::provider::Deadlines) for what each means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Timeouts {
+    pub connect: Option<Duration>,
+    pub first_event: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub whole: Option<Duration>,
+    pub total: Option<Duration>,
+}
+
+/// One provider's settings. What is not set comes from its preset.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ProviderSettings {
+    /// The preset that fills what is not given; a provider named like a preset uses that one.
+    pub preset: Option<String>,
+    /// The URL that paths are appended to.
+    pub base_url: Option<String>,
+    /// The dialects it speaks, the preferred one first.
+    pub dialects: Vec<Dialect>,
+    /// Keys, tried in order.
+    pub credentials: Vec<Credential>,
+    /// Model names it serves; `*` is any.
+    pub models: Vec<String>,
+    /// The model used when none is named.
+    pub default_model: Option<ModelName>,
+    /// Headers sent with every call. Their values count as secrets: gateways take keys there.
+    pub headers: IndexMap<String, Secret>,
+    /// The most calls at once.
+    pub max_in_flight: Option<usize>,
+    /// Its deadlines.
+    pub timeouts: Timeouts,
+    /// Ask upstream for this framing whatever the caller asked for.
+    pub upstream: Option<Framing>,
+    /// The command line of a `command` provider or an agent, with its placeholders; its quotes are balanced.
+    pub command: Option<String>,
+    /// Who sees what is sent to it.
+    pub privacy: Option<Privacy>,
+    /// Whether it may use tools on this machine.
+    pub agent: bool,
+    /// `false` takes it out of every plan.
+    pub enabled: Option<bool>,
+    /// The provider behind an aggregator (`HF_PROVIDER`): `together`, `groq`, `auto`.
+    pub via: Option<String>,
+    /// What an agent may touch: `read-only`, `workspace-write`, `danger-full-access`; unset is the router's choice, `read-only`.
+    pub sandbox: Option<String>,
+    /// Whether an agent may run outside a Git repository; unset is yes.
+    pub skip_git_repo_check: Option<bool>,
+    /// Whether a person chose it: a section of the config file, a flag, or being named by [`RouterSettings::provider`]. A key that merely lies in
+    /// the environment does not count. Which one heads the plan is [`Settings::head`].
+    pub configured: bool,
+}
+
+/// Where a key comes from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// The key itself.
+    Value(Secret),
+    /// A variable's value, with the variable's name for messages.
+    Env {
+        /// The variable.
+        name: String,
+        /// Its value; empty where the variable is not set.
+        value: Secret,
+    },
+    /// A file that holds the key; read again when it changes.
+    File(PathBuf),
+    /// A program that prints the key, asked again after a time.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// How long an answer holds.
+        lifetime: Duration,
+    },
+}
+
+impl Credential {
+    /// The key, where it is at hand without reading a file or running a program.
+    pub fn at_hand(&self) -> Option<&Secret> {
+        match self {
+            Self::Value(value) | Self::Env { value, .. } => Some(value).filter(|value| !value.is_empty()),
+            Self::File(_) | Self::Command { .. } => None,
+        }
+    }
+
+    /// The variable that should hold the key and is not set.
+    pub fn missing_variable(&self) -> Option<&str> {
+        match self {
+            Self::Env { name, value } if value.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// A model name that clients may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteSettings {
+    /// `provider/model` or `provider`: balanced within a group, in order between groups.
+    pub groups: Vec<Vec<String>>,
+    /// How a group is balanced.
+    pub balance: Option<String>,
+    /// Ask upstream for this framing whatever the caller asked for.
+    pub upstream: Option<Framing>,
+    /// Its deadlines.
+    pub timeouts: Timeouts,
+}
+
+/// The response cache.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CacheSettings {
+    /// `ROUTER_CACHE`: whether provider instances are kept between calls.
+    pub providers: bool,
+    /// `ROUTER_RESPONSE_CACHE`: whether answers are stored.
+    pub responses: bool,
+    /// How a key is printed: `sha256` or `cid`.
+    pub key: String,
+    /// The base of a CID: `base32`, `base58btc`, `base36`.
+    pub cid_base: String,
+    /// Who shares answers: `key`, `team`, `global`.
+    pub scope: String,
+    /// The folder of the disk tier.
+    pub dir: Option<PathBuf>,
+    /// How long an answer may be used.
+    pub ttl: Option<Duration>,
+    /// The most bytes in memory.
+    pub memory_bytes: u64,
+    /// The most bytes on disk.
+    pub disk_bytes: u64,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            providers: true,
+            responses: false,
+            key: "sha256".into(),
+            cid_base: "base32".into(),
+            scope: "key".into(),
+            dir: None,
+            ttl: None,
+            memory_bytes: 64 << 20,
+            disk_bytes: 1 << 30,
+        }
+    }
+}
+
+/// The embedded model.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LocalSettings {
+    /// A path, `hf:owner/repo/file.gguf` or `hf:owner/repo:QUANT`; unset is the default model.
+    pub model: Option<String>,
+    /// Threads; unset leaves a core free.
+    pub threads: Option<u32>,
+    /// Context window in tokens.
+    pub context: Option<u32>,
+    /// Sequences computed at once.
+    pub parallel: Option<u32>,
+    /// Where model files are kept.
+    pub models_dir: Option<PathBuf>,
+    /// The model hub's address (`HF_ENDPOINT`).
+    pub hub: Option<String>,
+    /// The model hub's token (`HF_TOKEN`).
+    pub hub_token: Option<Secret>,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// The address to bind.
+    pub host: String,
+    /// The port to bind; 0 lets the system choose.
+    pub port: u16,
+    /// Keys of the server's clients.
+    pub api_keys: Vec<ClientKey>,
+    /// Where metrics, documents and administration listen, `host:port`.
+    pub admin: Option<String>,
+    /// Names that `Host` may have besides the loopback's.
+    pub hosts: Vec<String>,
+    /// Whether a public address may be bound without keys.
+    pub public: bool,
+    /// Whether URLs in requests may be fetched.
+    pub fetch_urls: bool,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8000,
+            api_keys: Vec::new(),
+            admin: None,
+            hosts: Vec::new(),
+            public: false,
+            fetch_urls: false,
+        }
+    }
+}
+
+/// The key of a client of the server.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ClientKey {
+    /// Whose it is.
+    pub name: String,
+    /// The key.
+    pub key: Credential,
+}
+
+/// Other routers on the libp2p network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeersSettings {
+    /// `lan`, `private` or `public`; unset is no network at all.
+    pub profile: Option<String>,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Addresses to find others through.
+    pub bootstrap: Vec<String>,
+    /// Ids of the peers that may see prompts and may ask.
+    pub trusted: Vec<String>,
+    /// The network's pre-shared key.
+    pub swarm_key: Option<PathBuf>,
+}
+
+/// The MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct McpSettings {
+    /// Whether the HTTP server answers on `/mcp`.
+    pub enabled: bool,
+}
+
+/// What leaves the process as telemetry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TelemetrySettings {
+    /// Where OpenTelemetry data goes.
+    pub otlp: Option<String>,
+    /// Whether prompts and answers may be written to a log.
+    pub log_prompts: bool,
+}
+
+/// Proxies on the way to providers. Their addresses may hold passwords and count as secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxySettings {
+    /// For `https` addresses.
+    pub https: Option<Secret>,
+    /// For `http` addresses.
+    pub http: Option<Secret>,
+    /// For both, where they have none of their own.
+    pub all: Option<Secret>,
+    /// Hosts that are reached directly: names, `.suffixes`, addresses, networks, or `*`.
+    pub no_proxy: Vec<String>,
+}

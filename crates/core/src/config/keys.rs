@@ -1,0 +1,359 @@
+//! The table of everything that the config file can say: each key's kind, default, meaning and what it does to [`Settings`].
+//!
+//! `docs/configuration.md` is made from it, unknown keys are found by it, flags and variables name its paths. It reads nothing itself: the walk over a
+//! file is in `file.rs`, joining and cross-checks are in `validate.rs`. In a path, `*` stands for a name and `[]` for the place in a list of tables.
+
+use std::time::Duration;
+
+use super::value::{Kind, Value};
+use super::{CacheSettings, ProviderSettings, RouteSettings, Settings};
+use crate::dialect::Framing;
+use crate::ids::ProviderId;
+
+/// One key of the config file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Key {
+    /// The dotted path, `providers.*.base_url` for example.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// The value when nothing sets it, as TOML; empty where that is "unset".
+    pub default: &'static str,
+    /// A value, as TOML.
+    pub example: &'static str,
+    /// Why setting it has no effect in this version; empty for a key that works.
+    pub later: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    pub(super) apply: fn(&mut Settings, &[String], &Value),
+}
+
+impl Key {
+    /// Whether setting it has an effect in this version.
+    pub fn active(&self) -> bool {
+        self.later.is_empty()
+    }
+
+    /// The key of a pattern, and the names that `path` gives its wildcards. A name in a dotted path holds no dot.
+    pub fn find(path: &str) -> Option<(&'static Key, Vec<String>)> {
+        KEYS.iter().find_map(|key| Some((key, key.matches(path)?)))
+    }
+
+    fn matches(&self, path: &str) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        let (mut pattern, mut parts) = (self.path.split('.'), path.split('.'));
+        loop {
+            match (pattern.next(), parts.next()) {
+                (None, None) => return Some(names),
+                (Some("*" | "[]"), Some(name)) => names.push(name.to_owned()),
+                (Some(expected), Some(part)) if expected == part => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// The path with names in place of the wildcards, as messages show it.
+    pub fn named(&self, names: &[String]) -> String {
+        let mut names = names.iter();
+        let mut out = String::new();
+        for part in self.path.split('.') {
+            match part {
+                "[]" => out.push_str(&format!("[{}]", names.next().map_or("", String::as_str))),
+                part => {
+                    let name = if part == "*" { names.next().map_or("*", String::as_str) } else { part };
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                    if bare { out.push_str(name) } else { out.push_str(&format!("{name:?}")) }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Sets a field that always has a value.
+fn put<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+/// Changes one provider's settings. Names are ids by the time they come here: `file.rs` and `Key::find` let no other through.
+fn at(settings: &mut Settings, names: &[String], change: impl FnOnce(&mut ProviderSettings)) {
+    if let Some(id) = names.first().and_then(|name| ProviderId::new(name).ok()) {
+        change(settings.providers.entry(id).or_default());
+    }
+}
+
+fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSettings {
+    settings.routes.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
+fn framing(value: &Value) -> Option<Framing> {
+    value.text().map(|word| Framing::of(word == "stream"))
+}
+
+fn cache(settings: &mut Settings) -> &mut CacheSettings {
+    &mut settings.cache
+}
+
+/// What `validate.rs` puts together from several keys.
+fn joined(_: &mut Settings, _: &[String], _: &Value) {}
+
+/// How long the answer of an `api_key_command` holds.
+pub(super) const KEY_LIFETIME: Duration = Duration::from_secs(3600);
+
+const DIALECTS: &[&str] = &["openai_chat", "openai_responses", "anthropic", "gemini", "native"];
+const FRAMINGS: &[&str] = &["whole", "stream"];
+const PRIVACY: &[&str] = &["local", "trusted", "any"];
+const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
+const NO_SERVER: &str = "this version has no HTTP server";
+const NO_PEERS: &str = "this version has no peer network";
+const ONE_SCOPE: &str = "this version has one namespace, `default`";
+const IN_ORDER: &str = "the targets of a group are tried in the order written";
+const NO_RIDER: &str = "requests that say nothing use the default";
+
+macro_rules! keys {
+    ($($path:literal, $kind:expr, $default:literal, $example:literal $(, later $later:expr)?; $doc:literal => $apply:expr;)*) => {
+        /// Every key, in the order of the reference.
+        pub static KEYS: &[Key] = &[$(Key {
+            path: $path, kind: $kind, default: $default, example: $example, later: concat_later!($($later)?), doc: $doc, apply: $apply,
+        },)*];
+    };
+}
+
+macro_rules! concat_later {
+    () => {
+        ""
+    };
+    ($later:expr) => {
+        $later
+    };
+}
+
+keys! {
+    "router.provider", Kind::Provider, "", "\"openrouter\"";
+        "The provider that heads every automatic plan." => |s, _, v| s.router.provider = v.provider();
+    "router.model", Kind::Model, "", "\"openai/gpt-4o-mini\"";
+        "The default model of `openrouter`, `accelerate`, `local_hf` and of `router.provider`." => |s, _, v| s.router.model = v.model();
+    "router.fallback", Kind::Flag, "true", "false";
+        "Whether an automatic plan goes on after its first target." => |s, _, v| put(&mut s.router.fallback, v.flag());
+    "router.model_fallback", Kind::Flag, "true", "false";
+        "Whether a provider that does not know the model asked for may be asked for its default one (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
+    "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"same_model\"", "\"never\"", later NO_RIDER;
+        "Whether another model may answer, for requests that do not say." => |s, _, v| put(&mut s.router.substitute, v.parsed());
+    "router.privacy", Kind::Word(PRIVACY), "\"any\"", "\"trusted\"", later NO_RIDER;
+        "Who may see a request that does not say: this machine, also trusted providers and peers, anyone." => |s, _, v| put(&mut s.router.privacy, v.parsed());
+    "router.head_after", Kind::Duration, "\"10s\"", "\"3s\"", later NO_SERVER;
+        "The wait before a response's head goes out without content." => |s, _, v| put(&mut s.router.head_after, v.duration());
+    "router.timeouts.connect", Kind::Duration, "", "\"5s\"";
+        "Name look-up, TCP and TLS; 5s where nothing sets it." => |s, _, v| s.router.timeouts.connect = v.duration();
+    "router.timeouts.first_event", Kind::Duration, "", "\"15s\"";
+        "Until the first event of a streamed answer; 15s where nothing sets it." => |s, _, v| s.router.timeouts.first_event = v.duration();
+    "router.timeouts.idle", Kind::Duration, "", "\"30s\"";
+        "Between two events of a streamed answer; 30s where nothing sets it." => |s, _, v| s.router.timeouts.idle = v.duration();
+    "router.timeouts.whole", Kind::Duration, "", "\"5m\"";
+        "A whole answer; 5m where nothing sets it." => |s, _, v| s.router.timeouts.whole = v.duration();
+    "router.timeouts.total", Kind::Duration, "", "\"10m\"";
+        "The whole request with every attempt; 10m where nothing sets it." => |s, _, v| s.router.timeouts.total = v.duration();
+
+    "providers.*.preset", Kind::Preset, "", "\"vllm\"";
+        "The preset that fills what is not given. A provider named like a preset uses that one." => |s, n, v| at(s, n, |p| p.preset = v.text());
+    "providers.*.base_url", Kind::Url, "", "\"http://127.0.0.1:9100/v1\"";
+        "The address that paths are appended to, version included." => |s, n, v| at(s, n, |p| p.base_url = v.text());
+    "providers.*.dialect", Kind::Words(DIALECTS), "", "[\"openai_responses\", \"openai_chat\"]";
+        "The dialects it speaks; the one shared with the caller is preferred, then the first." => |s, n, v| at(s, n, |p| p.dialects = v.list().into_iter().flatten().filter_map(|word| Value::Text(word).parsed()).collect());
+    "providers.*.api_key", Kind::Secret, "", "\"sk-…\"";
+        "The key itself. Prefer `api_key_env` or `api_key_file`." => joined;
+    "providers.*.api_key_env", Kind::VariableName, "", "\"LAB_KEY\"";
+        "The variable that holds the key." => joined;
+    "providers.*.api_key_file", Kind::Path, "", "\"~/.secrets/lab\"";
+        "The file that holds the key, read again when it changes." => joined;
+    "providers.*.api_key_command", Kind::Argv, "", "[\"pass\", \"show\", \"lab\"]";
+        "The program that prints the key." => joined;
+    "providers.*.api_key_lifetime", Kind::Duration, "\"1h\"", "\"10m\"";
+        "How long the answer of `api_key_command` holds." => joined;
+    "providers.*.credentials.[].api_key", Kind::Secret, "", "\"sk-…\"";
+        "Several keys, tried in order: each `[[providers.NAME.credentials]]` holds one of the four forms." => joined;
+    "providers.*.credentials.[].api_key_env", Kind::VariableName, "", "\"LAB_KEY_2\"";
+        "The variable that holds the key." => joined;
+    "providers.*.credentials.[].api_key_file", Kind::Path, "", "\"~/.secrets/lab2\"";
+        "The file that holds the key." => joined;
+    "providers.*.credentials.[].api_key_command", Kind::Argv, "", "[\"pass\", \"show\", \"lab2\"]";
+        "The program that prints the key." => joined;
+    "providers.*.credentials.[].api_key_lifetime", Kind::Duration, "\"1h\"", "\"10m\"";
+        "How long the answer of `api_key_command` holds." => joined;
+    "providers.*.models", Kind::List, "", "[\"*\"]";
+        "Model names it serves; `*` is any." => |s, n, v| at(s, n, |p| put(&mut p.models, v.list()));
+    "providers.*.default_model", Kind::Model, "", "\"qwen3-30b\"";
+        "The model used when none is named." => |s, n, v| at(s, n, |p| p.default_model = v.model());
+    "providers.*.headers.*", Kind::Secret, "", "\"team-a\"";
+        "Headers sent with every call." => |s, n, v| at(s, n, |p| p.headers.extend(n.get(1).cloned().zip(v.secret())));
+    "providers.*.max_in_flight", COUNT, "", "64";
+        "The most calls at once; without it there is no limit." => |s, n, v| at(s, n, |p| p.max_in_flight = v.integer());
+    "providers.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
+        "As `router.timeouts.connect`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.connect = v.duration());
+    "providers.*.timeouts.first_event", Kind::Duration, "", "\"15s\"";
+        "As `router.timeouts.first_event`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.first_event = v.duration());
+    "providers.*.timeouts.idle", Kind::Duration, "", "\"30s\"";
+        "As `router.timeouts.idle`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.idle = v.duration());
+    "providers.*.timeouts.whole", Kind::Duration, "", "\"5m\"";
+        "As `router.timeouts.whole`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.whole = v.duration());
+    "providers.*.timeouts.total", Kind::Duration, "", "\"10m\"";
+        "Everything that one attempt at this provider may take." => |s, n, v| at(s, n, |p| p.timeouts.total = v.duration());
+    "providers.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"";
+        "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
+    "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";
+        "The command line of a program that answers: split into words, then `{prompt}` and `{model}` are filled in; without `{prompt}` the prompt goes to its standard input. No shell." => |s, n, v| at(s, n, |p| p.command = v.text());
+    "providers.*.privacy", Kind::Word(PRIVACY), "", "\"trusted\"";
+        "Who sees what is sent to it." => |s, n, v| at(s, n, |p| p.privacy = v.parsed());
+    "providers.*.agent", Kind::Flag, "false", "true";
+        "Whether it may use tools on this machine: such a provider answers the command and the library only." => |s, n, v| at(s, n, |p| put(&mut p.agent, v.flag()));
+    "providers.*.enabled", Kind::Flag, "", "false";
+        "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
+    "providers.*.via", Kind::Text, "", "\"together\"";
+        "The provider behind an aggregator (Hugging Face's Inference Providers)." => |s, n, v| at(s, n, |p| p.via = v.text());
+    "providers.*.sandbox", Kind::Word(&["auto", "read-only", "workspace-write", "danger-full-access"]), "", "\"read-only\"", later "this version runs no agent of its own";
+        "What an agent may touch; `auto` is the router's choice, `read-only`." => |s, n, v| at(s, n, |p| p.sandbox = v.text().filter(|word| word != "auto"));
+    "providers.*.skip_git_repo_check", Kind::Flag, "", "true", later "this version runs no agent of its own";
+        "Whether an agent may run outside a Git repository." => |s, n, v| at(s, n, |p| p.skip_git_repo_check = v.flag());
+
+    "routes.*.groups", Kind::Groups, "", "[[\"lab/qwen3-30b\", \"groq/llama-3.3-70b\"], [\"local\"]]";
+        "The targets: `provider`, `provider/model` or another route; balanced within a group, in order between groups." => |s, n, v| put(&mut route(s, n).groups, v.groups());
+    "routes.*.balance", Kind::Word(&["order", "random", "round_robin", "least_busy", "latency", "cost"]), "", "\"latency\"", later IN_ORDER;
+        "How a group is balanced." => |s, n, v| route(s, n).balance = v.text();
+    "routes.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"", later "providers are asked as the caller asked, or as their own `upstream` says";
+        "Ask upstream for this framing whatever the caller asked for." => |s, n, v| route(s, n).upstream = framing(v);
+    "routes.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
+        "As `router.timeouts.connect`, for this route." => |s, n, v| route(s, n).timeouts.connect = v.duration();
+    "routes.*.timeouts.first_event", Kind::Duration, "", "\"15s\"";
+        "As `router.timeouts.first_event`, for this route." => |s, n, v| route(s, n).timeouts.first_event = v.duration();
+    "routes.*.timeouts.idle", Kind::Duration, "", "\"30s\"";
+        "As `router.timeouts.idle`, for this route." => |s, n, v| route(s, n).timeouts.idle = v.duration();
+    "routes.*.timeouts.whole", Kind::Duration, "", "\"5m\"";
+        "As `router.timeouts.whole`, for this route." => |s, n, v| route(s, n).timeouts.whole = v.duration();
+    "routes.*.timeouts.total", Kind::Duration, "", "\"10m\"";
+        "As `router.timeouts.total`, for this route." => |s, n, v| route(s, n).timeouts.total = v.duration();
+
+    "cache.providers", Kind::Flag, "true", "false";
+        "Whether provider instances are kept between calls." => |s, _, v| put(&mut cache(s).providers, v.flag());
+    "cache.responses", Kind::Flag, "false", "true";
+        "Whether answers are stored and used again." => |s, _, v| put(&mut cache(s).responses, v.flag());
+    "cache.key", Kind::Word(&["sha256", "cid"]), "\"sha256\"", "\"cid\"";
+        "How a key is printed." => |s, _, v| put(&mut cache(s).key, v.text());
+    "cache.cid_base", Kind::Word(&["base32", "base58btc", "base36"]), "\"base32\"", "\"base36\"";
+        "The base in which a CID is printed." => |s, _, v| put(&mut cache(s).cid_base, v.text());
+    "cache.scope", Kind::Word(&["key", "team", "global"]), "\"key\"", "\"team\"", later ONE_SCOPE;
+        "Which clients of the server share answers." => |s, _, v| put(&mut cache(s).scope, v.text());
+    "cache.dir", Kind::Path, "", "\"~/.cache/ipfs-llm-router\"";
+        "The folder of stored answers; without it `$XDG_CACHE_HOME/ipfs-llm-router`." => |s, _, v| cache(s).dir = v.path();
+    "cache.ttl", Kind::Duration, "", "\"24h\"";
+        "How long an answer may be used; without it for ever." => |s, _, v| cache(s).ttl = v.duration();
+    "cache.memory", Kind::Size, "\"64MiB\"", "\"256MiB\"";
+        "The most bytes of answers in memory." => |s, _, v| put(&mut cache(s).memory_bytes, v.integer());
+    "cache.disk", Kind::Size, "\"1GiB\"", "\"4GiB\"";
+        "The most bytes of answers on disk." => |s, _, v| put(&mut cache(s).disk_bytes, v.integer());
+
+    "local.model", Kind::ModelSource, "", "\"hf:HuggingFaceTB/SmolLM2-135M-Instruct-GGUF:Q4_K_M\"";
+        "The embedded model; without it the default one." => |s, _, v| s.local.model = v.text();
+    "local.threads", Kind::Integer { min: 1, max: 1024 }, "", "3";
+        "Threads; without it a core is left free." => |s, _, v| s.local.threads = v.integer();
+    "local.context", Kind::Integer { min: 16, max: 16_777_216 }, "", "8192";
+        "The context window in tokens; without it the model's own, as far as memory allows." => |s, _, v| s.local.context = v.integer();
+    "local.parallel", Kind::Integer { min: 1, max: 256 }, "", "4";
+        "Sequences computed at once." => |s, _, v| s.local.parallel = v.integer();
+    "local.models_dir", Kind::Path, "", "\"~/models\"";
+        "The folder of model files; without it `$XDG_CACHE_HOME/ipfs-llm-router/models`." => |s, _, v| s.local.models_dir = v.path();
+    "local.hub", Kind::Url, "", "\"https://hub.example.org\"";
+        "The address of the model hub; without it Hugging Face's." => |s, _, v| s.local.hub = v.text();
+    "local.hub_token", Kind::Secret, "", "\"hf_…\"";
+        "The token for the model hub. Prefer the variable `HF_TOKEN`." => |s, _, v| s.local.hub_token = v.secret();
+    "local.offline", Kind::Flag, "false", "true";
+        "Whether nothing may be fetched." => |s, _, v| put(&mut s.local.offline, v.flag());
+
+    "proxy.https", Kind::Secret, "", "\"http://proxy.example.org:3128\"";
+        "The proxy for `https` addresses." => |s, _, v| s.proxy.https = v.secret();
+    "proxy.http", Kind::Secret, "", "\"http://proxy.example.org:3128\"";
+        "The proxy for `http` addresses." => |s, _, v| s.proxy.http = v.secret();
+    "proxy.all", Kind::Secret, "", "\"socks5://proxy.example.org:1080\"";
+        "The proxy for both, where they have none of their own." => |s, _, v| s.proxy.all = v.secret();
+    "proxy.no_proxy", Kind::List, "", "[\"localhost\", \".example.org\"]";
+        "Hosts that are reached directly." => |s, _, v| put(&mut s.proxy.no_proxy, v.list());
+
+    "server.host", Kind::Text, "\"127.0.0.1\"", "\"0.0.0.0\"", later NO_SERVER;
+        "The address to bind." => |s, _, v| put(&mut s.server.host, v.text());
+    "server.port", Kind::Integer { min: 0, max: 65_535 }, "8000", "8080", later NO_SERVER;
+        "The port to bind; 0 lets the system choose." => |s, _, v| put(&mut s.server.port, v.integer());
+    "server.api_keys.[].name", Kind::Text, "", "\"team\"", later NO_SERVER;
+        "Whose key it is." => joined;
+    "server.api_keys.[].key", Kind::Secret, "", "\"…\"", later NO_SERVER;
+        "The key itself. Prefer `key_env` or `key_file`." => joined;
+    "server.api_keys.[].key_env", Kind::VariableName, "", "\"ROUTER_KEY\"", later NO_SERVER;
+        "The variable that holds the key." => joined;
+    "server.api_keys.[].key_file", Kind::Path, "", "\"~/.secrets/team\"", later NO_SERVER;
+        "The file that holds the key." => joined;
+    "server.admin", Kind::Address, "", "\"127.0.0.1:8001\"", later NO_SERVER;
+        "Where metrics, documents and administration listen." => |s, _, v| s.server.admin = v.text();
+    "server.hosts", Kind::List, "", "[\"router.example.org\"]", later NO_SERVER;
+        "Names that `Host` may have besides the loopback's." => |s, _, v| put(&mut s.server.hosts, v.list());
+    "server.public", Kind::Flag, "false", "true", later NO_SERVER;
+        "Whether a public address may be bound without keys." => |s, _, v| put(&mut s.server.public, v.flag());
+    "server.fetch_urls", Kind::Flag, "false", "true", later NO_SERVER;
+        "Whether `https` addresses in requests may be fetched." => |s, _, v| put(&mut s.server.fetch_urls, v.flag());
+
+    "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
+        "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();
+    "peers.listen", Kind::List, "", "[\"/ip4/0.0.0.0/udp/4101/quic-v1\"]", later NO_PEERS;
+        "Addresses to listen on." => |s, _, v| put(&mut s.peers.listen, v.list());
+    "peers.bootstrap", Kind::List, "", "[\"/dns4/peer.example.org/tcp/4101\"]", later NO_PEERS;
+        "Addresses to find others through." => |s, _, v| put(&mut s.peers.bootstrap, v.list());
+    "peers.trusted", Kind::List, "", "[\"12D3KooW…\"]", later NO_PEERS;
+        "Ids of the peers that may see prompts and may ask." => |s, _, v| put(&mut s.peers.trusted, v.list());
+    "peers.swarm_key", Kind::Path, "", "\"~/.ipfs/swarm.key\"", later NO_PEERS;
+        "The file of the network's pre-shared key." => |s, _, v| s.peers.swarm_key = v.path();
+
+    "mcp.enabled", Kind::Flag, "false", "true", later NO_SERVER;
+        "Whether the HTTP server answers on `/mcp`." => |s, _, v| put(&mut s.mcp.enabled, v.flag());
+
+    "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"", later "this version exports nothing";
+        "Where OpenTelemetry data goes." => |s, _, v| s.telemetry.otlp = v.text();
+    "telemetry.log_prompts", Kind::Flag, "false", "true", later "prompts never reach a log";
+        "Whether prompts and answers may be written to a log." => |s, _, v| put(&mut s.telemetry.log_prompts, v.flag());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::value::{Base, Raw};
+
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_types() {
+        let mut settings = Settings::default();
+        for key in KEYS.iter().filter(|key| !key.default.is_empty() && !key.path.contains(['*', '['])) {
+            let text = key.default.trim_matches('"').to_owned();
+            let value = key.kind.read(&Raw::Untyped(text), Base::default()).unwrap();
+            (key.apply)(&mut settings, &[], &value);
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn paths_are_unique_and_found() {
+        for key in KEYS {
+            let (found, names) = Key::find(&key.path.replace(['*'], "x").replace("[]", "0")).unwrap();
+            assert_eq!(found.path, key.path);
+            assert_eq!(names.len(), key.path.matches(['*', '[']).count());
+        }
+        assert!(Key::find("server.prot").is_none());
+    }
+
+    #[test]
+    fn a_path_is_shown_as_toml_would_write_it() {
+        let (key, _) = Key::find("providers.x.credentials.0.api_key").unwrap();
+        assert_eq!(key.named(&["my.lab".into(), "1".into()]), "providers.\"my.lab\".credentials[1].api_key");
+    }
+}

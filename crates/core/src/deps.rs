@@ -1,0 +1,182 @@
+//! What a router is built from: everything that reaches outside, each part replaceable.
+//!
+//! Built once, cloned cheaply, shared by every router that should share a cache, a pool and a store. Nothing here reads the environment or a file.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::cache::ResponseCache;
+use crate::delta::DeltaStream;
+use crate::error::{Error, Result};
+use crate::ids::{ModelName, RequestId};
+use crate::provider::http::HttpClient;
+use crate::request::Request;
+use crate::trace::Trace;
+
+/// What a router is built from.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RouterDeps {
+    /// The HTTP client of all providers.
+    pub http: HttpClient,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Request ids and jitter.
+    pub ids: Arc<dyn Ids>,
+    /// Stored answers; without it nothing is stored and nothing is shared.
+    pub cache: Option<ResponseCache>,
+    /// The IPFS backend: a libp2p node of this project, or one of the user's own.
+    pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
+    /// What stands before and after every request.
+    pub hooks: Vec<Arc<dyn Hook>>,
+    /// Cancelled when the router shuts down.
+    pub shutdown: CancellationToken,
+    /// Every task that the router spawned; shutdown waits for them.
+    pub tasks: TaskTracker,
+    objects: Objects,
+}
+
+type Objects = Arc<Mutex<HashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>>>;
+
+impl Default for RouterDeps {
+    fn default() -> Self {
+        Self {
+            http: HttpClient::default(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            cache: None,
+            ipfs_backend: None,
+            hooks: Vec::new(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            objects: Objects::default(),
+        }
+    }
+}
+
+impl fmt::Debug for RouterDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterDeps")
+            .field("cache", &self.cache.is_some())
+            .field("ipfs_backend", &self.ipfs_backend.is_some())
+            .field("hooks", &self.hooks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RouterDeps {
+    /// An object shared by everything built on these dependencies: made on first use, kept under its type and `name`.
+    ///
+    /// # Errors
+    /// What `make` returns; nothing is kept then.
+    pub fn get_or_create<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (TypeId::of::<T>(), name.to_owned());
+        if let Some(object) = objects.get(&key).and_then(|object| Arc::clone(object).downcast::<T>().ok()) {
+            return Ok(object);
+        }
+        let object = Arc::new(make()?);
+        objects.insert(key, object.clone());
+        Ok(object)
+    }
+
+    /// Ends what runs and waits for it: in-flight calls are cancelled, caches flushed.
+    pub async fn shut_down(&self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(cache) = &self.cache {
+            cache.flush().await;
+        }
+    }
+}
+
+/// Time, so that tests can set it.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall clock: for dates, expiry and ids.
+    fn now(&self) -> SystemTime;
+
+    /// The steady clock: for durations. It follows the runtime's paused time in tests.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Chance, so that tests can set it.
+pub trait Ids: fmt::Debug + Send + Sync + 'static {
+    /// A new request id.
+    fn request_id(&self, now: SystemTime) -> RequestId;
+
+    /// A number from 0 to 1, for jitter.
+    fn jitter(&self) -> f64;
+}
+
+/// Ids and jitter from the process's random state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn request_id(&self, now: SystemTime) -> RequestId {
+        let millis = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        RequestId::from_parts(u64::try_from(millis).unwrap_or(0), fastrand::u128(..))
+    }
+
+    fn jitter(&self) -> f64 {
+        fastrand::f64()
+    }
+}
+
+/// What stands before and after every request: redaction, guardrails, accounting.
+pub trait Hook: Send + Sync + 'static {
+    /// May look at a request and change it before anything else sees it.
+    ///
+    /// # Errors
+    /// Refuses the request; the error reaches the caller.
+    fn on_request(&self, request: &mut Request) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// Sees how a request ended: answered, failed, or left by its caller.
+    fn on_finish(&self, trace: &Trace) {
+        let _ = trace;
+    }
+}
+
+/// A backend that answers over IPFS and libp2p: this project's own node, or one that a program injects.
+pub trait IpfsBackend: Send + Sync + 'static {
+    /// Sends a prompt to whoever can answer. `params` are the request's other fields.
+    fn route_llm_request<'a>(
+        &'a self,
+        prompt: &'a str,
+        model: Option<&'a ModelName>,
+        params: &'a Request,
+    ) -> BoxFuture<'a, Result<DeltaStream>>;
+
+    /// Whether a node is attached that could answer, or what is missing.
+    ///
+    /// # Errors
+    /// `provider_unavailable` with the next step.
+    fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Answers of this dialect as deltas. A stream's chunks and a whole body go through one machine: a whole body is one chunk whose `message` is its `delta`.
+//!
+//! What one choice says is `choice.rs`; tool calls are put together in `calls.rs`. The terminal event of a stream is `[DONE]`; for servers that are known
+//! to leave it out ([`Quirks::no_done`](super::Quirks)), it is a clean end of the connection after every choice gave its `finish_reason`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::delta::{Delta, Event, Raw};
+use crate::dialect::json::{Object, lenient, read, text};
+use crate::dialect::openai_chat::choice::{Answer, Choice};
+use crate::dialect::openai_chat::{error, types};
+use crate::dialect::{Decoder, Dialect, Frame, Framing, MAX_CHOICES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::Call;
+use crate::request::RawJson;
+use crate::usage::Usage;
+
+/// The most fields of the outermost object whose last value is remembered.
+const MAX_REMEMBERED: usize = 64;
+
+pub(super) struct ChatDecoder {
+    framing: Framing,
+    no_done: bool,
+    /// Whether the caller speaks this dialect, so that frames are passed on as received.
+    keep_raw: bool,
+    answer: Answer,
+    started: bool,
+    done: bool,
+    choices: BTreeMap<u32, Choice>,
+    usage: Option<Usage>,
+    /// Unknown fields of the outermost object: most servers repeat them in every chunk, one delta says it.
+    remembered: HashMap<String, String>,
+}
+
+impl ChatDecoder {
+    pub(super) fn new(call: &Call, framing: Framing, no_done: bool) -> Self {
+        let ours = call.request.extra.get(&Dialect::OpenaiChat);
+        let audio = ours.and_then(|extra| extra.get("audio")).map(RawJson::value);
+        let format = audio.as_ref().and_then(|audio| audio.get("format")).and_then(Value::as_str).unwrap_or("wav");
+        Self {
+            framing,
+            no_done,
+            keep_raw: call.request.origin.as_ref().is_some_and(|origin| origin.dialect == Dialect::OpenaiChat),
+            answer: Answer {
+                id: String::new(),
+                model: call.model().unwrap_or_default().to_owned(),
+                audio_mime: types::audio_mime(format),
+            },
+            started: false,
+            done: false,
+            choices: BTreeMap::new(),
+            usage: None,
+            remembered: HashMap::new(),
+        }
+    }
+
+    fn chunk(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
+        let mut fields = Object::parse(data).map_err(|error| unreadable(data, &error))?;
+        let choices = fields.take("choices");
+        if fields.get("error").is_some() || (choices.is_none() && error::is_error(&fields)) {
+            return Err(error::in_answer(data));
+        }
+        let choices: Vec<&RawValue> = match choices {
+            Some(raw) => read(raw, &"choices").map_err(|error| error.with_kind(ErrorKind::ProviderProtocol))?,
+            None => Vec::new(),
+        };
+        let id = fields.take("id").and_then(text);
+        let model = fields.take("model").and_then(text);
+        let created: Option<f64> = lenient(fields.take("created"));
+        let usage = fields.take("usage").and_then(types::usage).or_else(|| groq_usage(&fields));
+        // `obfuscation` is padding against eavesdroppers who count bytes.
+        for name in ["object", "obfuscation"] {
+            fields.take(name);
+        }
+        self.unknown(fields, deltas);
+        if !self.started && (!choices.is_empty() || usage.is_some()) {
+            self.started = true;
+            self.answer.id = id.unwrap_or_default().into_owned();
+            if let Some(model) = model.filter(|model| !model.is_empty()) {
+                self.answer.model = model.into_owned();
+            }
+            let created = created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64);
+            let Answer { id, model, .. } = self.answer.clone();
+            deltas.push(Delta::Start { id, model, created });
+        }
+        for raw in choices {
+            self.choice(raw, deltas)?;
+        }
+        if let Some(usage) = usage.filter(|usage| self.usage.as_ref() != Some(usage)) {
+            self.usage = Some(usage);
+            deltas.push(Delta::Usage(usage));
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<()> {
+        let Ok(mut fields) = serde_json::from_str::<Object<'_>>(raw.get()) else {
+            return Err(Error::protocol("a choice of the answer is not an object"));
+        };
+        let index: u32 = lenient(fields.take("index")).unwrap_or(0);
+        if index >= MAX_CHOICES {
+            return Err(Error::protocol(format!("the answer has a choice {index}; {MAX_CHOICES} are the most")));
+        }
+        self.choices.entry(index).or_insert_with(|| Choice::new(index)).read(&mut fields, &self.answer, deltas)
+    }
+
+    /// What this router does not know of the outermost object, unless it was said before.
+    fn unknown(&mut self, fields: Object<'_>, deltas: &mut Vec<Delta>) {
+        let mut raw = Map::new();
+        for (name, value) in fields.rest() {
+            let text = value.get();
+            if says_nothing(text) || self.remembered.get(name).is_some_and(|last| last == text) {
+                continue;
+            }
+            if self.remembered.len() < MAX_REMEMBERED && text.len() <= 256 {
+                self.remembered.insert(name.to_owned(), text.to_owned());
+            }
+            raw.insert(name.to_owned(), serde_json::from_str(text).unwrap_or_default());
+        }
+        if !raw.is_empty() {
+            deltas.push(Delta::Unknown { dialect: Dialect::OpenaiChat, raw: Value::Object(raw) });
+        }
+    }
+
+    /// Every choice ends, and the answer with them.
+    fn close(&mut self, deltas: &mut Vec<Delta>) -> Result<()> {
+        if self.choices.is_empty() {
+            return Err(Error::protocol("the answer has no choices"));
+        }
+        self.choices.values_mut().try_for_each(|choice| choice.finish(None, deltas))?;
+        deltas.push(Delta::End);
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Decoder for ChatDecoder {
+    fn frame(&mut self, frame: Frame) -> Result<Event> {
+        let data = frame.data.trim_ascii();
+        if self.done || (data.is_empty() && self.framing == Framing::Stream) {
+            // After the end nothing counts any more: some servers send comments or a second `[DONE]`.
+            return Ok(Event::default());
+        }
+        if frame.name.as_deref() == Some("error") {
+            return Err(error::in_answer(data));
+        }
+        let mut deltas = Vec::with_capacity(4);
+        match self.framing {
+            Framing::Stream if data == b"[DONE]" => self.close(&mut deltas)?,
+            Framing::Stream => self.chunk(data, &mut deltas)?,
+            Framing::Whole => {
+                self.chunk(data, &mut deltas)?;
+                self.close(&mut deltas)?;
+            }
+        }
+        let Frame { name, data } = frame;
+        let raw = self.keep_raw.then_some(Raw { dialect: Dialect::OpenaiChat, name, data });
+        Ok(Event { deltas, raw })
+    }
+
+    fn end(&mut self) -> Result<Event> {
+        if self.done {
+            return Ok(Event::default());
+        }
+        let finished = !self.choices.is_empty() && self.choices.values().all(Choice::is_finished);
+        if !(finished && self.no_done && self.framing == Framing::Stream) {
+            let said = if finished { "every choice was finished, but " } else { "" };
+            return Err(Error::protocol(format!("the answer was cut: {said}the connection ended without [DONE]")));
+        }
+        let mut deltas = Vec::new();
+        self.close(&mut deltas)?;
+        Ok(deltas.into())
+    }
+}
+
+/// Null, and lists and objects without anything in them.
+pub(super) fn says_nothing(text: &str) -> bool {
+    matches!(text, "null" | "[]" | "{}" | "\"\"")
+}
+
+/// Groq's token counts in a stream: `x_groq.usage`.
+fn groq_usage(fields: &Object<'_>) -> Option<Usage> {
+    let mut inner: Object<'_> = serde_json::from_str(fields.get("x_groq")?.get()).ok()?;
+    inner.take("usage").and_then(types::usage)
+}
+
+fn unreadable(data: &[u8], error: &Error) -> Error {
+    if data.is_empty() {
+        return Error::protocol("the answer is empty");
+    }
+    if error::is_page(data) {
+        return Error::protocol("the upstream answered with a web page instead of JSON")
+            .with_hint("check the base URL: it usually ends in /v1");
+    }
+    let head = String::from_utf8_lossy(data.get(..data.len().min(120)).unwrap_or(data)).into_owned();
+    Error::protocol(format!("the answer cannot be read: {}; it begins {head:?}", error.message()))
+}

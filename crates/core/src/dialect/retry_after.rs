@@ -1,0 +1,106 @@
+//! When an upstream wants to be asked again: from the headers and words that providers use for it. For every HTTP dialect.
+//!
+//! Codecs have no clock, so a date is compared with the answer's own `Date`. Whether the wait is obeyed is decided in `router/retry.rs`.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+/// The longest wait believed; a quota's reset may be a month away.
+const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 31);
+
+/// The wait that an answer names, in its headers or else in its text.
+pub(crate) fn retry_after(headers: &HeaderMap, message: &str) -> Option<Duration> {
+    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let millis = || Some(Duration::from_secs_f64(positive(header("retry-after-ms")?)? / 1000.0));
+    let named = || {
+        let value = header(header::RETRY_AFTER.as_str())?;
+        positive(value).map(Duration::from_secs_f64).or_else(|| until(value, header(header::DATE.as_str())?))
+    };
+    let resets = || {
+        // OpenAI and Groq name a reset for requests and for tokens: the one that is used up counts.
+        ["requests", "tokens"].into_iter().find_map(|what| {
+            let left = header(&format!("x-ratelimit-remaining-{what}"))?;
+            (left == "0").then(|| header(&format!("x-ratelimit-reset-{what}"))).flatten().and_then(units)
+        })
+    };
+    millis().or_else(named).or_else(|| in_words(message)).or_else(resets).map(|wait| wait.min(LONGEST))
+}
+
+/// What the answer says about trying the same again.
+pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
+fn positive(text: &str) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|number| (0.0..1e12).contains(number))
+}
+
+fn until(date: &str, now: &str) -> Option<Duration> {
+    let (date, now) = (httpdate::parse_http_date(date).ok()?, httpdate::parse_http_date(now).ok()?);
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// "Please try again in 7.66s", "retry in 19.3 seconds".
+fn in_words(message: &str) -> Option<Duration> {
+    let message = message.to_ascii_lowercase();
+    let (_, rest) = message.split_once("try again in ").or_else(|| message.split_once("retry in "))?;
+    let mut words = rest.split_whitespace();
+    let first = words.next()?.trim_end_matches(['.', ',', ')']);
+    units(first).or_else(|| units(&format!("{first}{}", words.next()?.get(..1)?)))
+}
+
+/// `6m0s`, `1h30m`, `7.66s`, `20ms`, `2d`.
+fn units(mut text: &str) -> Option<Duration> {
+    const UNITS: &[(&str, f64)] = &[("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+    let mut seconds = 0.0;
+    while !text.is_empty() {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, rest) = text.split_at(digits);
+        let (unit, scale) = UNITS.iter().find(|(unit, _)| rest.starts_with(unit))?;
+        seconds += positive(number)? * scale;
+        text = rest.strip_prefix(unit)?;
+    }
+    (seconds > 0.0 && seconds < 1e12).then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn wait(headers: &[(&'static str, &'static str)], message: &str) -> Option<f64> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+        retry_after(&HeaderMap::from_iter(headers), message).map(|wait| wait.as_secs_f64())
+    }
+
+    #[test]
+    fn headers_of_every_kind() {
+        assert_eq!(wait(&[("retry-after", "20")], ""), Some(20.0));
+        assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "2")], ""), Some(1.5));
+        let date = ("date", "Sun, 22 Nov 2026 10:00:00 GMT");
+        assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 10:01:30 GMT"), date], ""), Some(90.0));
+        assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT"), date], ""), Some(0.0));
+        assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 10:01:30 GMT")], ""), None);
+        let tokens = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0.5s")];
+        assert_eq!(wait(&tokens, ""), Some(360.5));
+        for bad in ["-1", "soon", "NaN", "inf", "1e300"] {
+            assert_eq!(wait(&[("retry-after", bad)], ""), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn words_of_messages() {
+        assert_eq!(wait(&[], "Rate limit reached … Please try again in 7.66s. Visit"), Some(7.66));
+        assert_eq!(wait(&[], "Please retry in 19.5 seconds."), Some(19.5));
+        assert_eq!(wait(&[], "Please try again in 1h2m3s"), Some(3723.0));
+        assert_eq!(wait(&[], "try again in a moment"), None);
+        assert_eq!(wait(&[], "try again in é"), None);
+    }
+}

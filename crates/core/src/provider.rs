@@ -1,0 +1,313 @@
+//! Providers: what turns a call into a delta stream.
+//!
+//! A provider knows its upstream and nothing of policy: whether it is tried, retried, cached or paid is decided in `router/`.
+//! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
+
+pub mod absent;
+pub mod http;
+pub mod peer;
+pub mod process;
+pub mod worker;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::delta::DeltaStream;
+use crate::deps::Clock;
+use crate::dialect::{Dialect, FieldPath};
+use crate::error::Result;
+use crate::ids::{ModelName, ProviderId, RequestId};
+use crate::request::{Privacy, Request};
+
+/// What turns a call into a delta stream.
+pub trait Provider: Send + Sync + 'static {
+    /// Who it is and what it can do. No I/O.
+    fn describe(&self) -> &Describe;
+
+    /// Whether it could answer now, as far as can be told in microseconds: no network, no child, no import.
+    fn availability(&self) -> Availability;
+
+    /// Answers a call. Always a stream; a whole answer is a stream of one event. Dropping the future or the stream ends the work.
+    ///
+    /// # Errors
+    /// What keeps the answer from beginning; what breaks it later is an `Err` of the stream.
+    fn generate(&self, call: Arc<Call>) -> impl Future<Output = Result<DeltaStream>> + Send;
+
+    /// The names of the models it serves, as far as it knows without asking; empty where only the upstream knows.
+    fn models(&self) -> Vec<ModelName> {
+        Vec::new()
+    }
+}
+
+/// A [`Provider`] behind a pointer: implemented for every provider, named only by the registry and the router.
+pub trait DynProvider: Send + Sync + 'static {
+    /// See [`Provider::describe`].
+    fn describe(&self) -> &Describe;
+    /// See [`Provider::availability`].
+    fn availability(&self) -> Availability;
+    /// See [`Provider::generate`].
+    fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>>;
+    /// See [`Provider::models`].
+    fn models(&self) -> Vec<ModelName>;
+}
+
+impl<P: Provider> DynProvider for P {
+    fn describe(&self) -> &Describe {
+        Provider::describe(self)
+    }
+
+    fn availability(&self) -> Availability {
+        Provider::availability(self)
+    }
+
+    fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>> {
+        Box::pin(Provider::generate(self, call))
+    }
+
+    fn models(&self) -> Vec<ModelName> {
+        Provider::models(self)
+    }
+}
+
+impl fmt::Debug for dyn DynProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "provider {}", self.describe().id)
+    }
+}
+
+/// Who a provider is and what it can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Describe {
+    /// Its id.
+    pub id: ProviderId,
+    /// The model it uses when none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<ModelName>,
+    /// The dialects it takes, the preferred one first.
+    pub dialects: Vec<Dialect>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Who sees what is sent to it.
+    pub privacy: Privacy,
+    /// Whether it may use tools on this machine: such a provider answers the command and the library only.
+    pub agent: bool,
+}
+
+impl Describe {
+    /// A provider that takes text and is seen by anyone.
+    pub fn new(id: ProviderId) -> Self {
+        Self {
+            id,
+            default_model: None,
+            dialects: vec![Dialect::Native],
+            capabilities: Capabilities::default(),
+            privacy: Privacy::Any,
+            agent: false,
+        }
+    }
+
+    /// With the model used when none is named.
+    #[must_use]
+    pub fn with_default_model(mut self, model: ModelName) -> Self {
+        self.default_model = Some(model);
+        self
+    }
+
+    /// With the dialects it takes.
+    #[must_use]
+    pub fn with_dialects(mut self, dialects: Vec<Dialect>) -> Self {
+        self.dialects = dialects;
+        self
+    }
+
+    /// With what it can do.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// With who sees what is sent to it.
+    #[must_use]
+    pub fn with_privacy(mut self, privacy: Privacy) -> Self {
+        self.privacy = privacy;
+        self
+    }
+}
+
+/// What a provider can do. A plan leaves out a target that lacks what the request needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Function calls.
+    pub tools: bool,
+    /// Pictures as input.
+    pub images: bool,
+    /// Sound as input.
+    pub audio: bool,
+    /// Documents as input.
+    pub files: bool,
+    /// Answers that fit a JSON Schema.
+    pub json_schema: bool,
+    /// Several answers to one request.
+    pub multiple_choices: bool,
+}
+
+impl Capabilities {
+    /// Everything: for upstreams that judge for themselves.
+    pub const ALL: Capabilities =
+        Capabilities { tools: true, images: true, audio: true, files: true, json_schema: true, multiple_choices: true };
+}
+
+/// Whether a provider could answer now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// It could.
+    Ready,
+    /// It could not: what is missing and the next step.
+    Missing {
+        /// What is missing, `OPENAI_API_KEY is not set` for example.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+impl Availability {
+    /// It could not, because something is missing.
+    pub fn missing(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Missing { what: what.into(), hint: hint.into() }
+    }
+
+    /// Whether it could.
+    pub fn is_ready(&self) -> bool {
+        *self == Self::Ready
+    }
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Target {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The model, `None` for the provider's default.
+    pub model: Option<ModelName>,
+}
+
+impl Target {
+    /// A provider and a model of it.
+    pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
+        Self { provider, model }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.model {
+            Some(model) => write!(f, "{}/{model}", self.provider),
+            None => write!(f, "{}", self.provider),
+        }
+    }
+}
+
+/// How long things may take. Each is named from the wire; waiting for a slow reader counts toward none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// Name look-up, TCP and TLS.
+    pub connect: Duration,
+    /// Until the first event of a streamed answer.
+    pub first_event: Duration,
+    /// Between two events of a streamed answer.
+    pub idle: Duration,
+    /// A whole answer.
+    pub whole: Duration,
+    /// Everything.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_event: Duration::from_secs(15),
+            idle: Duration::from_secs(30),
+            whole: Duration::from_secs(300),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// One attempt at one target: what a provider is given.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// The request.
+    pub request: Arc<Request>,
+    /// Where it goes.
+    pub target: Target,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// What the provider may use.
+    pub cx: Context,
+}
+
+impl Call {
+    /// An attempt at a target.
+    pub fn new(request: Arc<Request>, target: Target, cx: Context) -> Self {
+        Self { request, target, attempt: 1, deadlines: Deadlines::default(), cx }
+    }
+
+    /// The model to ask for: the target's, in words.
+    pub fn model(&self) -> Option<&str> {
+        self.target.model.as_ref().map(ModelName::as_str)
+    }
+
+    /// Notes that a field could not be said to this target; the answer and the trace name it.
+    pub fn note_dropped(&self, fields: impl IntoIterator<Item = FieldPath>) {
+        if let Ok(mut dropped) = self.cx.dropped.lock() {
+            dropped.extend(fields);
+        }
+    }
+}
+
+/// What a provider may use: nothing else of the router reaches it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// The HTTP client.
+    pub http: http::HttpClient,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The request's id.
+    pub id: RequestId,
+    /// Cancelled when the caller left or the router shuts down; dropping the stream says the same.
+    pub cancel: CancellationToken,
+    dropped: Arc<std::sync::Mutex<Vec<FieldPath>>>,
+}
+
+impl Context {
+    /// What a provider may use for one request.
+    pub fn new(http: http::HttpClient, clock: Arc<dyn Clock>, id: RequestId) -> Self {
+        Self { http, clock, id, cancel: CancellationToken::new(), dropped: Arc::default() }
+    }
+
+    /// The fields that could not be said, as noted by [`Call::note_dropped`].
+    pub fn dropped(&self) -> Vec<FieldPath> {
+        self.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,335 @@
+//! The coding agents that this router drives as commands: a table, and how a row becomes a provider.
+//!
+//! Plain form: the prompt goes to standard input, the agent may use none of its tools or only reading ones, and its text is given on once it has ended
+//! well. A command line of the user's own (`*_CLI_CMD`, or `command` in the config) replaces all of it. An agent has a plain form here only where its exit
+//! status tells a whole answer from a cut one; the others say what to set.
+
+use super::{CommandProvider, CommandSettings, Environment, Folder, Runner, Template};
+use crate::error::{Error, Result};
+use crate::ids::{ModelName, ProviderId};
+use crate::provider::Describe;
+
+/// One agent, under one of its provider ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agent {
+    /// The provider's id.
+    pub id: &'static str,
+    /// Other names of it.
+    pub aliases: &'static [&'static str],
+    /// The variable for a command line of the user's own, without its prefix.
+    pub variable: Option<&'static str>,
+    /// The program and its words, the program first; empty where there is no plain form.
+    words: &'static [&'static str],
+    /// Words that name the model, where one is named.
+    model_words: &'static [&'static str],
+    /// The variable by which the program learns the model.
+    model_variable: Option<&'static str>,
+    /// The model used when none is named.
+    pub default_model: Option<&'static str>,
+    /// The original's command line, which fetches the program first: run only for calls that name the provider.
+    named_only: Option<&'static str>,
+    /// Variables of its own that the program may see.
+    passed: &'static [&'static str],
+    /// Variables that it is given, unless the command is the user's own.
+    given: &'static [(&'static str, &'static str)],
+    /// How to come by the program.
+    install: &'static str,
+}
+
+const CODEX: Agent = Agent {
+    id: "codex_cli",
+    aliases: &["codex"],
+    variable: None,
+    words: &["codex", "exec"],
+    model_words: &["-m", "{model}"],
+    model_variable: None,
+    default_model: Some("gpt-5.1-codex-mini"),
+    named_only: None,
+    passed: &["CODEX_*", "OPENAI_API_KEY", "OPENAI_BASE_URL"],
+    given: &[],
+    install: "install it with: npm install -g @openai/codex",
+};
+
+const COPILOT: Agent = Agent {
+    id: "copilot_cli",
+    aliases: &[],
+    variable: Some("COPILOT_CLI_CMD"),
+    words: &[
+        "copilot",
+        "-s",
+        "--no-auto-update",
+        "--available-tools=none",
+        "--no-custom-instructions",
+        "--no-ask-user",
+        "--disable-builtin-mcps",
+        "--no-remote",
+        "--no-color",
+    ],
+    model_words: &[],
+    model_variable: Some("COPILOT_MODEL"),
+    default_model: None,
+    named_only: Some("npx --yes @github/copilot -p {prompt}"),
+    passed: &["COPILOT_*", "GH_TOKEN", "GITHUB_TOKEN", "GH_HOST"],
+    given: &[],
+    install: "install it with: npm install -g @github/copilot",
+};
+
+const GEMINI: Agent = Agent {
+    id: "gemini_cli",
+    aliases: &[],
+    variable: Some("GEMINI_CLI_CMD"),
+    // Cut answers end with status 0 and look whole in its plain output.
+    words: &[],
+    model_words: &[],
+    model_variable: None,
+    default_model: None,
+    named_only: Some("npx @google/gemini-cli {prompt}"),
+    passed: &["GEMINI_*", "GOOGLE_*", "CLOUDSDK_*"],
+    given: &[("GEMINI_CLI_NO_RELAUNCH", "true"), ("GEMINI_CLI_TRUST_WORKSPACE", "true")],
+    install: "install it with: npm install -g @google/gemini-cli",
+};
+
+const CLAUDE: Agent = Agent {
+    id: "claude_code",
+    aliases: &[],
+    variable: Some("CLAUDE_CODE_CLI_CMD"),
+    words: &[
+        "claude",
+        "-p",
+        "--output-format",
+        "text",
+        "--strict-mcp-config",
+        "--disable-slash-commands",
+        "--no-session-persistence",
+        "--max-turns",
+        "1",
+        "--tools",
+        "",
+    ],
+    model_words: &["--model", "{model}"],
+    model_variable: None,
+    default_model: None,
+    named_only: None,
+    passed: &["ANTHROPIC_*", "CLAUDE_*", "AWS_REGION", "CLOUD_ML_REGION"],
+    given: &[("DISABLE_AUTOUPDATER", "1"), ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")],
+    install: "install it with: npm install -g @anthropic-ai/claude-code",
+};
+
+/// Every agent under each of its provider ids, in the order of automatic plans.
+pub const AGENTS: &[Agent] = &[
+    CODEX,
+    COPILOT,
+    GEMINI,
+    CLAUDE,
+    Agent { id: "claude_py", aliases: &["claude"], ..CLAUDE },
+    Agent { id: "gemini_py", ..GEMINI },
+];
+
+/// The agent of a provider id or an alias of it.
+pub fn agent(id: &str) -> Option<&'static Agent> {
+    AGENTS.iter().find(|agent| agent.id == id || agent.aliases.contains(&id))
+}
+
+/// What may be set of an agent.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct AgentSettings {
+    /// A command line of the user's own.
+    pub command: Option<String>,
+    /// The model used when none is named.
+    pub model: Option<ModelName>,
+    /// Everything that was read of the environment: the agent sees its own part of it.
+    pub environment: Environment,
+    /// `CODEX_SANDBOX`: `read-only` unless set.
+    pub codex_sandbox: Option<String>,
+    /// `CODEX_SKIP_GIT_REPO_CHECK`: on unless set to off.
+    pub codex_skip_git_repo_check: Option<bool>,
+    /// More variables that the program may see, for a command of the user's own.
+    pub passed: Vec<String>,
+}
+
+impl Agent {
+    /// The provider of this agent.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` for a command line that cannot be read and a sandbox that Codex does not know.
+    pub fn provider(&self, settings: AgentSettings, runner: Runner) -> Result<CommandProvider> {
+        let id = ProviderId::new(self.id)?;
+        let default_model = match (settings.model, self.default_model) {
+            (Some(model), _) => Some(model),
+            (None, Some(name)) => Some(ModelName::new(name)?),
+            (None, None) => None,
+        };
+        let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
+        let command = match own {
+            Some(line) => Some(Template::parse(line)?),
+            None if self.words.is_empty() => None,
+            None => Some(self.plain(&settings.codex_sandbox, settings.codex_skip_git_repo_check)?),
+        };
+        let mut environment = settings.environment.for_program(self.passed);
+        for name in &settings.passed {
+            if let Some(value) = settings.environment.get(name) {
+                environment = environment.with(name, value);
+            }
+        }
+        if own.is_none() {
+            environment = self.given.iter().fold(environment, |all, (name, value)| all.with(*name, *value));
+        }
+        let mut describe = Describe::new(id);
+        describe.default_model = default_model;
+        describe.agent = true;
+        let mut made = CommandSettings::new(describe, command, environment);
+        made.named_only = if own.is_none() { self.named_only.map(Template::parse).transpose()? } else { None };
+        made.model_variable = if own.is_none() { self.model_variable.map(str::to_owned) } else { None };
+        // An agent in the caller's folder would read its files and obey instructions in them; a command of the user's own is his to place, and
+        // who wants Codex to look for a repository means the one he stands in.
+        let placed = own.is_some() || settings.codex_skip_git_repo_check == Some(false);
+        made.folder = if placed { Folder::Inherited } else { Folder::Private };
+        made.hold = true;
+        made.install = self.install.to_owned();
+        if let Some(variable) = self.variable {
+            made.absent = (
+                format!("{} has no command: {variable} is not set", self.id),
+                format!("set IPFS_KIT_{variable} to a command line with {{prompt}} in it"),
+            );
+        }
+        Ok(CommandProvider::new(made, runner))
+    }
+
+    /// The agent's own plain form.
+    fn plain(&self, sandbox: &Option<String>, skip_git_repo_check: Option<bool>) -> Result<Template> {
+        let mut words = self.words.to_vec();
+        if self.id == CODEX.id {
+            const SANDBOXES: &[&str] = &["read-only", "workspace-write", "danger-full-access"];
+            let sandbox = sandbox.as_deref().unwrap_or("read-only");
+            if !SANDBOXES.contains(&sandbox) {
+                return Err(Error::invalid(format!("CODEX_SANDBOX is {sandbox:?}, which Codex does not know"))
+                    .with_hint(format!("use one of {}", SANDBOXES.join(", "))));
+            }
+            if skip_git_repo_check.unwrap_or(true) {
+                words.push("--skip-git-repo-check");
+            }
+            words.extend(["--sandbox", sandbox]);
+        }
+        Ok(Template::of(&words, self.model_words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::deps::SystemClock;
+    use crate::error::ErrorKind;
+    use crate::ids::RequestId;
+    use crate::provider::{Availability, Call, Context, Provider, Target, http::HttpClient};
+    use crate::request::Request;
+    use crate::response::collect;
+
+    /// A folder of stand-ins that print how they were called: arguments, standard input, variables.
+    fn stand_ins(names: &[&str]) -> (tempfile::TempDir, AgentSettings) {
+        let folder = tempfile::tempdir().unwrap();
+        let draft = folder.path().join("draft");
+        std::fs::write(&draft, "#!/bin/sh\nprintf '<%s>' \"${0##*/}\" \"$@\"; echo; cat; echo; env; ls -A\n").unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        for name in names {
+            // Copied by another program: a file that this process still has open for writing would be busy.
+            let copied = std::process::Command::new("cp").arg("-p").arg(&draft).arg(folder.path().join(name)).status();
+            assert!(copied.unwrap().success());
+        }
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let planted = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GITHUB_TOKEN", "OPENROUTER_API_KEY"];
+        let environment = Environment::from_vars(planted.map(|name| (name.to_owned(), format!("canary {name}"))));
+        (folder, AgentSettings { environment: environment.with("PATH", path), ..AgentSettings::default() })
+    }
+
+    async fn answer(provider: &CommandProvider, model: Option<&str>) -> Result<String> {
+        let cx = Context::new(HttpClient::default(), Arc::new(SystemClock), RequestId::from_parts(1, 2));
+        let target = Target::new(provider.describe().id.clone(), model.map(|name| ModelName::new(name).unwrap()));
+        let call = Arc::new(Call::new(Arc::new(Request::new("-say it")), target, cx));
+        Ok(collect(Provider::generate(provider, call).await?).await?.text())
+    }
+
+    #[tokio::test]
+    async fn each_plain_form_calls_its_program_safely() {
+        let (_folder, settings) = stand_ins(&["codex", "copilot", "claude"]);
+        for (id, line, own, model) in [
+            (
+                "codex",
+                "<codex><exec><--skip-git-repo-check><--sandbox><read-only><-m><gpt-5.1-codex-mini>",
+                "OPENAI_API_KEY",
+                None,
+            ),
+            (
+                "copilot_cli",
+                "<copilot><-s><--no-auto-update><--available-tools=none><--no-custom-instructions><--no-ask-user>\
+                 <--disable-builtin-mcps><--no-remote><--no-color>",
+                "GITHUB_TOKEN",
+                Some("m1"),
+            ),
+            (
+                "claude",
+                "<claude><-p><--output-format><text><--strict-mcp-config><--disable-slash-commands>\
+                 <--no-session-persistence><--max-turns><1><--tools><><--model><m1>",
+                "ANTHROPIC_API_KEY",
+                Some("m1"),
+            ),
+        ] {
+            let provider = agent(id).unwrap().provider(settings.clone(), Runner::default()).unwrap();
+            assert_eq!(Provider::availability(&provider), Availability::Ready);
+            assert!(provider.describe().agent);
+            let text = answer(&provider, model).await.unwrap();
+            let mut lines = text.lines();
+            assert_eq!((lines.next(), lines.next()), (Some(line), Some("-say it")));
+            let canaries: Vec<_> = text.lines().filter(|line| line.contains("canary")).collect();
+            assert_eq!(canaries, [format!("{own}=canary {own}")], "{id}");
+            assert_eq!(text.contains("COPILOT_MODEL=m1"), id == "copilot_cli");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_of_the_users_own_replaces_the_plain_form() {
+        let (_folder, settings) = stand_ins(&["mine"]);
+        let settings = AgentSettings { command: Some("mine -p {prompt}".into()), ..settings };
+        for agent in AGENTS {
+            let provider = agent.provider(settings.clone(), Runner::default()).unwrap();
+            let text = answer(&provider, None).await.unwrap();
+            assert_eq!(text.lines().next(), Some("<mine><-p><"), "{}", agent.id);
+        }
+        let broken = AgentSettings { command: Some("mine 'x".into()), ..AgentSettings::default() };
+        assert!(CODEX.provider(broken, Runner::default()).unwrap_err().message().contains("character 6"));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_said_and_npx_only_serves_who_names_it() {
+        let (_folder, settings) = stand_ins(&["npx"]);
+        for agent in AGENTS {
+            let provider = agent.provider(settings.clone(), Runner::default()).unwrap();
+            let Availability::Missing { what, hint } = Provider::availability(&provider) else {
+                panic!("{}", agent.id)
+            };
+            assert!(!what.is_empty() && !hint.is_empty());
+            match answer(&provider, None).await {
+                Ok(text) => assert!(agent.named_only.is_some() && text.starts_with("<npx>"), "{text}"),
+                Err(error) => {
+                    assert!(agent.named_only.is_none() && error.kind() == ErrorKind::ProviderUnavailable, "{error}");
+                }
+            }
+        }
+        let gemini = GEMINI.provider(AgentSettings::default(), Runner::default()).unwrap();
+        let Availability::Missing { what, .. } = Provider::availability(&gemini) else { panic!() };
+        assert!(what.contains("GEMINI_CLI_CMD"), "{what}");
+    }
+
+    #[test]
+    fn codex_keeps_its_sandbox() {
+        let words = |sandbox: &str, skip| CODEX.plain(&Some(sandbox.to_owned()), Some(skip));
+        let args = words("workspace-write", false).unwrap().render("p", None).unwrap().args;
+        assert_eq!(args, ["exec", "--sandbox", "workspace-write"]);
+        assert!(words("none", true).unwrap_err().hint().unwrap().contains("read-only"));
+    }
+}

@@ -1,0 +1,242 @@
+//! The provider made of a command line: a [`Template`] is filled in, the program runs once, and what it prints is the answer.
+//!
+//! Plain form only: text in, text out. An answer is whole when the program ends with status 0, whatever it printed before; `transcript.rs` says how a
+//! conversation becomes one text, `output.rs` how output becomes deltas, `agents.rs` which coding agents are driven this way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::output::Reader;
+use super::patience::Patience;
+use super::{
+    Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript,
+};
+use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{ModelName, ProviderId};
+use crate::provider::{Availability, Call, Describe, Provider};
+
+/// What a command provider is made of.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandSettings {
+    /// Who it is.
+    pub describe: Describe,
+    /// The command line; `None` where the user has to give one first.
+    pub command: Option<Template>,
+    /// A command line for calls that name the provider, where the program of `command` does not resolve: too slow or too costly to count as available.
+    pub named_only: Option<Template>,
+    /// Everything the program may see of the environment; see [`Environment::for_program`].
+    pub environment: Environment,
+    /// A variable that tells the program which model to use.
+    pub model_variable: Option<String>,
+    /// Where it works.
+    pub folder: Folder,
+    /// How its output is read.
+    pub output: Output,
+    /// Whether output is given on only when the program has ended well: for programs that print their failures where the answer belongs.
+    pub hold: bool,
+    /// What it may print.
+    pub limits: Limits,
+    /// What is missing when there is no command, for availability.
+    pub absent: (String, String),
+    /// The next step when the program does not resolve.
+    pub install: String,
+}
+
+impl CommandSettings {
+    /// A command that streams its answer, in this process's folder.
+    pub fn new(describe: Describe, command: Option<Template>, environment: Environment) -> Self {
+        let id = describe.id.clone();
+        Self {
+            describe,
+            command,
+            named_only: None,
+            environment,
+            model_variable: None,
+            folder: Folder::Inherited,
+            output: Output::Text,
+            hold: false,
+            limits: Limits::default(),
+            absent: (format!("{id} has no command"), format!("set command under [providers.{id}]")),
+            install: "install it, or name it with its whole path".into(),
+        }
+    }
+}
+
+/// A provider that runs a command for each call.
+#[derive(Clone, Debug)]
+pub struct CommandProvider {
+    settings: Arc<CommandSettings>,
+    runner: Runner,
+}
+
+impl CommandProvider {
+    /// A provider that starts its command by `runner`.
+    pub fn new(settings: CommandSettings, runner: Runner) -> Self {
+        Self { settings: Arc::new(settings), runner }
+    }
+
+    /// The executable that would run: two providers with the same one need not both be in a plan.
+    pub fn program(&self) -> Option<std::path::PathBuf> {
+        self.settings.command.as_ref().and_then(|template| self.resolve(template).found())
+    }
+
+    fn resolve(&self, template: &Template) -> Resolved {
+        resolve(template.program(), self.settings.environment.get("PATH"))
+    }
+
+    /// The command line that a call runs, and its executable.
+    fn chosen(&self) -> Result<(&Template, std::path::PathBuf)> {
+        let settings = &*self.settings;
+        let mut refused = None;
+        for template in [&settings.command, &settings.named_only].into_iter().flatten() {
+            match self.resolve(template) {
+                Resolved::Found(path) => return Ok((template, path)),
+                other => refused = refused.or(Some((template, other))),
+            }
+        }
+        Err(match refused {
+            Some((template, resolved)) => super::missing(template.program(), &resolved, &settings.install),
+            None => Error::unavailable(&settings.absent.0).with_hint(settings.absent.1.as_str()),
+        })
+    }
+
+    fn model<'a>(&'a self, call: &'a Call, template: &Template) -> Result<Option<&'a ModelName>> {
+        let settings = &*self.settings;
+        let default = settings.describe.default_model.as_ref();
+        match &call.target.model {
+            Some(model) if template.takes_model() || settings.model_variable.is_some() || default == Some(model) => {
+                Ok(Some(model))
+            }
+            Some(model) => Err(Error::new(
+                ErrorKind::CallerModelUnknown,
+                format!(
+                    "the command of {} has no place for a model, so {model} cannot be asked for",
+                    settings.describe.id
+                ),
+            )
+            .with_hint("put {model} into the command, or name no model")),
+            None => Ok(default),
+        }
+    }
+
+    /// Prepares and starts the program.
+    async fn begin(&self, call: &Call) -> Result<Answer> {
+        let settings = &*self.settings;
+        let (template, program) = self.chosen()?;
+        let model = self.model(call, template)?;
+        let (prompt, dropped) = transcript::render(&call.request)?;
+        let Rendered { args, stdin } = template.render(&prompt, model.map(ModelName::as_str))?;
+        call.note_dropped(dropped);
+        let mut environment = settings.environment.clone();
+        if let (Some(name), Some(model)) = (&settings.model_variable, model) {
+            environment = environment.with(name, model.as_str());
+        }
+        let job = Job { program, args, environment, folder: settings.folder.clone(), limits: settings.limits };
+        let streamed = call.request.stream && !settings.hold;
+        let mut patience = Patience::new(call, streamed);
+        let busy = format!("a free place for {}", template.program());
+        let place = patience.wait(&busy, async { Ok(self.runner.place(&job.program).await) }).await?;
+        let mut process = self.runner.start(&job, place)?;
+        process.feed(Bytes::from(stdin));
+        Ok(Answer {
+            waiting_for: format!("the answer of {}", process.name()),
+            process,
+            patience,
+            reader: settings.output.reader(),
+            streamed,
+            held: String::new(),
+            begun: false,
+            id: call.cx.id.to_string(),
+            model: model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string),
+            at: (settings.describe.id.clone(), model.cloned()),
+        })
+    }
+}
+
+impl Provider for CommandProvider {
+    fn describe(&self) -> &Describe {
+        &self.settings.describe
+    }
+
+    fn availability(&self) -> Availability {
+        let Some(template) = &self.settings.command else {
+            return Availability::missing(&self.settings.absent.0, &self.settings.absent.1);
+        };
+        match self.resolve(template) {
+            Resolved::Found(_) => Availability::Ready,
+            other => {
+                let (what, hint) = super::failure::missing(template.program(), &other, &self.settings.install);
+                Availability::Missing { what, hint }
+            }
+        }
+    }
+
+    async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
+        let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
+        let answer = self.begin(&call).await.map_err(at)?;
+        Ok(DeltaStream::new(stream::unfold(Some(answer), |answer| async {
+            let mut answer = answer?;
+            match answer.next().await {
+                Ok((event, true)) => Some((Ok(event), Some(answer))),
+                Ok((event, false)) => Some((Ok(event), None)),
+                Err(error) => Some((Err(error.at(&answer.at.0, answer.at.1.as_ref())), None)),
+            }
+        })))
+    }
+}
+
+/// An answer under way. Dropping it ends the program.
+struct Answer {
+    process: Process,
+    patience: Patience,
+    reader: Reader,
+    streamed: bool,
+    held: String,
+    begun: bool,
+    waiting_for: String,
+    id: String,
+    model: String,
+    at: (ProviderId, Option<ModelName>),
+}
+
+impl Answer {
+    /// The next event, and whether more will come.
+    async fn next(&mut self) -> Result<(Event, bool)> {
+        while let Some(bytes) = self.patience.wait(&self.waiting_for, self.process.chunk()).await? {
+            self.patience.saw_event();
+            let text = self.reader.push(&bytes)?;
+            if !self.streamed {
+                self.held.push_str(&text);
+            } else if !text.is_empty() {
+                return Ok((self.deltas(text).into(), true));
+            }
+        }
+        self.patience.wait(&self.waiting_for, self.process.exit_with(&self.held)).await?;
+        self.reader.end()?;
+        let text = std::mem::take(&mut self.held);
+        let mut deltas = self.deltas(text);
+        deltas.push(Delta::BlockEnd { choice: 0, block: 0 });
+        deltas.push(Delta::Finish { choice: 0, reason: FinishReason::Stop, raw_reason: None });
+        deltas.push(Delta::End);
+        Ok((deltas.into(), false))
+    }
+
+    /// The deltas of a piece of text, with what must stand before the first one.
+    fn deltas(&mut self, text: String) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        if !self.begun {
+            let (id, model) = (std::mem::take(&mut self.id), std::mem::take(&mut self.model));
+            deltas.push(Delta::Start { id, model, created: None });
+            deltas.push(Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text });
+            self.begun = true;
+        }
+        if !text.is_empty() {
+            deltas.push(Delta::BlockDelta { choice: 0, block: 0, part: Part::Text(text) });
+        }
+        deltas
+    }
+}

@@ -1,0 +1,185 @@
+//! What a program may know of its surroundings: an allow-listed environment, and where its executable is.
+//!
+//! Variables are values here: `config/env.rs` read them. A program gets the ones that every program needs, plus those its provider names; the keys of other
+//! providers never reach it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Variables that every program may see. A trailing `*` stands for the rest of a name.
+const COMMON: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_DATA_DIRS",
+    "XDG_CONFIG_DIRS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+];
+
+/// Variables as values. `Debug` prints their names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// All variables, as read.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(vars.into_iter().collect())
+    }
+
+    /// The variables that a program may see: the common ones and those named in `passed`, where a trailing `*` stands for the rest of a name.
+    #[must_use]
+    pub fn for_program(&self, passed: &[impl AsRef<str>]) -> Self {
+        let allowed = |name: &str| {
+            COMMON.iter().any(|pattern| matches(pattern, name))
+                || passed.iter().any(|pattern| matches(pattern.as_ref(), name))
+        };
+        Self(self.0.iter().filter(|(name, _)| allowed(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    /// With a variable set.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
+    /// A variable's value; an empty one counts as unset.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The variables in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        // A name with `=` or a NUL anywhere cannot be handed to a program; such a variable is nobody's setting.
+        let fits = |text: &str| !text.contains('\0');
+        self.0
+            .iter()
+            .filter(move |(name, value)| !name.is_empty() && !name.contains('=') && fits(name) && fits(value))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => pattern == name,
+    }
+}
+
+/// What became of the search for a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// An executable file.
+    Found(PathBuf),
+    /// A file of that name that may not be executed.
+    NotExecutable(PathBuf),
+    /// No such file.
+    NotFound,
+}
+
+impl Resolved {
+    /// The executable.
+    pub fn found(self) -> Option<PathBuf> {
+        match self {
+            Self::Found(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// Finds a program as a shell would: a name with `/` is a path, any other is looked for in the folders of `path`. Costs a `stat` a folder.
+///
+/// Relative folders in `path`, the empty one included, are passed over: what they name depends on the working folder, where a cloned repository could
+/// plant a program.
+pub fn resolve(program: &str, path: Option<&str>) -> Resolved {
+    if program.contains('/') {
+        return look(PathBuf::from(program));
+    }
+    let mut best = Resolved::NotFound;
+    if program.is_empty() {
+        return best;
+    }
+    for folder in path.unwrap_or_default().split(':').map(Path::new).filter(|folder| folder.is_absolute()) {
+        match look(folder.join(program)) {
+            found @ Resolved::Found(_) => return found,
+            refused @ Resolved::NotExecutable(_) if best == Resolved::NotFound => best = refused,
+            _ => {}
+        }
+    }
+    best
+}
+
+fn look(file: PathBuf) -> Resolved {
+    match std::fs::metadata(&file) {
+        Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Resolved::Found(file),
+        Ok(_) => Resolved::NotExecutable(file),
+        Err(_) => Resolved::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_listed_names_pass() {
+        let vars = [("PATH", "/bin"), ("LC_ALL", "C"), ("OPENAI_API_KEY", "k"), ("MY_KEY", "m"), ("MY_OTHER", "o")];
+        let all = Environment::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let names = |passed: &[&str]| {
+            let environment = all.for_program(passed);
+            environment.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["LC_ALL", "PATH"]);
+        assert_eq!(names(&["MY_KEY"]), ["LC_ALL", "MY_KEY", "PATH"]);
+        assert_eq!(names(&["MY_*"]), ["LC_ALL", "MY_KEY", "MY_OTHER", "PATH"]);
+        assert!(!format!("{all:?}").contains("\"k\""));
+    }
+
+    #[test]
+    fn programs_are_found_by_stat_and_never_in_relative_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, program) = (folder.path().join("plain"), folder.path().join("program"));
+        std::fs::write(&plain, "").unwrap();
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("::.:relative:/nowhere:{}", folder.path().display());
+        assert_eq!(resolve("program", Some(&path)), Resolved::Found(program.clone()));
+        assert_eq!(resolve(program.to_str().unwrap(), None), Resolved::Found(program));
+        assert_eq!(resolve("plain", Some(&path)), Resolved::NotExecutable(plain));
+        for absent in ["absent", "", "Cargo.toml"] {
+            assert_eq!(resolve(absent, Some(&path)), Resolved::NotFound, "{absent:?}");
+        }
+    }
+}

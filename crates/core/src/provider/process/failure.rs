@@ -1,0 +1,197 @@
+//! How a program fails, in the words of the error table: not started, ended badly, and what it said last.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use super::{Folder, Resolved};
+use crate::error::{Error, ErrorKind};
+use crate::secret::mask;
+
+/// Bytes kept of what a program writes to standard error.
+const TAIL: usize = 8 << 10;
+
+/// Characters of them that an error message shows.
+const SHOWN: usize = 1200;
+
+/// Words in which command line programs say what is wrong with the account behind them. The first hit decides.
+const WORDS: &[(&str, ErrorKind)] = &[
+    ("insufficient_quota", ErrorKind::ProviderQuotaExhausted),
+    ("usage limit", ErrorKind::ProviderQuotaExhausted),
+    ("quota exceeded", ErrorKind::ProviderQuotaExhausted),
+    ("exceeded your current quota", ErrorKind::ProviderQuotaExhausted),
+    ("billing", ErrorKind::ProviderBilling),
+    ("payment required", ErrorKind::ProviderBilling),
+    ("not logged in", ErrorKind::ProviderAuth),
+    ("please log in", ErrorKind::ProviderAuth),
+    ("please run /login", ErrorKind::ProviderAuth),
+    ("invalid api key", ErrorKind::ProviderAuth),
+    ("no authentication", ErrorKind::ProviderAuth),
+    ("invalid auth method", ErrorKind::ProviderAuth),
+    ("unauthorized", ErrorKind::ProviderAuth),
+    ("401", ErrorKind::ProviderAuth),
+    ("rate limit", ErrorKind::ProviderRateLimited),
+    ("too many requests", ErrorKind::ProviderRateLimited),
+    ("429", ErrorKind::ProviderRateLimited),
+    ("overloaded", ErrorKind::ProviderOverloaded),
+    ("529", ErrorKind::ProviderOverloaded),
+];
+
+/// The last bytes of a stream of text.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    bytes: VecDeque<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    pub(super) fn push(&mut self, more: &[u8]) {
+        self.bytes.extend(more);
+        let over = self.bytes.len().saturating_sub(TAIL);
+        self.bytes.drain(..over);
+        self.cut |= over > 0;
+    }
+
+    /// The text, masked and shortened to its last lines.
+    pub(super) fn text(&self) -> String {
+        let (front, back) = self.bytes.as_slices();
+        let bytes = [front, back].concat();
+        let text = String::from_utf8_lossy(&bytes);
+        // The first word after a cut may be the rest of a key that no mask would know.
+        let whole = if self.cut { text.split_once(char::is_whitespace).map_or("", |(_, rest)| rest) } else { &text };
+        shortened(whole)
+    }
+}
+
+/// The last lines of a text, masked and trimmed, fit for an error message.
+pub(super) fn shortened(text: &str) -> String {
+    let masked = mask(text.trim());
+    let skip = masked.chars().count().saturating_sub(SHOWN);
+    if skip == 0 {
+        return masked.into_owned();
+    }
+    std::iter::once('…').chain(masked.chars().skip(skip)).collect()
+}
+
+/// The error of a program that ended badly.
+pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str) -> Error {
+    let how = match status {
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("{name} ended with exit status {code}"),
+            (None, Some(signal)) => format!("{name} was ended by signal {signal}{}", signal_name(signal)),
+            (None, None) => format!("{name} ended in an unknown way"),
+        },
+        None => format!("{name} ended, and the system does not say how"),
+    };
+    let lower = said.to_lowercase();
+    let kind =
+        WORDS.iter().find(|(word, _)| has_word(&lower, word)).map_or(ErrorKind::ProviderServerError, |(_, kind)| *kind);
+    let message = if said.is_empty() { format!("{how} and said nothing") } else { format!("{how}: {said}") };
+    let error = Error::new(kind, message);
+    match kind {
+        ErrorKind::ProviderAuth => error.with_hint(format!("run {name} by hand once and log in, or set its key")),
+        _ => error,
+    }
+}
+
+/// Whether a text holds words as words: `401` is not in `14012`.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+    })
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        4 => " (SIGILL)",
+        6 => " (SIGABRT)",
+        9 => " (SIGKILL)",
+        11 => " (SIGSEGV)",
+        13 => " (SIGPIPE)",
+        15 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+/// The error of a program that could not be started.
+pub(super) fn not_started(program: &Path, folder: &Folder, error: io::Error) -> Error {
+    let name = program.display();
+    let (kind, what, hint) = match error.kind() {
+        io::ErrorKind::NotFound if matches!(folder, Folder::At(path) if !path.is_dir()) => (
+            ErrorKind::ProviderUnavailable,
+            format!("the folder that {name} is to work in is not there"),
+            "make it, or name another",
+        ),
+        io::ErrorKind::NotFound if program.exists() => (
+            ErrorKind::ProviderUnavailable,
+            format!("{name} could not be started: the interpreter that its first line names is not there"),
+            "install that interpreter",
+        ),
+        io::ErrorKind::NotFound => {
+            (ErrorKind::ProviderUnavailable, format!("{name} is not there"), "install it, or name another program")
+        }
+        io::ErrorKind::PermissionDenied => {
+            (ErrorKind::ProviderUnavailable, format!("{name} may not be executed"), "make it executable: chmod +x")
+        }
+        io::ErrorKind::ArgumentListTooLong => (
+            ErrorKind::CallerTooLarge,
+            format!("the arguments of {name} are longer than the system allows"),
+            "leave {prompt} out of the command: the prompt then goes to standard input",
+        ),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => (
+            ErrorKind::ProviderUnavailable,
+            format!("{name} is not a program for this machine"),
+            "a script needs a first line such as #!/bin/sh",
+        ),
+        _ => (
+            ErrorKind::ProviderUnavailable,
+            format!("{name} could not be started: {error}"),
+            "see the limits of this user (ulimit)",
+        ),
+    };
+    Error::new(kind, what).with_hint(hint).with_source(error)
+}
+
+/// What to say of a program that does not resolve: what is missing, and the next step.
+pub(super) fn missing(program: &str, resolved: &Resolved, hint: &str) -> (String, String) {
+    match resolved {
+        Resolved::NotExecutable(file) => (
+            format!("{} may not be executed", file.display()),
+            format!("make it executable: chmod +x {}", file.display()),
+        ),
+        _ if program.contains('/') => (format!("the program {program} is not there"), hint.to_owned()),
+        _ => (format!("the program {program} is in no folder of PATH"), hint.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_bounded_masked_and_starts_at_a_word() {
+        let mut tail = Tail::default();
+        (0..4000).for_each(|_| tail.push(b"sk-proj-0123456789abcdefABCDEF "));
+        tail.push("the end: é\n".as_bytes());
+        let text = tail.text();
+        assert!(tail.bytes.len() <= TAIL && text.chars().count() <= SHOWN + 1);
+        assert!(text.ends_with("the end: é") && !text.contains("0123456789"), "{text}");
+    }
+
+    #[test]
+    fn words_of_the_account_decide_the_kind() {
+        let kind = |said: &str| of_exit("agent", Some(ExitStatus::from_raw(1 << 8)), said).kind();
+        assert_eq!(kind("Error: Not logged in. Please run /login"), ErrorKind::ProviderAuth);
+        assert_eq!(kind("API Error: 401 {}"), ErrorKind::ProviderAuth);
+        assert_eq!(kind("exceeded retry limit, last status: 429"), ErrorKind::ProviderRateLimited);
+        assert_eq!(kind("line 14012 of 4290"), ErrorKind::ProviderServerError);
+        assert_eq!(
+            of_exit("a", Some(ExitStatus::from_raw(9)), "").message(),
+            "a was ended by signal 9 (SIGKILL) and said nothing"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! How long to wait for a program: the deadlines of a call, counted only while somebody waits.
+//!
+//! A reader who takes his time counts toward no deadline, so the clock runs inside [`Patience::wait`] and nowhere else.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::deps::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::{Call, Deadlines};
+
+/// The patience of one call.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    deadlines: Deadlines,
+    streamed: bool,
+    /// Time spent waiting so far.
+    waited: Duration,
+    seen: bool,
+    clock: Arc<dyn Clock>,
+    cancel: CancellationToken,
+}
+
+impl Patience {
+    /// For a call that is answered `streamed` or whole.
+    pub(crate) fn new(call: &Call, streamed: bool) -> Self {
+        Self {
+            deadlines: call.deadlines,
+            streamed,
+            waited: Duration::ZERO,
+            seen: false,
+            clock: call.cx.clock.clone(),
+            cancel: call.cx.cancel.clone(),
+        }
+    }
+
+    /// The first event is there: from now on the idle limit holds.
+    pub(crate) fn saw_event(&mut self) {
+        self.seen = true;
+    }
+
+    /// Waits for `what` no longer than the deadlines allow.
+    ///
+    /// # Errors
+    /// Its own; `provider_timeout` naming the deadline that passed; `caller_cancelled`.
+    pub(crate) async fn wait<T>(&mut self, what: &str, done: impl Future<Output = Result<T>>) -> Result<T> {
+        let (name, limit, left) = self.next();
+        let began = self.clock.instant();
+        let result = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
+            result = tokio::time::timeout(left, done) => result.unwrap_or_else(|_| {
+                Err(Error::timeout(format!("{what}: nothing in {} s", limit.as_secs_f64()))
+                    .with_hint(format!("allow more time with the {name} timeout")))
+            }),
+        };
+        self.waited += self.clock.instant().saturating_duration_since(began);
+        result
+    }
+
+    /// The nearest deadline: its name, its length and what is left of it.
+    fn next(&self) -> (&'static str, Duration, Duration) {
+        let Deadlines { first_event, idle, whole, total, .. } = self.deadlines;
+        let (name, limit, left) = match (self.streamed, self.seen) {
+            (true, true) => ("idle", idle, idle),
+            (true, false) => ("first_event", first_event, first_event.saturating_sub(self.waited)),
+            (false, _) => ("whole", whole, whole.saturating_sub(self.waited)),
+        };
+        let total_left = total.saturating_sub(self.waited);
+        if total_left < left { ("total", total, total_left) } else { (name, limit, left) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::deps::SystemClock;
+    use crate::ids::{ProviderId, RequestId};
+    use crate::provider::{Context, Target, http::HttpClient};
+    use crate::request::Request;
+
+    fn patience(streamed: bool) -> Patience {
+        let cx = Context::new(HttpClient::default(), Arc::new(SystemClock), RequestId::from_parts(0, 0));
+        let target = Target::new(ProviderId::new("p").unwrap(), None);
+        let mut call = Call::new(Arc::new(Request::new("a")), target, cx);
+        call.deadlines.first_event = Duration::from_secs(2);
+        call.deadlines.idle = Duration::from_secs(1);
+        call.deadlines.whole = Duration::from_secs(3);
+        call.deadlines.total = Duration::from_millis(3500);
+        Patience::new(&call, streamed)
+    }
+
+    async fn hint_of(patience: &mut Patience) -> String {
+        let error = patience.wait("p", std::future::pending::<Result<()>>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ProviderTimeout);
+        error.hint().unwrap().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_deadline_is_named_and_only_waiting_counts() {
+        let mut streamed = patience(true);
+        assert!(hint_of(&mut streamed).await.contains("first_event"));
+        streamed.saw_event();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(hint_of(&mut streamed).await.contains("idle"));
+        assert!(hint_of(&mut streamed).await.contains("total"));
+        assert!(hint_of(&mut patience(false)).await.contains("whole"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_ends_the_wait() {
+        let mut patience = patience(true);
+        patience.cancel.cancel();
+        let error = patience.wait("p", std::future::pending::<Result<()>>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CallerCancelled);
+    }
+}

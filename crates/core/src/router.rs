@@ -1,0 +1,331 @@
+//! The router: one path from a request to an answer.
+//!
+//! [`Router::call`] is the only door; the command, the server's dialects, MCP, Python and inbound peers enter here and nowhere else. `run` tells the story:
+//! resolve a plan, then for each target look into the cache, attempt, retry, and go on until the first content event commits the answer. Wire formats and
+//! HTTP are unknown here. Names become plans in `router/resolve.rs`, failures become decisions in `router/retry.rs`, what happened is in `router/record.rs`.
+
+mod answer;
+mod record;
+pub mod resolve;
+pub mod retry;
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::timeout;
+
+pub use self::answer::Answer;
+use self::answer::Committed;
+use self::record::{Recent, Record};
+use self::resolve::{Door, Entry, Plan, Planned, Scope};
+use self::retry::{Decision, Place};
+use crate::cache::{CacheKey, Joined};
+use crate::config::Settings;
+use crate::delta::DeltaStream;
+use crate::deps::RouterDeps;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::RequestId;
+use crate::provider::{Availability, Call, Context, Deadlines, DynProvider, Target};
+use crate::request::{Privacy, Request, Substitute};
+use crate::response::Response;
+use crate::trace::{CacheStatus, Served, Trace};
+
+/// The router. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Router(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    deps: RouterDeps,
+    settings: Arc<Settings>,
+    entries: Vec<Entry>,
+    recent: Recent,
+}
+
+/// A request with what the door it came by adds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Op {
+    /// The request.
+    pub request: Request,
+    /// By which door it came.
+    pub door: Door,
+    /// A provider for this call alone, asked instead of any configured one.
+    pub provider: Option<Arc<dyn DynProvider>>,
+}
+
+impl Op {
+    /// A request that came by `door`.
+    pub fn new(request: Request, door: Door) -> Self {
+        Self { request, door, provider: None }
+    }
+
+    /// With a provider for this call alone.
+    #[must_use]
+    pub fn via(mut self, provider: Arc<dyn DynProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+}
+
+impl From<Request> for Op {
+    fn from(request: Request) -> Self {
+        Self::new(request, Door::Library)
+    }
+}
+
+impl Router {
+    /// A router over these providers, in resolution order.
+    pub fn new(deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
+        Self(Arc::new(Inner { deps, settings, entries, recent: Recent::default() }))
+    }
+
+    /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
+    ///
+    /// # Errors
+    /// The error of the plan, of the only target, or of the last one tried, which then names all of them.
+    pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
+        self.run(op.into()).await
+    }
+
+    /// Answers a request with a whole response.
+    ///
+    /// # Errors
+    /// As [`Router::call`], and what breaks the answer later.
+    pub async fn generate(&self, request: Request) -> Result<Response> {
+        self.call(request).await?.collect().await
+    }
+
+    /// The plan of a request, and each target's cache key. Nothing is sent.
+    ///
+    /// # Errors
+    /// As [`resolve::plan`].
+    pub fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
+        let plan = resolve::plan(request, self.scope(door))?;
+        let keys = plan.targets.iter().map(|planned| self.key(request, &planned.target)).collect();
+        Ok((plan, keys))
+    }
+
+    /// What happened to a request that this router served lately.
+    pub fn trace(&self, id: &RequestId) -> Option<Arc<Trace>> {
+        self.0.recent.get(id)
+    }
+
+    /// The providers, in resolution order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0.entries
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The dependencies.
+    pub fn deps(&self) -> &RouterDeps {
+        &self.0.deps
+    }
+
+    fn scope(&self, door: Door) -> Scope<'_> {
+        Scope { entries: &self.0.entries, settings: &self.0.settings, door }
+    }
+
+    fn key(&self, request: &Request, target: &Target) -> Option<CacheKey> {
+        self.0.deps.cache.as_ref().and_then(|cache| cache.key(request, target).ok())
+    }
+
+    async fn run(&self, op: Op) -> Result<Answer> {
+        let Op { mut request, door, provider } = op;
+        for hook in &self.0.deps.hooks {
+            hook.on_request(&mut request)?;
+        }
+        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
+        let plan = match provider {
+            Some(provider) => only(provider, &request)?,
+            None => resolve::plan(&request, self.scope(door))?,
+        };
+        record.planned(&plan);
+        let committed = self.first_answer(&Arc::new(request), plan, door, &record).await?;
+        Ok(Answer::new(committed, record))
+    }
+
+    /// Goes through the plan until a target commits.
+    async fn first_answer(
+        &self,
+        request: &Arc<Request>,
+        mut plan: Plan,
+        door: Door,
+        record: &Arc<Record>,
+    ) -> Result<Committed> {
+        let asked = plan.targets.first().map(|planned| planned.target.clone());
+        let mut failures = Vec::new();
+        plan.targets.reverse();
+        while let Some(planned) = plan.targets.pop() {
+            let others = !plan.targets.is_empty();
+            match self.answer_from(request, &planned, others, record).await {
+                Ok(committed) => {
+                    let substituted = asked.filter(|asked| *asked != planned.target).map(|asked| asked.to_string());
+                    record.served(Served { substituted, ..Served::new(planned.target.provider, planned.target.model) });
+                    return Ok(committed);
+                }
+                Err(error) => {
+                    let default = self.default_instead(&error, request, &planned, door);
+                    let goes_on = default.is_some()
+                        || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others, jitter: 0.0 })
+                            == Decision::Next;
+                    plan.targets.extend(default);
+                    failures.push(error.at(&planned.target.provider, planned.target.model.as_ref()));
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last_of(failures))
+    }
+
+    /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
+    fn default_instead(&self, error: &Error, request: &Request, planned: &Planned, door: Door) -> Option<Planned> {
+        let may = error.kind() == ErrorKind::CallerModelUnknown
+            && door != Door::CompatibleApi
+            && request.provider.is_some()
+            && request.riders.substitute != Substitute::Never
+            && self.0.settings.router.model_fallback;
+        let model = planned.provider.describe().default_model.clone().filter(|_| may)?;
+        (planned.target.model.as_ref() != Some(&model)).then(|| {
+            let target = Target::new(planned.target.provider.clone(), Some(model));
+            Planned { target, ..planned.clone() }
+        })
+    }
+
+    /// One target's answer: from the cache, from a call under way, or from a call of our own.
+    async fn answer_from(
+        &self,
+        request: &Arc<Request>,
+        planned: &Planned,
+        others: bool,
+        record: &Arc<Record>,
+    ) -> Result<Committed> {
+        let cache = self.0.deps.cache.clone().filter(|cache| cache.covers(request));
+        let Some((cache, key)) =
+            cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)))
+        else {
+            record.cache(CacheStatus::Bypass, None);
+            let attempts = Attempts::new(self, request, planned, others, record);
+            return attempts.committed().await;
+        };
+        if let Some(stored) = cache.get(&key, request).await {
+            record.cache(CacheStatus::Hit, Some(&key));
+            return Ok(Committed::replay(&stored, request.stream));
+        }
+        if request.cache.only_if_cached {
+            return Err(Error::unavailable("the answer is not in the cache, and the request asked for nothing else")
+                .with_hint("drop `only-if-cached` to have it generated"));
+        }
+        let attempts = Attempts::new(self, request, planned, others, record);
+        let (shared, joined) =
+            cache.join(&key, request, || cache.fill(&key, request, &planned.target, attempts.into_stream()));
+        let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
+        record.cache(status, Some(&key));
+        Committed::of(shared).await
+    }
+}
+
+/// A plan of one provider that the caller brought along.
+fn only(provider: Arc<dyn DynProvider>, request: &Request) -> Result<Plan> {
+    let describe = provider.describe().clone();
+    if describe.privacy > request.riders.privacy && request.riders.privacy != Privacy::Any {
+        return Err(
+            Error::new(ErrorKind::PolicyForbidden, "the request's privacy does not allow it").at(&describe.id, None)
+        );
+    }
+    if let Availability::Missing { what, hint } = provider.availability() {
+        return Err(Error::unavailable(what).with_hint(hint).at(&describe.id, None));
+    }
+    let model = request.model.as_deref().map(crate::ids::ModelName::new).transpose()?.or(describe.default_model);
+    let mut deadlines = Deadlines::default();
+    deadlines.total = request.timeout.unwrap_or(deadlines.total);
+    let target = Target::new(describe.id, model);
+    Ok(Plan { targets: vec![Planned { provider, target, deadlines }], candidates: Vec::new() })
+}
+
+/// The error that the caller sees: the only one as it is, or the last one with all that came before it.
+fn last_of(mut failures: Vec<Error>) -> Error {
+    let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
+    if failures.is_empty() {
+        return last;
+    }
+    let all: Vec<String> = failures.iter().chain([&last]).map(ToString::to_string).collect();
+    let mut error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")));
+    if let Some(hint) = last.hint() {
+        error = error.with_hint(hint);
+    }
+    let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
+    soonest.map_or(error.clone(), |after| error.with_retry_after(after))
+}
+
+/// All attempts at one target.
+struct Attempts {
+    router: Router,
+    request: Arc<Request>,
+    planned: Planned,
+    others: bool,
+    record: Arc<Record>,
+}
+
+impl Attempts {
+    fn new(router: &Router, request: &Arc<Request>, planned: &Planned, others: bool, record: &Arc<Record>) -> Self {
+        Self {
+            router: router.clone(),
+            request: Arc::clone(request),
+            planned: planned.clone(),
+            others,
+            record: Arc::clone(record),
+        }
+    }
+
+    /// Tries until one attempt commits, as `retry` allows, within the target's total deadline.
+    async fn committed(self) -> Result<Committed> {
+        let total = self.planned.deadlines.total;
+        let tries = async {
+            for attempt in 1.. {
+                let error = match self.attempt(attempt).await {
+                    Ok(committed) => return Ok(committed),
+                    Err(error) => error,
+                };
+                let jitter = self.router.0.deps.ids.jitter();
+                match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
+                    Decision::Again(wait) => tokio::time::sleep(wait).await,
+                    Decision::Next | Decision::Stop => return Err(error),
+                }
+            }
+            Err(Error::internal("attempts ran out of numbers"))
+        };
+        timeout(total, tries).await.unwrap_or_else(|_| {
+            Err(Error::timeout(format!("no content within {} s", total.as_secs_f64()))
+                .with_hint("allow more with `--timeout`, or `timeouts.total` in the config"))
+        })
+    }
+
+    async fn attempt(&self, attempt: u32) -> Result<Committed> {
+        let deps = &self.router.0.deps;
+        let began = deps.clock.instant();
+        let mut cx = Context::new(deps.http.clone(), Arc::clone(&deps.clock), self.record.id());
+        cx.cancel = deps.shutdown.child_token();
+        let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
+        call.attempt = attempt;
+        call.deadlines = self.planned.deadlines;
+        let outcome = match self.planned.provider.generate(Arc::new(call)).await {
+            Ok(stream) => Committed::of(stream).await,
+            Err(error) => Err(error),
+        };
+        self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        self.record.dropped(cx.dropped());
+        outcome
+    }
+
+    /// The attempts as a stream, for a flight that several listen to.
+    fn into_stream(self) -> DeltaStream {
+        DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
+    }
+}

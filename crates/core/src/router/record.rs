@@ -1,0 +1,117 @@
+//! The record of one request: filled while it runs, closed when its stream finishes *or* is dropped, then given to the hooks and kept for a while.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use super::resolve::Plan;
+use crate::cache::CacheKey;
+use crate::deps::RouterDeps;
+use crate::dialect::FieldPath;
+use crate::error::Error;
+use crate::ids::RequestId;
+use crate::provider::Target;
+use crate::trace::{Attempt, CacheStatus, Served, Trace};
+use crate::usage::Usage;
+
+/// The last records, for `explain`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recent(Arc<Mutex<VecDeque<Arc<Trace>>>>);
+
+/// How many records are kept.
+const KEPT: usize = 256;
+
+impl Recent {
+    fn push(&self, trace: Arc<Trace>) {
+        let mut recent = lock(&self.0);
+        if recent.len() >= KEPT {
+            recent.pop_front();
+        }
+        recent.push_back(trace);
+    }
+
+    pub(crate) fn get(&self, id: &RequestId) -> Option<Arc<Trace>> {
+        lock(&self.0).iter().rev().find(|trace| trace.id == *id).cloned()
+    }
+}
+
+/// The record of a request that is under way. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Record {
+    trace: Mutex<Trace>,
+    began: Instant,
+    deps: RouterDeps,
+    recent: Recent,
+}
+
+impl Record {
+    pub(crate) fn open(deps: &RouterDeps, recent: &Recent) -> Self {
+        let now = deps.clock.now();
+        let trace = Trace::new(deps.ids.request_id(now), now);
+        Self { trace: Mutex::new(trace), began: deps.clock.instant(), deps: deps.clone(), recent: recent.clone() }
+    }
+
+    pub(crate) fn id(&self) -> RequestId {
+        lock(&self.trace).id.clone()
+    }
+
+    pub(crate) fn planned(&self, plan: &Plan) {
+        lock(&self.trace).candidates = plan.candidates.iter().take(Trace::LIMIT).cloned().collect();
+    }
+
+    pub(crate) fn cache(&self, status: CacheStatus, key: Option<&CacheKey>) {
+        let mut trace = lock(&self.trace);
+        trace.cache = status;
+        trace.key = key.map(|key| key.printed().to_owned());
+    }
+
+    pub(crate) fn attempted(&self, target: &Target, since: Instant, error: Option<&Error>) {
+        let took = self.deps.clock.instant().saturating_duration_since(since);
+        let mut trace = lock(&self.trace);
+        if trace.attempts.len() < Trace::LIMIT {
+            let mut attempt = Attempt::new(target.provider.clone(), target.model.clone());
+            attempt.error = error.cloned();
+            attempt.took = Some(took);
+            trace.attempts.push(attempt);
+        }
+    }
+
+    pub(crate) fn dropped(&self, fields: Vec<FieldPath>) {
+        lock(&self.trace).dropped = fields;
+    }
+
+    pub(crate) fn served(&self, served: Served) {
+        lock(&self.trace).served = Some(served);
+    }
+
+    pub(crate) fn first_content(&self) {
+        let took = self.deps.clock.instant().saturating_duration_since(self.began);
+        lock(&self.trace).first_content.get_or_insert(took);
+    }
+
+    pub(crate) fn usage(&self, usage: Usage) {
+        lock(&self.trace).usage = Some(usage);
+    }
+
+    /// The record as it stands.
+    pub(crate) fn trace(&self) -> Trace {
+        let mut trace = lock(&self.trace).clone();
+        trace.total.get_or_insert_with(|| self.deps.clock.instant().saturating_duration_since(self.began));
+        trace
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let trace = Arc::new(self.trace());
+        self.deps.hooks.iter().for_each(|hook| hook.on_finish(&trace));
+        self.recent.push(trace);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,398 @@
+//! From names to a plan: which targets may answer a request, in which order, and why the others may not.
+//!
+//! Pure and quick: it asks providers only for their description and their availability, neither of which does any I/O. What happens to the plan
+//! is `router.rs`'s business. The rules are those of `docs/routing.md`.
+
+use std::sync::Arc;
+
+use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{ModelName, ProviderId, shorten};
+use crate::provider::{Availability, Capabilities, Deadlines, DynProvider, Target};
+use crate::request::{Block, BlockBody, Request, ResponseFormat, Role, Substitute};
+use crate::trace::Candidate;
+
+/// By which door a request came in: some providers stand behind some doors only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Door {
+    /// A program that links this library.
+    #[default]
+    Library,
+    /// The command line.
+    Command,
+    /// The server's own API.
+    NativeApi,
+    /// The server's compatible APIs: a named model is answered by that model or not at all.
+    CompatibleApi,
+}
+
+impl Door {
+    /// Whether the person who asks sits at this machine.
+    fn is_here(self) -> bool {
+        matches!(self, Self::Library | Self::Command)
+    }
+}
+
+/// A provider as resolution sees it. The order of a list of these is the resolution order.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its id.
+    pub id: ProviderId,
+    /// Other names it answers to.
+    pub aliases: Vec<ProviderId>,
+    /// The provider.
+    pub provider: Arc<dyn DynProvider>,
+    /// When it is part of an automatic plan.
+    pub automatic: Automatic,
+    /// The program behind it, where two entries may share one.
+    pub program: Option<String>,
+}
+
+impl Entry {
+    /// A provider under its id, part of automatic plans.
+    pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
+        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.id == *name || self.aliases.iter().any(|alias| *alias == *name)
+    }
+}
+
+/// When a provider is part of a plan that nobody named a provider or a model for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Automatic {
+    /// Whenever it is available.
+    Yes,
+    /// After all others: the embedded model and its like.
+    Floor,
+    /// Only when named.
+    No,
+}
+
+/// A target of a plan.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The provider to call.
+    pub provider: Arc<dyn DynProvider>,
+    /// Its id and the model.
+    pub target: Target,
+    /// How long things may take there.
+    pub deadlines: Deadlines,
+}
+
+/// The ordered targets of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The targets, the first choice first. Never empty when [`plan`] returns it.
+    pub targets: Vec<Planned>,
+    /// Everything considered, with reasons: for `explain` and the trace.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What resolution works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The providers, in resolution order.
+    pub entries: &'a [Entry],
+    /// The settings.
+    pub settings: &'a Settings,
+    /// By which door the request came.
+    pub door: Door,
+}
+
+/// Makes the plan of a request.
+///
+/// # Errors
+/// `caller_invalid_request` for an unknown provider, `caller_model_unknown` for a model that nobody serves (with the nearest names),
+/// `provider_unavailable` when the named provider, or every provider, cannot answer, `policy_forbidden` when privacy leaves nobody.
+pub fn plan(request: &Request, scope: Scope<'_>) -> Result<Plan> {
+    let provider = request.provider.as_ref().filter(|id| **id != "auto");
+    let model = request.model.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let choices = match (provider, model) {
+        (Some(id), model) => vec![named_provider(id, model, scope)?],
+        (None, Some(name)) => named_model(name, scope)?,
+        (None, None) => automatic(scope)?,
+    };
+    admit(choices, request, scope)
+}
+
+/// A target before it is known to be usable.
+struct Choice<'a> {
+    entry: &'a Entry,
+    model: Option<ModelName>,
+    /// Why it is considered.
+    reason: String,
+    timeouts: Timeouts,
+}
+
+impl<'a> Choice<'a> {
+    fn new(entry: &'a Entry, model: Option<ModelName>, reason: impl Into<String>) -> Self {
+        Self { entry, model, reason: reason.into(), timeouts: Timeouts::default() }
+    }
+}
+
+fn named_provider<'a>(id: &ProviderId, model: Option<&str>, scope: Scope<'a>) -> Result<Choice<'a>> {
+    let entry = find(id.as_str(), scope)?;
+    let model = model.map(ModelName::new).transpose()?;
+    Ok(Choice::new(entry, model.or_else(|| default_model(entry, &scope.settings.router)), "named by the request"))
+}
+
+fn find<'a>(id: &str, scope: Scope<'a>) -> Result<&'a Entry> {
+    scope.entries.iter().find(|entry| entry.is(id)).ok_or_else(|| {
+        let known = scope.entries.iter().map(|entry| entry.id.as_str());
+        Error::invalid(format!("no provider is called {:?}", shorten(id))).with_hint(nearest_hint(
+            id,
+            known,
+            "`llm-router providers` lists them",
+        ))
+    })
+}
+
+/// The model of a provider when the request names none: the environment's where it applies, else the provider's own.
+fn default_model(entry: &Entry, router: &RouterSettings) -> Option<ModelName> {
+    let covered = router.provider.as_ref().is_some_and(|id| entry.is(id.as_str()))
+        || ["openrouter", "accelerate", "local_hf"].iter().any(|id| entry.id == **id);
+    router.model.clone().filter(|_| covered).or_else(|| entry.provider.describe().default_model.clone())
+}
+
+/// A model name without a provider: a route, `provider/model`, or an exact name in the providers' lists.
+fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
+    if let Some(route) = scope.settings.routes.get(name) {
+        return route_choices(name, route, scope);
+    }
+    if let Some((first, rest)) = name.split_once('/')
+        && let Some(entry) = scope.entries.iter().find(|entry| entry.is(&first.to_ascii_lowercase()))
+    {
+        return Ok(vec![Choice::new(entry, Some(ModelName::new(rest)?), "its id heads the model's name")]);
+    }
+    let model = ModelName::new(name)?;
+    let listed: Vec<_> = scope
+        .entries
+        .iter()
+        .filter(|entry| entry.automatic != Automatic::No && entry.provider.models().contains(&model))
+        .map(|entry| Choice::new(entry, Some(model.clone()), "it lists the model"))
+        .collect();
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    // Whoever set a provider for everything meant it for this model too, as in the Python projects.
+    if let Some(id) = &scope.settings.router.provider {
+        return Ok(vec![Choice::new(find(id.as_str(), scope)?, Some(model), "it is the configured provider")]);
+    }
+    Err(unknown_model(name, scope))
+}
+
+fn route_choices<'a>(name: &str, route: &RouteSettings, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
+    let mut choices = Vec::new();
+    for target in route.groups.iter().flatten() {
+        let (id, model) = target.split_once('/').map_or((target.as_str(), None), |(id, rest)| (id, Some(rest)));
+        let entry = find(&id.to_ascii_lowercase(), scope)?;
+        let model = model.map(ModelName::new).transpose()?.or_else(|| default_model(entry, &scope.settings.router));
+        choices.push(Choice { timeouts: route.timeouts, ..Choice::new(entry, model, format!("route {name}")) });
+    }
+    Ok(choices)
+}
+
+fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
+    let router = &scope.settings.router;
+    let of = |entry| Choice::new(entry, default_model(entry, router), "in resolution order");
+    let floor = || scope.entries.iter().filter(|entry| entry.automatic == Automatic::Floor).map(of);
+    if let Some(id) = &router.provider {
+        let head = find(id.as_str(), scope)?;
+        let first = Choice::new(head, default_model(head, router), "it is the configured provider");
+        let rest = floor().filter(|choice| router.fallback && choice.entry.id != head.id);
+        return Ok(std::iter::once(first).chain(rest).collect());
+    }
+    Ok(scope.entries.iter().filter(|entry| entry.automatic == Automatic::Yes).map(of).chain(floor()).collect())
+}
+
+/// Leaves out what cannot answer, and says why.
+fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Result<Plan> {
+    let only = choices.len() == 1;
+    let needs = needs(request);
+    let mut plan = Plan::default();
+    let mut programs: Vec<String> = Vec::new();
+    let mut refusal = None;
+    for Choice { entry, model, reason, timeouts } in choices {
+        let refused = match &entry.program {
+            Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
+            _ => refuse(entry, request, needs, only, scope.door),
+        };
+        let planned = refused.is_none();
+        let why = refused.as_ref().map_or(reason, |refused| refused.reason.clone());
+        plan.candidates.push(Candidate::new(entry.id.clone(), model.clone(), planned, why));
+        if let Some(refused) = refused {
+            refusal.get_or_insert((refused, entry.id.clone()));
+            continue;
+        }
+        programs.extend(entry.program.clone());
+        plan.targets.push(Planned {
+            provider: Arc::clone(&entry.provider),
+            target: Target::new(entry.id.clone(), model),
+            deadlines: deadlines(
+                &[scope.settings.router.timeouts, provider_timeouts(entry, scope.settings), timeouts],
+                request,
+            ),
+        });
+        if request.riders.substitute == Substitute::Never {
+            break;
+        }
+    }
+    match refusal {
+        _ if !plan.targets.is_empty() => Ok(plan),
+        Some((refused, id)) if only => Err(refused.error().at(&id, None)),
+        Some(_) | None => Err(nobody(&plan.candidates)),
+    }
+}
+
+struct Refusal {
+    kind: ErrorKind,
+    reason: String,
+    hint: String,
+}
+
+impl Refusal {
+    fn new(kind: ErrorKind, reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), hint: hint.into() }
+    }
+
+    fn same_program(program: &str) -> Self {
+        Self::new(ErrorKind::ProviderUnavailable, format!("another target already runs {program}"), "")
+    }
+
+    fn error(self) -> Error {
+        let error = Error::new(self.kind, self.reason);
+        if self.hint.is_empty() { error } else { error.with_hint(self.hint) }
+    }
+}
+
+fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, door: Door) -> Option<Refusal> {
+    let describe = entry.provider.describe();
+    if describe.privacy > request.riders.privacy {
+        return Some(Refusal::new(
+            ErrorKind::PolicyForbidden,
+            "the request's privacy does not allow it",
+            "name a provider on this machine, or allow more with privacy = \"any\"",
+        ));
+    }
+    if describe.agent && !door.is_here() {
+        return Some(Refusal::new(
+            ErrorKind::PolicyForbidden,
+            "it may use tools on this machine and answers the command and the library only",
+            "name another provider",
+        ));
+    }
+    if let Availability::Missing { what, hint } = entry.provider.availability() {
+        return Some(Refusal::new(ErrorKind::ProviderUnavailable, what, hint));
+    }
+    // The only candidate says for itself what it cannot do, and more exactly.
+    lacks(describe.capabilities, needs)
+        .filter(|_| !only)
+        .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
+}
+
+/// What a request cannot do without.
+fn needs(request: &Request) -> Capabilities {
+    let mut needs = Capabilities {
+        tools: !request.tools.is_empty() || request.messages.iter().any(|message| message.role == Role::Tool),
+        json_schema: matches!(request.response_format, Some(ResponseFormat::JsonSchema(_))),
+        multiple_choices: request.choices() > 1,
+        ..Capabilities::default()
+    };
+    request.messages.iter().flat_map(|message| &message.content).for_each(|block| note_needs(block, &mut needs));
+    needs
+}
+
+fn note_needs(block: &Block, needs: &mut Capabilities) {
+    match &block.body {
+        BlockBody::Image { .. } => needs.images = true,
+        BlockBody::Audio { .. } => needs.audio = true,
+        BlockBody::File { .. } => needs.files = true,
+        BlockBody::ToolCall { .. } => needs.tools = true,
+        BlockBody::ToolResult { content, .. } => {
+            needs.tools = true;
+            content.iter().for_each(|block| note_needs(block, needs));
+        }
+        _ => {}
+    }
+}
+
+fn lacks(has: Capabilities, needs: Capabilities) -> Option<&'static str> {
+    [
+        (needs.tools && !has.tools, "tools"),
+        (needs.images && !has.images, "images"),
+        (needs.audio && !has.audio, "audio"),
+        (needs.files && !has.files, "files"),
+        (needs.json_schema && !has.json_schema, "a JSON schema"),
+        (needs.multiple_choices && !has.multiple_choices, "n > 1"),
+    ]
+    .into_iter()
+    .find_map(|(lacking, what)| lacking.then_some(what))
+}
+
+fn provider_timeouts(entry: &Entry, settings: &Settings) -> Timeouts {
+    settings.providers.get(&entry.id).map(|provider| provider.timeouts).unwrap_or_default()
+}
+
+/// The defaults, then each layer over the one before, the request's own total last.
+fn deadlines(layers: &[Timeouts], request: &Request) -> Deadlines {
+    let mut deadlines = Deadlines::default();
+    for layer in layers {
+        let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| *to = from.unwrap_or(*to);
+        set(&mut deadlines.connect, layer.connect);
+        set(&mut deadlines.first_event, layer.first_event);
+        set(&mut deadlines.idle, layer.idle);
+        set(&mut deadlines.whole, layer.whole);
+        set(&mut deadlines.total, layer.total);
+    }
+    if let Some(total) = request.timeout {
+        deadlines.total = total;
+        deadlines.whole = deadlines.whole.min(total);
+    }
+    deadlines
+}
+
+fn nobody(candidates: &[Candidate]) -> Error {
+    let mut reasons: Vec<String> =
+        candidates.iter().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason)).collect();
+    reasons.truncate(12);
+    let why = if reasons.is_empty() { "none is configured".to_owned() } else { reasons.join("; ") };
+    Error::unavailable(format!("no provider can answer ({why})"))
+        .with_hint("`llm-router doctor` says what each one needs")
+}
+
+fn unknown_model(name: &str, scope: Scope<'_>) -> Error {
+    let routes = scope.settings.routes.keys().cloned();
+    let models = scope.entries.iter().flat_map(|entry| {
+        let id = entry.id.clone();
+        entry.provider.models().into_iter().map(move |model| format!("{id}/{model}"))
+    });
+    let known: Vec<String> = routes.chain(models).take(10_000).collect();
+    let message = format!("no provider serves a model called {:?}", shorten(name));
+    Error::new(ErrorKind::CallerModelUnknown, message).with_hint(nearest_hint(
+        name,
+        known.iter().map(String::as_str),
+        "name its provider (`--provider`, or `provider/model`); `llm-router models` lists the known ones",
+    ))
+}
+
+/// "did you mean" for the closest names, and the general advice.
+fn nearest_hint<'a>(name: &str, known: impl Iterator<Item = &'a str>, advice: &str) -> String {
+    let asked = name.to_ascii_lowercase();
+    let likeness = |other: &str| {
+        let tail = other.rsplit('/').next().unwrap_or(other);
+        strsim::jaro_winkler(&asked, other).max(strsim::jaro_winkler(&asked, tail))
+    };
+    let mut close: Vec<(f64, &str)> =
+        known.map(|other| (likeness(other), other)).filter(|(score, _)| *score > 0.84).collect();
+    close.sort_by(|a, b| b.0.total_cmp(&a.0));
+    match close.as_slice() {
+        [] => advice.to_owned(),
+        close => {
+            let names: Vec<&str> = close.iter().take(3).map(|(_, name)| *name).collect();
+            format!("did you mean {}? {advice}", names.join(", "))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The decision record of one request: what was considered, tried, dropped and paid. Plain data, bounded; `router/record.rs` fills it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::FieldPath;
+use crate::error::Error;
+use crate::ids::{ModelName, ProviderId, RequestId};
+use crate::request::seconds;
+use crate::usage::Usage;
+
+/// How an answer came about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Trace {
+    /// The request's id.
+    pub id: RequestId,
+    /// When the router took it, seconds since 1970.
+    pub at: f64,
+    /// The targets considered, in plan order, and those that were left out.
+    pub candidates: Vec<Candidate>,
+    /// What was tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// Who answered.
+    pub served: Option<Served>,
+    /// What the cache did.
+    pub cache: CacheStatus,
+    /// The cache key, as printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What could not be said to the target that answered, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<FieldPath>,
+    /// What it cost in tokens, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Until the first content event.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub first_content: Option<Duration>,
+    /// Until the end, or until the caller left.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub total: Option<Duration>,
+}
+
+impl Trace {
+    /// The most candidates and attempts kept.
+    pub const LIMIT: usize = 64;
+
+    /// An empty record.
+    pub fn new(id: RequestId, now: SystemTime) -> Self {
+        Self {
+            id,
+            at: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            candidates: Vec::new(),
+            attempts: Vec::new(),
+            served: None,
+            cache: CacheStatus::Bypass,
+            key: None,
+            dropped: Vec::new(),
+            usage: None,
+            first_content: None,
+            total: None,
+        }
+    }
+}
+
+/// A target that was considered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// Its provider.
+    pub provider: ProviderId,
+    /// Its model, where one is known before the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// Whether it is in the plan.
+    pub planned: bool,
+    /// Why it is, or is not.
+    pub reason: String,
+}
+
+impl Candidate {
+    /// A target with the reason for its place.
+    pub fn new(provider: ProviderId, model: Option<ModelName>, planned: bool, reason: impl Into<String>) -> Self {
+        Self { provider, model, planned, reason: reason.into() }
+    }
+}
+
+/// One try at one target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The target's provider.
+    pub provider: ProviderId,
+    /// The target's model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// How it failed; absent for the one that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// How long it took until its first content or its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub took: Option<Duration>,
+}
+
+impl Attempt {
+    /// A try that began.
+    pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
+        Self { provider, model, error: None, took: None }
+    }
+}
+
+/// Who answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Served {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The model asked of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// Whether something else than the first choice answered, and what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub substituted: Option<String>,
+}
+
+impl Served {
+    /// The target that answered.
+    pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
+        Self { provider, model, substituted: None }
+    }
+}
+
+/// What the cache did for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CacheStatus {
+    /// The answer came from the cache.
+    Hit,
+    /// It was looked for and not found.
+    Miss,
+    /// The cache was not used.
+    #[default]
+    Bypass,
+    /// The answer is shared with a call that was under way.
+    Coalesced,
+}
+
+impl CacheStatus {
+    /// As it stands in headers: `hit`, `miss`, `bypass`, `coalesced`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+            Self::Coalesced => "coalesced",
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The router from its public door: plans, fallback, commit, substitution, single-flight and the trace.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use llm_router::cache::key::KeyStrategy;
+use llm_router::cache::{ResponseCache, Stat, StorageKey, Tier};
+use llm_router::config::Settings;
+use llm_router::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
+use llm_router::deps::{RouterDeps, SystemClock};
+use llm_router::ids::{ModelName, Namespace, ProviderId};
+use llm_router::provider::{Availability, Call, Describe, DynProvider, Provider};
+use llm_router::request::{Privacy, Request};
+use llm_router::router::resolve::{Automatic, Door, Entry};
+use llm_router::router::{Op, Router};
+use llm_router::trace::CacheStatus;
+use llm_router::{Error, ErrorKind, Result};
+
+/// What a scripted provider does on one call.
+#[derive(Clone)]
+enum Script {
+    Answer(&'static str),
+    Fail(ErrorKind),
+    /// Says something, then fails.
+    Break(&'static str, ErrorKind),
+    /// Starts, then fails before any content.
+    Stumble(ErrorKind),
+    /// Ends without its end.
+    Cut(&'static str),
+}
+
+struct Scripted {
+    describe: Describe,
+    models: Vec<ModelName>,
+    missing: Option<&'static str>,
+    script: Mutex<VecDeque<Script>>,
+    calls: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<Option<ModelName>>>>,
+}
+
+fn start() -> Event {
+    vec![
+        Delta::Start { id: "1".into(), model: "m".into(), created: None },
+        Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text },
+    ]
+    .into()
+}
+
+fn text(text: &str) -> Event {
+    Delta::BlockDelta { choice: 0, block: 0, part: Part::Text(text.into()) }.into()
+}
+
+fn end() -> Event {
+    vec![
+        Delta::BlockEnd { choice: 0, block: 0 },
+        Delta::Finish { choice: 0, reason: FinishReason::Stop, raw_reason: None },
+        Delta::End,
+    ]
+    .into()
+}
+
+impl Provider for Scripted {
+    fn describe(&self) -> &Describe {
+        &self.describe
+    }
+
+    fn availability(&self) -> Availability {
+        self.missing.map_or(Availability::Ready, |what| Availability::missing(what, "add it"))
+    }
+
+    async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.seen.lock().unwrap().push(call.target.model.clone());
+        let next = {
+            let mut script = self.script.lock().unwrap();
+            if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
+        };
+        let fail = |kind| Error::new(kind, "scripted");
+        Ok(match next.unwrap() {
+            Script::Answer(words) => DeltaStream::of([Ok(start()), Ok(text(words)), Ok(end())]),
+            Script::Fail(kind) => return Err(fail(kind)),
+            Script::Break(words, kind) => DeltaStream::of([Ok(start()), Ok(text(words)), Err(fail(kind))]),
+            Script::Stumble(kind) => DeltaStream::of([Ok(start()), Err(fail(kind))]),
+            Script::Cut(words) => DeltaStream::of([Ok(start()), Ok(text(words))]),
+        })
+    }
+
+    fn models(&self) -> Vec<ModelName> {
+        self.models.clone()
+    }
+}
+
+/// A router of scripted providers, put together as a sentence.
+#[derive(Default)]
+struct Setup {
+    entries: Vec<Entry>,
+    calls: HashMap<String, Arc<AtomicUsize>>,
+    settings: Settings,
+    deps: RouterDeps,
+    seen: Arc<Mutex<Vec<Option<ModelName>>>>,
+}
+
+impl Setup {
+    fn provider(self, id: &str, script: &[Script]) -> Self {
+        self.with(id, script, |_| {})
+    }
+
+    fn with(mut self, id: &str, script: &[Script], change: impl FnOnce(&mut Scripted)) -> Self {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let id = ProviderId::new(id).unwrap();
+        let mut scripted = Scripted {
+            describe: Describe::new(id.clone()),
+            models: Vec::new(),
+            missing: None,
+            script: Mutex::new(script.iter().cloned().collect()),
+            calls: Arc::clone(&calls),
+            seen: Arc::clone(&self.seen),
+        };
+        change(&mut scripted);
+        self.calls.insert(id.to_string(), calls);
+        let automatic = if id == "local" { Automatic::Floor } else { Automatic::Yes };
+        let provider: Arc<dyn DynProvider> = Arc::new(scripted);
+        self.entries.push(Entry { id, aliases: Vec::new(), provider, automatic, program: None });
+        self
+    }
+
+    fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    fn cached(mut self) -> Self {
+        let tier: Arc<dyn Tier> = Arc::new(Shelf::default());
+        self.deps.cache = Some(ResponseCache::new(vec![tier], KeyStrategy::default(), Arc::new(SystemClock), true));
+        self
+    }
+
+    fn build(self) -> (Router, impl Fn(&str) -> usize) {
+        let calls = self.calls;
+        let router = Router::new(self.deps, Arc::new(self.settings), self.entries);
+        (router, move |id: &str| calls[id].load(Ordering::SeqCst))
+    }
+}
+
+/// A tier that never forgets.
+#[derive(Default)]
+struct Shelf(Mutex<HashMap<StorageKey, Bytes>>);
+
+impl Tier for Shelf {
+    fn name(&self) -> &'static str {
+        "shelf"
+    }
+    fn get<'a>(&'a self, key: &'a StorageKey) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().get(key).cloned()) })
+    }
+    fn put<'a>(&'a self, key: &'a StorageKey, value: Bytes, _: Option<Duration>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            self.0.lock().unwrap().insert(key.clone(), value);
+            Ok(())
+        })
+    }
+    fn remove<'a>(&'a self, key: &'a StorageKey) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().remove(key).is_some()) })
+    }
+    fn clear<'a>(&'a self, _: Option<&'a Namespace>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().drain().count() as u64) })
+    }
+    fn stat(&self) -> BoxFuture<'_, Result<Stat>> {
+        Box::pin(async { Ok(Stat::default()) })
+    }
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn asking(model: Option<&str>, provider: Option<&str>) -> Request {
+    let mut request = Request::new("hello");
+    request.model = model.map(str::to_owned);
+    request.provider = provider.map(|id| ProviderId::new(id).unwrap());
+    request
+}
+
+fn model(name: &str) -> ModelName {
+    ModelName::new(name).unwrap()
+}
+
+#[tokio::test]
+async fn the_first_available_provider_answers_and_the_trace_says_so() {
+    let (router, calls) = Setup::default()
+        .with("openrouter", &[Script::Answer("no")], |provider| provider.missing = Some("no key"))
+        .provider("openai", &[Script::Answer("yes")])
+        .provider("local", &[Script::Answer("floor")])
+        .build();
+    let response = router.generate(Request::new("hello")).await.unwrap();
+    assert_eq!(response.text(), "yes");
+    let trace = response.trace().unwrap();
+    assert_eq!(trace.served.as_ref().unwrap().provider, "openai");
+    let considered: Vec<_> = trace.candidates.iter().map(|c| (c.provider.as_str(), c.planned)).collect();
+    assert_eq!(considered, [("openrouter", false), ("openai", true), ("local", true)]);
+    assert_eq!((calls("openrouter"), calls("openai"), calls("local")), (0, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_automatic_plan_goes_on_until_somebody_answers() {
+    let (router, calls) = Setup::default()
+        .provider("openrouter", &[Script::Fail(ErrorKind::ProviderServerError)])
+        .provider("openai", &[Script::Stumble(ErrorKind::ProviderAuth)])
+        .provider("local", &[Script::Answer("floor")])
+        .build();
+    let response = router.generate(Request::new("hello")).await.unwrap();
+    assert_eq!(response.text(), "floor");
+    let trace = response.trace().unwrap();
+    let tried: Vec<_> = trace.attempts.iter().map(|a| (a.provider.as_str(), a.error.is_some())).collect();
+    let server = ("openrouter", true);
+    assert_eq!(tried, [server, server, server, ("openai", true), ("local", false)]);
+    assert_eq!(calls("openrouter"), 3);
+    assert_eq!(trace.served.as_ref().unwrap().substituted.as_deref(), Some("openrouter"));
+}
+
+#[tokio::test]
+async fn a_named_provider_never_falls_to_another() {
+    let (router, calls) = Setup::default()
+        .provider("openai", &[Script::Fail(ErrorKind::ProviderAuth)])
+        .provider("local", &[Script::Answer("floor")])
+        .build();
+    let error = router.generate(asking(None, Some("openai"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.provider().unwrap().as_str()), (ErrorKind::ProviderAuth, "openai"));
+    assert_eq!(calls("local"), 0);
+}
+
+#[tokio::test]
+async fn after_the_first_content_an_error_is_the_callers() {
+    let (router, calls) = Setup::default()
+        .provider("openai", &[Script::Break("half", ErrorKind::ProviderConnection)])
+        .provider("local", &[Script::Answer("floor")])
+        .build();
+    let mut answer = router.call(Request::new("hello")).await.unwrap();
+    let mut heard = String::new();
+    let error = loop {
+        match answer.next().await.unwrap() {
+            Ok(event) => heard.extend(event.deltas.iter().filter_map(|delta| match delta {
+                Delta::BlockDelta { part: Part::Text(text), .. } => Some(text.as_str()),
+                _ => None,
+            })),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((heard.as_str(), error.kind()), ("half", ErrorKind::ProviderConnection));
+    assert_eq!(calls("local"), 0);
+    assert!(answer.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_without_its_end_is_an_error() {
+    let (router, _) = Setup::default().provider("openai", &[Script::Cut("half")]).build();
+    let error = router.generate(Request::new("hello")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderProtocol);
+}
+
+#[tokio::test]
+async fn a_named_model_is_a_contract() {
+    let (router, _) = Setup::default()
+        .with("openai", &[Script::Fail(ErrorKind::ProviderUnavailable)], |p| p.models = vec![model("gpt-4o-mini")])
+        .with("lab", &[Script::Answer("lab")], |p| p.models = vec![model("gpt-4o-mini")])
+        .provider("local", &[Script::Answer("floor")])
+        .build();
+    assert_eq!(router.generate(asking(Some("gpt-4o-mini"), None)).await.unwrap().text(), "lab");
+    assert_eq!(router.generate(asking(Some("lab/any/name"), None)).await.unwrap().text(), "lab");
+    let error = router.generate(asking(Some("gpt-4o-mni"), None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerModelUnknown);
+    assert!(error.hint().unwrap().contains("openai/gpt-4o-mini"), "{:?}", error.hint());
+    let error = router.generate(asking(None, Some("opnai"))).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("openai"), "{:?}", error.hint());
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_know_the_model_may_answer_with_its_own_and_says_so() {
+    let setup = || {
+        let script = [Script::Fail(ErrorKind::CallerModelUnknown), Script::Answer("own")];
+        Setup::default().with("openai", &script, |p| {
+            p.describe = p.describe.clone().with_default_model(model("gpt-4o-mini"));
+        })
+    };
+    let (router, _) = setup().build();
+    let response = router.generate(asking(Some("gpt-9"), Some("openai"))).await.unwrap();
+    assert_eq!(response.text(), "own");
+    assert_eq!(response.trace().unwrap().served.as_ref().unwrap().substituted.as_deref(), Some("openai/gpt-9"));
+    let (router, _) = setup().build();
+    let op = Op::new(asking(Some("gpt-9"), Some("openai")), Door::CompatibleApi);
+    assert_eq!(router.call(op).await.unwrap_err().kind(), ErrorKind::CallerModelUnknown);
+}
+
+#[tokio::test]
+async fn the_configured_provider_heads_the_plan_and_only_the_floor_follows() {
+    let (router, calls) = Setup::default()
+        .provider("openrouter", &[Script::Answer("no")])
+        .provider("openai", &[Script::Fail(ErrorKind::ProviderUnavailable)])
+        .provider("local", &[Script::Answer("floor")])
+        .settings(|settings| settings.router.provider = Some(ProviderId::new("openai").unwrap()))
+        .build();
+    assert_eq!(router.generate(Request::new("hello")).await.unwrap().text(), "floor");
+    assert_eq!(calls("openrouter"), 0);
+}
+
+#[tokio::test]
+async fn privacy_leaves_out_who_may_not_see_the_request() {
+    let (router, calls) = Setup::default()
+        .provider("openai", &[Script::Answer("no")])
+        .with("local", &[Script::Answer("here")], |p| p.describe = p.describe.clone().with_privacy(Privacy::Local))
+        .build();
+    let mut request = Request::new("hello");
+    request.riders.privacy = Privacy::Local;
+    assert_eq!(router.generate(request).await.unwrap().text(), "here");
+    assert_eq!(calls("openai"), 0);
+    let mut request = asking(None, Some("openai"));
+    request.riders.privacy = Privacy::Local;
+    assert_eq!(router.generate(request).await.unwrap_err().kind(), ErrorKind::PolicyForbidden);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_failures_are_named_in_the_last_error() {
+    let (router, _) = Setup::default()
+        .provider("openai", &[Script::Fail(ErrorKind::ProviderAuth)])
+        .provider("local", &[Script::Fail(ErrorKind::ProviderUnavailable)])
+        .build();
+    let error = router.generate(Request::new("hello")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderUnavailable);
+    assert!(error.message().contains("openai: ") && error.message().contains("local: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_stored_answer_is_replayed_whole_or_streamed() {
+    let (router, calls) = Setup::default().provider("openai", &[Script::Answer("once")]).cached().build();
+    let first = router.generate(Request::new("hello")).await.unwrap();
+    let second = router.generate(Request::new("hello")).await.unwrap();
+    assert_eq!((first.trace().unwrap().cache, second.trace().unwrap().cache), (CacheStatus::Miss, CacheStatus::Hit));
+    assert_eq!((first.text(), calls("openai")), (second.text(), 1));
+    let mut streamed = Request::new("hello");
+    streamed.stream = true;
+    assert!(router.call(streamed).await.unwrap().count().await > 3);
+    let mut fresh = Request::new("hello");
+    fresh.cache.no_cache = true;
+    router.generate(fresh).await.unwrap();
+    assert_eq!(calls("openai"), 2);
+}
+
+#[tokio::test]
+async fn what_broke_or_must_not_be_stored_is_not() {
+    let script = [Script::Cut("half"), Script::Answer("whole")];
+    let (router, calls) = Setup::default().provider("openai", &script).cached().build();
+    let mut request = Request::new("hello");
+    request.cache.no_store = true;
+    assert!(router.generate(Request::new("hello")).await.is_err());
+    router.generate(request.clone()).await.unwrap();
+    router.generate(request.clone()).await.unwrap();
+    assert_eq!(calls("openai"), 3);
+    request.cache.only_if_cached = true;
+    assert_eq!(router.generate(request).await.unwrap_err().kind(), ErrorKind::ProviderUnavailable);
+}
+
+#[tokio::test]
+async fn overlapping_equal_requests_share_one_call() {
+    let (router, calls) = Setup::default().provider("openai", &[Script::Answer("shared")]).cached().build();
+    let first = router.call(Request::new("hello")).await.unwrap();
+    let second = router.call(Request::new("hello")).await.unwrap();
+    assert_eq!((first.trace().cache, second.trace().cache), (CacheStatus::Miss, CacheStatus::Coalesced));
+    let (a, b) = futures_util::future::join(first.collect(), second.collect()).await;
+    assert_eq!((a.unwrap().text(), b.unwrap().text()), ("shared".into(), "shared".into()));
+    assert_eq!(calls("openai"), 1);
+}
+
+#[tokio::test]
+async fn two_namespaces_never_share_an_answer() {
+    let (router, calls) = Setup::default().provider("openai", &[Script::Answer("mine")]).cached().build();
+    for namespace in ["a", "b", "a"] {
+        let mut request = Request::new("hello");
+        request.riders.namespace = Namespace::new(namespace).unwrap();
+        router.generate(request).await.unwrap();
+    }
+    assert_eq!(calls("openai"), 2);
+}
+
+#[tokio::test]
+async fn the_record_is_kept_when_the_caller_leaves() {
+    let (router, _) = Setup::default().provider("openai", &[Script::Answer("long")]).build();
+    let answer = router.call(Request::new("hello")).await.unwrap();
+    let id = answer.trace().id;
+    drop(answer);
+    assert!(router.trace(&id).unwrap().total.is_some());
+}
