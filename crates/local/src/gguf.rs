@@ -84,13 +84,8 @@ pub struct Templates {
 impl Templates {
     /// The template for a request: the one named `tool_use` where there are tools and the file has it, else the default one.
     pub fn choose(&self, tools: bool) -> Option<&str> {
-        let special = self
-            .named
-            .iter()
-            .find(|(name, _)| tools && name == "tool_use");
-        special
-            .map(|(_, text)| text.as_str())
-            .or(self.default.as_deref())
+        let special = self.named.iter().find(|(name, _)| tools && name == "tool_use");
+        special.map(|(_, text)| text.as_str()).or(self.default.as_deref())
     }
 }
 
@@ -139,11 +134,7 @@ pub enum Reason {
 
 impl GgufError {
     pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            path: None,
-        }
+        Self { reason, detail: detail.into(), path: None }
     }
 
     fn next_step(&self) -> &'static str {
@@ -177,23 +168,16 @@ pub(crate) type Result<T> = std::result::Result<T, GgufError>;
 /// # Errors
 /// One [`GgufError`], whatever is wrong first.
 pub fn check(path: &Path) -> Result<Header> {
-    let named = |error: GgufError| GgufError {
-        path: Some(path.display().to_string()),
-        ..error
-    };
+    let named = |error: GgufError| GgufError { path: Some(path.display().to_string()), ..error };
     let open = || -> io::Result<(File, u64)> {
         let file = File::open(path)?;
         let about = file.metadata()?;
         if about.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "it is a folder",
-            ));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
         }
         Ok((file, about.len()))
     };
-    let (file, length) =
-        open().map_err(|error| named(GgufError::new(Reason::Unreadable, error.to_string())))?;
+    let (file, length) = open().map_err(|error| named(GgufError::new(Reason::Unreadable, error.to_string())))?;
     check_reader(BufReader::with_capacity(1 << 16, file), length).map_err(named)
 }
 
@@ -214,9 +198,7 @@ pub fn check_reader(reader: impl Read, length: u64) -> Result<Header> {
     Ok(Header {
         version,
         name: metadata.text("general.name")?.map(str::to_owned),
-        file_type: metadata
-            .number("general.file_type")?
-            .map(|number| number as u32),
+        file_type: metadata.number("general.file_type")?.map(|number| number as u32),
         context_length: model.context_length,
         embedding_length: model.embedding_length,
         block_count: model.block_count,
@@ -239,36 +221,24 @@ pub fn check_reader(reader: impl Read, length: u64) -> Result<Header> {
 
 fn magic<R: Read>(source: &mut Source<R>) -> Result<u32> {
     let not = |detail: &str| GgufError::new(Reason::NotGguf, detail);
-    let magic: [u8; 4] = source
-        .bytes("the magic")
-        .map_err(|_| not("it is too short for a GGUF file"))?;
+    let magic: [u8; 4] = source.bytes("the magic").map_err(|_| not("it is too short for a GGUF file"))?;
     match &magic {
         b"GGUF" => {}
         b"ggml" | b"ggjt" | b"lmgg" | b"tjgg" => {
-            return Err(GgufError::new(
-                Reason::Unsupported,
-                "it is in a format from before GGUF",
-            ));
+            return Err(GgufError::new(Reason::Unsupported, "it is in a format from before GGUF"));
         }
         b"FUGG" => {
-            return Err(GgufError::new(
-                Reason::Unsupported,
-                "it is written for a big-endian machine",
-            ));
+            return Err(GgufError::new(Reason::Unsupported, "it is written for a big-endian machine"));
         }
         _ => return Err(not("it does not begin with GGUF")),
     }
     let version = source.u32("the version")?;
     match version {
         2 | 3 => Ok(version),
-        1 => Err(GgufError::new(
-            Reason::Unsupported,
-            "it is GGUF version 1, which llama.cpp no longer reads",
-        )),
-        _ if version & 0xFFFF == 0 => Err(GgufError::new(
-            Reason::Unsupported,
-            "it is written for a big-endian machine",
-        )),
+        1 => Err(GgufError::new(Reason::Unsupported, "it is GGUF version 1, which llama.cpp no longer reads")),
+        _ if version & 0xFFFF == 0 => {
+            Err(GgufError::new(Reason::Unsupported, "it is written for a big-endian machine"))
+        }
         _ => Err(GgufError::new(
             Reason::Unsupported,
             format!("it is GGUF version {version}; versions 2 and 3 are known"),

@@ -92,10 +92,9 @@ impl std::fmt::Display for GrammarError {
             GrammarError::Invalid { detail, at } => {
                 write!(out, "the schema is wrong at {at:?}: {detail}")
             }
-            GrammarError::TooLarge { what, limit } => write!(
-                out,
-                "the schema is too large for the local model: more than {limit} {what}; make it smaller"
-            ),
+            GrammarError::TooLarge { what, limit } => {
+                write!(out, "the schema is too large for the local model: more than {limit} {what}; make it smaller")
+            }
         }
     }
 }
@@ -114,10 +113,7 @@ pub fn from_schema(schema: &Value) -> Result<String, GrammarError> {
 ///
 /// # Errors
 /// As [`from_schema`].
-pub fn from_schema_within(
-    schema: &Value,
-    limits: &Limits,
-) -> Result<(String, usize), GrammarError> {
+pub fn from_schema_within(schema: &Value, limits: &Limits) -> Result<(String, usize), GrammarError> {
     let (grammar, steps) = schema::translate(schema, limits)?;
     check(&grammar, limits)?;
     Ok((grammar, steps))

@@ -6,11 +6,14 @@
 
 pub mod cpu;
 pub mod engine;
+pub mod fetch;
 mod ffi;
 pub mod gguf;
 pub mod grammar;
+pub mod manifest;
 pub mod provider;
+pub mod source;
 pub mod template;
-
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod zip;

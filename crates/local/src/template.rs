@@ -32,11 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 256 KiB of template, a million steps (64 MiB, some tenths of a second), 16 MiB of prompt.
     fn default() -> Self {
-        Self {
-            source: 256 << 10,
-            steps: 1_000_000,
-            output: 16 << 20,
-        }
+        Self { source: 256 << 10, steps: 1_000_000, output: 16 << 20 }
     }
 }
 
@@ -84,14 +80,10 @@ impl std::fmt::Display for TemplateError {
                     "the model's chat template cannot be read: {why}; give another with the option chat_template, or choose another model"
                 )
             }
-            TemplateError::Refused(why) => write!(
-                out,
-                "the model's chat template refuses these messages: {why}"
-            ),
-            TemplateError::ToolsIgnored => write!(
-                out,
-                "the model's chat template has no place for tools; choose a model trained for them"
-            ),
+            TemplateError::Refused(why) => write!(out, "the model's chat template refuses these messages: {why}"),
+            TemplateError::ToolsIgnored => {
+                write!(out, "the model's chat template has no place for tools; choose a model trained for them")
+            }
             TemplateError::Failed(why) => write!(
                 out,
                 "the model's chat template failed on these messages: {why}; try plain text messages, or another model"
@@ -137,10 +129,7 @@ impl Template {
         environment
             .add_template_owned(NAME, python::without_generation_marks(source))
             .map_err(|error| TemplateError::Invalid(python::describe(&error)))?;
-        Ok(Self {
-            environment,
-            limits,
-        })
+        Ok(Self { environment, limits })
     }
 
     /// The prompt for a conversation. Where the template cannot take the conversation as it is, it is said in other words before giving
@@ -150,25 +139,15 @@ impl Template {
     /// The first failure if no wording works; [`TemplateError::ToolsIgnored`] if the prompt would lack the tools or the calls.
     pub fn render(&self, input: &Input<'_>) -> Result<String, TemplateError> {
         let objects: Vec<Value> = input.messages.iter().map(with_object_arguments).collect();
-        let first = self.complete(&Input {
-            messages: &objects,
-            ..input.clone()
-        });
-        let Err(
-            error @ (TemplateError::Refused(_)
-            | TemplateError::Failed(_)
-            | TemplateError::ToolsIgnored),
-        ) = first
+        let first = self.complete(&Input { messages: &objects, ..input.clone() });
+        let Err(error @ (TemplateError::Refused(_) | TemplateError::Failed(_) | TemplateError::ToolsIgnored)) = first
         else {
             return first;
         };
         let texts: Vec<Value> = objects.iter().map(with_text_arguments).collect();
         let wordings = [(texts != objects).then_some(texts), folded_system(&objects)];
         for messages in wordings.into_iter().flatten() {
-            if let Ok(prompt) = self.complete(&Input {
-                messages: &messages,
-                ..input.clone()
-            }) {
+            if let Ok(prompt) = self.complete(&Input { messages: &messages, ..input.clone() }) {
                 return Ok(prompt);
             }
         }
@@ -179,20 +158,14 @@ impl Template {
     fn complete(&self, input: &Input<'_>) -> Result<String, TemplateError> {
         let prompt = self.apply(input)?;
         let names = |list: &[Value]| -> Vec<String> {
-            list.iter()
-                .filter_map(|tool| Some(tool.get("function")?.get("name")?.as_str()?.to_owned()))
-                .collect()
+            list.iter().filter_map(|tool| Some(tool.get("function")?.get("name")?.as_str()?.to_owned())).collect()
         };
         let calls = input
             .messages
             .iter()
             .filter_map(|message| message.get("tool_calls")?.as_array())
             .flat_map(|calls| names(calls));
-        if names(input.tools)
-            .into_iter()
-            .chain(calls)
-            .all(|name| prompt.contains(&name))
-        {
+        if names(input.tools).into_iter().chain(calls).all(|name| prompt.contains(&name)) {
             Ok(prompt)
         } else {
             Err(TemplateError::ToolsIgnored)
@@ -204,37 +177,21 @@ impl Template {
     /// # Errors
     /// What the template raises, and the limits.
     pub fn apply(&self, input: &Input<'_>) -> Result<String, TemplateError> {
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|error| TemplateError::Invalid(python::describe(&error)))?;
+        let template =
+            self.environment.get_template(NAME).map_err(|error| TemplateError::Invalid(python::describe(&error)))?;
         let mut variables = input.extra.cloned().unwrap_or_default();
-        variables.insert(
-            "messages".to_owned(),
-            input.messages.iter().map(as_passed).collect(),
-        );
+        variables.insert("messages".to_owned(), input.messages.iter().map(as_passed).collect());
         // transformers passes none where there are no tools, and templates ask for exactly that.
-        let tools = if input.tools.is_empty() {
-            Value::Null
-        } else {
-            Value::from(input.tools.to_vec())
-        };
+        let tools = if input.tools.is_empty() { Value::Null } else { Value::from(input.tools.to_vec()) };
         variables.insert("tools".to_owned(), tools);
         variables.insert("documents".to_owned(), Value::Null);
-        variables.insert(
-            "add_generation_prompt".to_owned(),
-            json!(input.add_generation_prompt),
-        );
+        variables.insert("add_generation_prompt".to_owned(), json!(input.add_generation_prompt));
         variables.insert("bos_token".to_owned(), json!(input.bos_token));
         variables.insert("eos_token".to_owned(), json!(input.eos_token));
         variables.insert(python::NOW.to_owned(), json!(input.now));
-        let mut output = Bounded {
-            text: Vec::new(),
-            limit: self.limits.output,
-        };
+        let mut output = Bounded { text: Vec::new(), limit: self.limits.output };
         match template.render_captured_to(Jinja::from(Serde(&variables)), &mut output) {
-            Ok(_) => String::from_utf8(output.text)
-                .map_err(|error| TemplateError::Failed(error.to_string())),
+            Ok(_) => String::from_utf8(output.text).map_err(|error| TemplateError::Failed(error.to_string())),
             Err(error) => Err(match error.kind() {
                 ErrorKind::OutOfFuel => TemplateError::Exhausted("steps"),
                 ErrorKind::WriteFailure => TemplateError::Exhausted("output"),
@@ -272,19 +229,12 @@ fn as_passed(message: &Value) -> Value {
     let Some(fields) = message.as_object() else {
         return message.clone();
     };
-    let mut passed: Map<String, Value> = fields
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    if let Some(reasoning) = ["reasoning_content", "thinking", "reasoning"]
-        .into_iter()
-        .find_map(|key| passed.get(key))
-        .cloned()
+    let mut passed: Map<String, Value> =
+        fields.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Some(reasoning) =
+        ["reasoning_content", "thinking", "reasoning"].into_iter().find_map(|key| passed.get(key)).cloned()
     {
-        passed
-            .entry("thinking")
-            .or_insert_with(|| reasoning.clone());
+        passed.entry("thinking").or_insert_with(|| reasoning.clone());
         passed.insert("reasoning_content".to_owned(), reasoning);
     }
     Value::Object(passed)
@@ -295,9 +245,7 @@ fn with_arguments(message: &Value, change: impl Fn(&Value) -> Option<Value>) -> 
     let mut message = message.clone();
     let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
     for call in calls.into_iter().flatten() {
-        if let Some(arguments) = call
-            .get_mut("function")
-            .and_then(|function| function.get_mut("arguments"))
+        if let Some(arguments) = call.get_mut("function").and_then(|function| function.get_mut("arguments"))
             && let Some(changed) = change(arguments)
         {
             *arguments = changed;
@@ -307,45 +255,24 @@ fn with_arguments(message: &Value, change: impl Fn(&Value) -> Option<Value>) -> 
 }
 
 fn with_object_arguments(message: &Value) -> Value {
-    with_arguments(message, |arguments| {
-        serde_json::from_str(arguments.as_str()?)
-            .ok()
-            .filter(Value::is_object)
-    })
+    with_arguments(message, |arguments| serde_json::from_str(arguments.as_str()?).ok().filter(Value::is_object))
 }
 
 fn with_text_arguments(message: &Value) -> Value {
-    with_arguments(message, |arguments| {
-        arguments
-            .is_object()
-            .then(|| Value::String(arguments.to_string()))
-    })
+    with_arguments(message, |arguments| arguments.is_object().then(|| Value::String(arguments.to_string())))
 }
 
 /// The system message said by the user: for models that were trained without a system role.
 fn folded_system(messages: &[Value]) -> Option<Vec<Value>> {
-    let role = |message: &Value| {
-        message
-            .get("role")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let role = |message: &Value| message.get("role").and_then(Value::as_str).map(str::to_owned);
     let (system, rest) = messages.split_first()?;
     if !matches!(role(system)?.as_str(), "system" | "developer") {
         return None;
     }
     let mut rest = rest.to_vec();
-    let first = rest
-        .iter_mut()
-        .find(|message| role(message).as_deref() == Some("user"))?;
-    let text = format!(
-        "{}\n\n{}",
-        system.get("content")?.as_str()?,
-        first.get("content")?.as_str()?
-    );
-    first
-        .as_object_mut()?
-        .insert("content".to_owned(), Value::String(text));
+    let first = rest.iter_mut().find(|message| role(message).as_deref() == Some("user"))?;
+    let text = format!("{}\n\n{}", system.get("content")?.as_str()?, first.get("content")?.as_str()?);
+    first.as_object_mut()?.insert("content".to_owned(), Value::String(text));
     Some(rest)
 }
 

@@ -11,11 +11,8 @@ const NOW: i64 = 1_772_366_400;
 #[test]
 fn prompts_are_those_of_transformers() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
-    let golden =
-        std::env::var("LLM_ROUTER_GOLDEN").unwrap_or_else(|_| format!("{folder}/golden.json"));
-    let read = |path: &str| -> Value {
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    };
+    let golden = std::env::var("LLM_ROUTER_GOLDEN").unwrap_or_else(|_| format!("{folder}/golden.json"));
+    let read = |path: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
     let conversations = read(&format!("{folder}/conversations.json"));
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for row in read(&golden).as_array().unwrap() {
@@ -33,9 +30,7 @@ fn prompts_are_those_of_transformers() {
             let got = template.apply(&Input {
                 messages: &list("messages"),
                 tools: &list("tools"),
-                add_generation_prompt: conversation["add_generation_prompt"]
-                    .as_bool()
-                    .unwrap_or(true),
+                add_generation_prompt: conversation["add_generation_prompt"].as_bool().unwrap_or(true),
                 bos_token: row["bos"].as_str().unwrap(),
                 eos_token: row["eos"].as_str().unwrap(),
                 now: NOW,
@@ -47,12 +42,7 @@ fn prompts_are_those_of_transformers() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {checked} differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {checked} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(checked > 100, "only {checked} prompts were compared");
 }
 
@@ -60,26 +50,14 @@ fn difference(got: &Result<String, TemplateError>, wanted: &Value) -> Option<Str
     match (got, wanted["text"].as_str(), wanted["error"].as_str()) {
         (Ok(got), Some(wanted), _) if got == wanted => None,
         (Ok(got), Some(wanted), _) => {
-            let same = got
-                .bytes()
-                .zip(wanted.bytes())
-                .take_while(|(left, right)| left == right)
-                .count();
+            let same = got.bytes().zip(wanted.bytes()).take_while(|(left, right)| left == right).count();
             let from = |text: &str| {
-                String::from_utf8_lossy(
-                    text.as_bytes()
-                        .get(same.saturating_sub(20)..)
-                        .unwrap_or_default(),
-                )
-                .chars()
-                .take(90)
-                .collect::<String>()
+                String::from_utf8_lossy(text.as_bytes().get(same.saturating_sub(20)..).unwrap_or_default())
+                    .chars()
+                    .take(90)
+                    .collect::<String>()
             };
-            Some(format!(
-                "at byte {same}\n    got    {:?}\n    wanted {:?}",
-                from(got),
-                from(wanted)
-            ))
+            Some(format!("at byte {same}\n    got    {:?}\n    wanted {:?}", from(got), from(wanted)))
         }
         (Err(error), Some(_), _) => Some(format!("failed: {error}")),
         (Ok(_), None, error) => Some(format!("should have failed: {error:?}")),

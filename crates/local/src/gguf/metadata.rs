@@ -18,24 +18,10 @@ const MAX_KEY: u64 = 65_535;
 const KEPT_NUMBERS: u64 = 1024;
 
 /// The value types of the format, with their size in bytes; strings and arrays have none.
-const SIZES: [Option<u64>; 13] = [
-    Some(1),
-    Some(1),
-    Some(2),
-    Some(2),
-    Some(4),
-    Some(4),
-    Some(4),
-    Some(1),
-    None,
-    None,
-    Some(8),
-    Some(8),
-    Some(8),
-];
-const NAMES: [&str; 13] = [
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64",
-];
+const SIZES: [Option<u64>; 13] =
+    [Some(1), Some(1), Some(2), Some(2), Some(4), Some(4), Some(4), Some(1), None, None, Some(8), Some(8), Some(8)];
+const NAMES: [&str; 13] =
+    ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"];
 
 pub(super) const I32: u32 = 5;
 pub(super) const F32: u32 = 6;
@@ -71,18 +57,12 @@ pub(super) fn read<R: Read>(source: &mut Source<R>, count: u64) -> Result<Metada
     for index in 0..count {
         let key = source.text(&format!("metadata key {index}"), MAX_KEY)?;
         if key.is_empty() {
-            return Err(GgufError::new(
-                Reason::Inconsistent,
-                format!("metadata key {index} is empty"),
-            ));
+            return Err(GgufError::new(Reason::Inconsistent, format!("metadata key {index} is empty")));
         }
         let kind = source.u32(&key)?;
         let value = value(source, &key, kind)?;
         if metadata.values.insert(key.clone(), value).is_some() {
-            return Err(GgufError::new(
-                Reason::Inconsistent,
-                format!("metadata key {key} stands twice"),
-            ));
+            return Err(GgufError::new(Reason::Inconsistent, format!("metadata key {key} stands twice")));
         }
         metadata.order.push(key);
     }
@@ -137,18 +117,12 @@ fn array<R: Read>(source: &mut Source<R>, key: &str) -> Result<Value> {
                     source.string(key, MAX_STRING)?;
                 }
             }
-            Ok(if words {
-                Value::Texts(texts)
-            } else {
-                Value::Array(kind, count)
-            })
+            Ok(if words { Value::Texts(texts) } else { Value::Array(kind, count) })
         }
         Some(size) => {
             let bytes = count.saturating_mul(*size);
             source.expect(bytes, key)?;
-            if matches!(kind, F32 | F64)
-                || (count > KEPT_NUMBERS && key != "tokenizer.ggml.token_type")
-            {
+            if matches!(kind, F32 | F64) || (count > KEPT_NUMBERS && key != "tokenizer.ggml.token_type") {
                 source.skip(bytes, key)?;
                 return Ok(Value::Array(kind, count));
             }
@@ -171,10 +145,7 @@ fn array<R: Read>(source: &mut Source<R>, key: &str) -> Result<Value> {
 }
 
 fn unknown_type(key: &str, kind: u32) -> GgufError {
-    GgufError::new(
-        Reason::Inconsistent,
-        format!("{key} has the unknown value type {kind}"),
-    )
+    GgufError::new(Reason::Inconsistent, format!("{key} has the unknown value type {kind}"))
 }
 
 impl Value {
@@ -186,10 +157,9 @@ impl Value {
             Value::Text(_) => "a string".to_owned(),
             Value::Numbers(numbers) => format!("an array of {} numbers", numbers.len()),
             Value::Texts(texts) => format!("an array of {} strings", texts.len()),
-            Value::Array(kind, count) => format!(
-                "an array of {count} {}",
-                NAMES.get(*kind as usize).unwrap_or(&"values")
-            ),
+            Value::Array(kind, count) => {
+                format!("an array of {count} {}", NAMES.get(*kind as usize).unwrap_or(&"values"))
+            }
         }
     }
 }
@@ -201,73 +171,37 @@ impl Metadata {
 
     /// A whole number, where the key is there.
     pub(super) fn number(&self, key: &str) -> Result<Option<i128>> {
-        self.typed(key, "a number", |value| {
-            if let Value::Number(number) = value {
-                Some(*number)
-            } else {
-                None
-            }
-        })
+        self.typed(key, "a number", |value| if let Value::Number(number) = value { Some(*number) } else { None })
     }
 
     /// A fraction, where the key is there.
     pub(super) fn float(&self, key: &str) -> Result<Option<f64>> {
-        self.typed(key, "a fraction", |value| {
-            if let Value::Float(float) = value {
-                Some(*float)
-            } else {
-                None
-            }
-        })
+        self.typed(key, "a fraction", |value| if let Value::Float(float) = value { Some(*float) } else { None })
     }
 
     /// A flag, where the key is there.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
-        self.typed(key, "a flag", |value| {
-            if let Value::Bool(flag) = value {
-                Some(*flag)
-            } else {
-                None
-            }
-        })
+        self.typed(key, "a flag", |value| if let Value::Bool(flag) = value { Some(*flag) } else { None })
     }
 
     /// A string, where the key is there.
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
-        self.typed(key, "a string", |value| {
-            if let Value::Text(text) = value {
-                Some(text.as_str())
-            } else {
-                None
-            }
-        })
+        self.typed(key, "a string", |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
     }
 
     /// The strings of a vocabulary array, where the key is there.
     pub(super) fn texts(&self, key: &str) -> Result<Option<&[String]>> {
         self.typed(key, "an array of strings", |value| {
-            if let Value::Texts(texts) = value {
-                Some(texts.as_slice())
-            } else {
-                None
-            }
+            if let Value::Texts(texts) = value { Some(texts.as_slice()) } else { None }
         })
     }
 
-    fn typed<'a, T>(
-        &'a self,
-        key: &str,
-        wanted: &str,
-        pick: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>> {
+    fn typed<'a, T>(&'a self, key: &str, wanted: &str, pick: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
         pick(value).map(Some).ok_or_else(|| {
-            GgufError::new(
-                Reason::Inconsistent,
-                format!("{key} is {}, not {wanted}", value.type_name()),
-            )
+            GgufError::new(Reason::Inconsistent, format!("{key} is {}, not {wanted}", value.type_name()))
         })
     }
 
@@ -293,15 +227,11 @@ impl Metadata {
         const KEY: &str = "tokenizer.chat_template";
         let mut named = Vec::new();
         for key in &self.order {
-            if let (Some(name), Some(Value::Text(text))) =
-                (key.strip_prefix("tokenizer.chat_template."), self.get(key))
+            if let (Some(name), Some(Value::Text(text))) = (key.strip_prefix("tokenizer.chat_template."), self.get(key))
             {
                 named.push((name.to_owned(), text.clone()));
             }
         }
-        Ok(Templates {
-            default: self.text(KEY)?.map(str::to_owned),
-            named,
-        })
+        Ok(Templates { default: self.text(KEY)?.map(str::to_owned), named })
     }
 }

@@ -19,11 +19,7 @@ pub(super) struct Source<R> {
 
 impl<R: Read> Source<R> {
     pub(super) fn new(inner: R, length: u64) -> Self {
-        Self {
-            inner,
-            at: 0,
-            length,
-        }
+        Self { inner, at: 0, length }
     }
 
     /// Bytes read so far.
@@ -42,17 +38,11 @@ impl<R: Read> Source<R> {
         if count > left {
             return Err(GgufError::new(
                 Reason::Truncated,
-                format!(
-                    "{what} needs {count} bytes at offset {} and the file has {left} more",
-                    self.at
-                ),
+                format!("{what} needs {count} bytes at offset {} and the file has {left} more", self.at),
             ));
         }
         if count > MAX_HEADER.saturating_sub(self.at) {
-            return Err(GgufError::new(
-                Reason::TooLarge,
-                format!("{what} goes beyond {MAX_HEADER} bytes of header"),
-            ));
+            return Err(GgufError::new(Reason::TooLarge, format!("{what} goes beyond {MAX_HEADER} bytes of header")));
         }
         Ok(())
     }
@@ -65,14 +55,10 @@ impl<R: Read> Source<R> {
 
     fn fill(&mut self, bytes: &mut [u8], what: &str) -> Result<()> {
         self.expect(bytes.len() as u64, what)?;
-        self.inner
-            .read_exact(bytes)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    GgufError::new(Reason::Truncated, format!("it ended inside {what}"))
-                }
-                _ => GgufError::new(Reason::Unreadable, format!("reading {what}: {error}")),
-            })?;
+        self.inner.read_exact(bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => GgufError::new(Reason::Truncated, format!("it ended inside {what}")),
+            _ => GgufError::new(Reason::Unreadable, format!("reading {what}: {error}")),
+        })?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -89,10 +75,7 @@ impl<R: Read> Source<R> {
     pub(super) fn count(&mut self, what: &str, limit: u64) -> Result<u64> {
         let count = self.u64(&format!("the number of {what}"))?;
         if count > limit {
-            return Err(GgufError::new(
-                Reason::TooLarge,
-                format!("it claims {count} {what}; {limit} are allowed"),
-            ));
+            return Err(GgufError::new(Reason::TooLarge, format!("it claims {count} {what}; {limit} are allowed")));
         }
         Ok(count)
     }
@@ -102,10 +85,7 @@ impl<R: Read> Source<R> {
         let length = self.u64(what)?;
         self.expect(length, what)?;
         if length > limit {
-            return Err(GgufError::new(
-                Reason::TooLarge,
-                format!("{what} claims {length} bytes; {limit} are allowed"),
-            ));
+            return Err(GgufError::new(Reason::TooLarge, format!("{what} claims {length} bytes; {limit} are allowed")));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         self.fill(&mut bytes, what)?;
@@ -118,8 +98,7 @@ impl<R: Read> Source<R> {
         if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
             bytes.truncate(end);
         }
-        String::from_utf8(bytes)
-            .map_err(|_| GgufError::new(Reason::Inconsistent, format!("{what} is not UTF-8")))
+        String::from_utf8(bytes).map_err(|_| GgufError::new(Reason::Inconsistent, format!("{what} is not UTF-8")))
     }
 
     /// Passes over `count` bytes.

@@ -75,9 +75,8 @@ pub(super) struct Model {
 }
 
 pub(super) fn check(metadata: &Metadata) -> Result<Model> {
-    let architecture = metadata
-        .text("general.architecture")?
-        .ok_or_else(|| inconsistent("it has no general.architecture"))?;
+    let architecture =
+        metadata.text("general.architecture")?.ok_or_else(|| inconsistent("it has no general.architecture"))?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if architecture.is_empty() || architecture.len() > 64 || !architecture.bytes().all(plain) {
         return Err(inconsistent("general.architecture is not a name"));
@@ -88,50 +87,31 @@ pub(super) fn check(metadata: &Metadata) -> Result<Model> {
             format!("it holds {what} ({architecture}), not a language model"),
         ));
     }
-    if metadata
-        .number("split.count")?
-        .is_some_and(|count| count > 1)
-    {
+    if metadata.number("split.count")?.is_some_and(|count| count > 1) {
         return Err(GgufError::new(
             Reason::Unsupported,
             "it is one part of a split model; take a file that holds it whole",
         ));
     }
-    let numbers = Numbers {
-        metadata,
-        architecture,
-    };
+    let numbers = Numbers { metadata, architecture };
     let blocks = numbers.required("block_count", 1, MAX_BLOCKS)?;
     let width = numbers.required("embedding_length", 1, MAX_WIDTH)?;
     let context = numbers.required("context_length", 1, u32::MAX.into())?;
     if let Some(extra) = numbers.optional("nextn_predict_layers", 0, MAX_BLOCKS)?
         && extra >= blocks
     {
-        return Err(inconsistent(format!(
-            "{architecture}.nextn_predict_layers is {extra} of {blocks} blocks"
-        )));
+        return Err(inconsistent(format!("{architecture}.nextn_predict_layers is {extra} of {blocks} blocks")));
     }
     numbers.experts(blocks)?;
     numbers.attention(blocks, width)?;
     numbers.scaling()?;
-    for key in [
-        "attention.layer_norm_rms_epsilon",
-        "attention.layer_norm_epsilon",
-        "attention.group_norm_epsilon",
-    ] {
+    for key in ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon", "attention.group_norm_epsilon"] {
         let key = format!("{architecture}.{key}");
-        if metadata
-            .float(&key)?
-            .is_some_and(|epsilon| !(epsilon.is_finite() && epsilon >= 0.0))
-        {
-            return Err(inconsistent(format!(
-                "{key} is not a small positive number"
-            )));
+        if metadata.float(&key)?.is_some_and(|epsilon| !(epsilon.is_finite() && epsilon >= 0.0)) {
+            return Err(inconsistent(format!("{key} is not a small positive number")));
         }
     }
-    let causal = metadata
-        .flag(&format!("{architecture}.attention.causal"))?
-        .unwrap_or(true);
+    let causal = metadata.flag(&format!("{architecture}.attention.causal"))?.unwrap_or(true);
     Ok(Model {
         architecture: architecture.to_owned(),
         context_length: narrow(context),
@@ -168,16 +148,13 @@ impl Numbers<'_> {
             return Ok(None);
         };
         if !(low..=high).contains(&number) {
-            return Err(inconsistent(format!(
-                "{key} is {number}, not within {low} to {high}"
-            )));
+            return Err(inconsistent(format!("{key} is {number}, not within {low} to {high}")));
         }
         Ok(Some(number))
     }
 
     fn required(&self, name: &str, low: i128, high: i128) -> Result<i128> {
-        self.optional(name, low, high)?
-            .ok_or_else(|| inconsistent(format!("it has no {}", self.key(name))))
+        self.optional(name, low, high)?.ok_or_else(|| inconsistent(format!("it has no {}", self.key(name))))
     }
 
     /// One number for all blocks, or an array of one a block.
@@ -188,15 +165,11 @@ impl Numbers<'_> {
             Some(Value::Numbers(numbers)) if numbers.len() as i128 == blocks => numbers.clone(),
             Some(Value::Number(number)) => vec![*number],
             Some(_) => {
-                return Err(inconsistent(format!(
-                    "{key} is neither a number nor {blocks} numbers"
-                )));
+                return Err(inconsistent(format!("{key} is neither a number nor {blocks} numbers")));
             }
         };
         match numbers.iter().find(|number| !(0..=high).contains(*number)) {
-            Some(number) => Err(inconsistent(format!(
-                "{key} holds {number}, not within 0 to {high}"
-            ))),
+            Some(number) => Err(inconsistent(format!("{key} holds {number}, not within 0 to {high}"))),
             None => Ok(Some(numbers)),
         }
     }
@@ -209,17 +182,12 @@ impl Numbers<'_> {
             .into_iter()
             .max()
             .unwrap_or(0);
-        let groups = self
-            .optional("expert_group_count", 0, MAX_EXPERTS)?
-            .unwrap_or(0);
-        let groups_used = self
-            .optional("expert_group_used_count", 0, MAX_EXPERTS)?
-            .unwrap_or(0);
+        let groups = self.optional("expert_group_count", 0, MAX_EXPERTS)?.unwrap_or(0);
+        let groups_used = self.optional("expert_group_used_count", 0, MAX_EXPERTS)?.unwrap_or(0);
         let fits = if experts == 0 {
             used == 0 && groups == 0
         } else {
-            let grouped =
-                groups <= 1 || (experts % groups == 0 && (1..groups).contains(&groups_used));
+            let grouped = groups <= 1 || (experts % groups == 0 && (1..groups).contains(&groups_used));
             (1..=experts).contains(&used) && groups < experts && grouped
         };
         if fits {
@@ -237,61 +205,37 @@ impl Numbers<'_> {
         let mixed = MIXED.contains(&self.architecture);
         let heads = self
             .per_block("attention.head_count", blocks, MAX_WIDTH)?
-            .ok_or_else(|| {
-                inconsistent(format!("it has no {}", self.key("attention.head_count")))
-            })?;
-        let groups = self
-            .per_block("attention.head_count_kv", blocks, MAX_WIDTH)?
-            .unwrap_or_else(|| heads.clone());
+            .ok_or_else(|| inconsistent(format!("it has no {}", self.key("attention.head_count"))))?;
+        let groups = self.per_block("attention.head_count_kv", blocks, MAX_WIDTH)?.unwrap_or_else(|| heads.clone());
         let first = heads.first().copied().unwrap_or(0);
-        for (index, count) in heads
-            .iter()
-            .enumerate()
-            .cycle()
-            .take(heads.len().max(groups.len()))
-        {
+        for (index, count) in heads.iter().enumerate().cycle().take(heads.len().max(groups.len())) {
             let group = groups.get(index).or(groups.first()).copied().unwrap_or(0);
             let divides = group > 0 && *count > 0 && count % group == 0;
             if !(divides || mixed) {
-                return Err(inconsistent(format!(
-                    "block {index} has {count} heads over {group} key-value heads"
-                )));
+                return Err(inconsistent(format!("block {index} has {count} heads over {group} key-value heads")));
             }
         }
         if first == 0 {
             // Without heads in the first block the sizes of a head come from elsewhere.
-            return if mixed {
-                Ok(())
-            } else {
-                Err(inconsistent("it has no attention heads"))
-            };
+            return if mixed { Ok(()) } else { Err(inconsistent("it has no attention heads")) };
         }
         let key = self.optional("attention.key_length", 1, MAX_WIDTH)?;
         let value = self.optional("attention.value_length", 1, MAX_WIDTH)?;
         if key.is_none() && width % first != 0 && !mixed {
-            return Err(inconsistent(format!(
-                "its width {width} does not divide into {first} heads"
-            )));
+            return Err(inconsistent(format!("its width {width} does not divide into {first} heads")));
         }
         let (key, value) = (key.unwrap_or(width / first), value.unwrap_or(width / first));
         if key != value && !mixed {
-            return Err(inconsistent(format!(
-                "its keys have {key} elements and its values {value}"
-            )));
+            return Err(inconsistent(format!("its keys have {key} elements and its values {value}")));
         }
         if SQUARE.contains(&self.architecture) && key * first != width {
             return Err(inconsistent(format!(
                 "its {first} heads of {key} elements do not make up its width of {width}"
             )));
         }
-        let rotated = self
-            .optional("rope.dimension_count", 0, MAX_WIDTH)?
-            .unwrap_or(key);
+        let rotated = self.optional("rope.dimension_count", 0, MAX_WIDTH)?.unwrap_or(key);
         if rotated % 2 != 0 || (rotated > key && !mixed) {
-            return Err(inconsistent(format!(
-                "{} is {rotated} of {key}",
-                self.key("rope.dimension_count")
-            )));
+            return Err(inconsistent(format!("{} is {rotated} of {key}", self.key("rope.dimension_count"))));
         }
         Ok(())
     }
@@ -300,10 +244,9 @@ impl Numbers<'_> {
         let key = self.key("rope.scaling.type");
         match self.metadata.text(&key)? {
             None | Some("none" | "linear" | "yarn" | "longrope") => Ok(()),
-            Some(other) => Err(GgufError::new(
-                Reason::Unsupported,
-                format!("{key} is {other:?}, which llama.cpp does not know"),
-            )),
+            Some(other) => {
+                Err(GgufError::new(Reason::Unsupported, format!("{key} is {other:?}, which llama.cpp does not know")))
+            }
         }
     }
 

@@ -91,10 +91,7 @@ const FILE_TYPES: [(u32, &str); 34] = [
 ];
 
 pub(super) fn file_type_name(number: u32) -> Option<&'static str> {
-    FILE_TYPES
-        .iter()
-        .find(|(known, _)| *known == number)
-        .map(|(_, name)| *name)
+    FILE_TYPES.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
 /// What the table holds: shapes by name, and the bytes of all data.
@@ -105,37 +102,23 @@ pub(super) struct Tensors {
 
 pub(super) fn read<R: Read>(source: &mut Source<R>, count: u64, alignment: u64) -> Result<Tensors> {
     if count == 0 {
-        return Err(GgufError::new(
-            Reason::Unsupported,
-            "it holds no tensors: it is a vocabulary, not a model",
-        ));
+        return Err(GgufError::new(Reason::Unsupported, "it holds no tensors: it is a vocabulary, not a model"));
     }
-    let mut tensors = Tensors {
-        shapes: HashMap::new(),
-        bytes: 0,
-    };
+    let mut tensors = Tensors { shapes: HashMap::new(), bytes: 0 };
     let mut end = 0u64;
     for index in 0..count {
         let name = source.text(&format!("the name of tensor {index}"), MAX_NAME)?;
-        let wrong = |detail: String| {
-            GgufError::new(Reason::Inconsistent, format!("tensor {name}: {detail}"))
-        };
+        let wrong = |detail: String| GgufError::new(Reason::Inconsistent, format!("tensor {name}: {detail}"));
         let shape = shape(source, &name)?;
         let kind = source.u32(&name)?;
         let bytes = size(&name, &shape, kind)?;
         let offset = source.u64(&name)?;
         // llama.cpp wants the data in table order without gaps; so nothing can overlap.
-        let begin = end
-            .checked_next_multiple_of(alignment)
-            .ok_or_else(|| wrong("its offset overflows".to_owned()))?;
+        let begin = end.checked_next_multiple_of(alignment).ok_or_else(|| wrong("its offset overflows".to_owned()))?;
         if offset != begin {
-            return Err(wrong(format!(
-                "its data is said to begin at {offset}, the one before it ends at {begin}"
-            )));
+            return Err(wrong(format!("its data is said to begin at {offset}, the one before it ends at {begin}")));
         }
-        end = begin
-            .checked_add(bytes)
-            .ok_or_else(|| wrong("its size overflows".to_owned()))?;
+        end = begin.checked_add(bytes).ok_or_else(|| wrong("its size overflows".to_owned()))?;
         tensors.bytes = tensors.bytes.saturating_add(bytes);
         if tensors.shapes.contains_key(&name) {
             return Err(wrong("its name stands twice".to_owned()));
@@ -147,10 +130,7 @@ pub(super) fn read<R: Read>(source: &mut Source<R>, count: u64, alignment: u64) 
     if needed > source.length() {
         return Err(GgufError::new(
             Reason::Truncated,
-            format!(
-                "its {count} tensors end at byte {needed} and the file has {}",
-                source.length()
-            ),
+            format!("its {count} tensors end at byte {needed} and the file has {}", source.length()),
         ));
     }
     Ok(tensors)
@@ -168,9 +148,13 @@ fn shape<R: Read>(source: &mut Source<R>, name: &str) -> Result<Vec<u64>> {
     let mut elements = 1u64;
     for _ in 0..dims {
         let dim = source.u64(name)?;
-        elements = elements.checked_mul(dim).filter(|elements| (1..=i64::MAX as u64).contains(elements)).ok_or_else(|| {
-            GgufError::new(Reason::Inconsistent, format!("tensor {name}: a dimension is {dim}, so that it has no size or an impossible one"))
-        })?;
+        elements =
+            elements.checked_mul(dim).filter(|elements| (1..=i64::MAX as u64).contains(elements)).ok_or_else(|| {
+                GgufError::new(
+                    Reason::Inconsistent,
+                    format!("tensor {name}: a dimension is {dim}, so that it has no size or an impossible one"),
+                )
+            })?;
         shape.push(dim);
     }
     Ok(shape)
@@ -188,17 +172,13 @@ fn size(name: &str, shape: &[u64], kind: u32) -> Result<u64> {
     if *block == 0 {
         return Err(GgufError::new(
             Reason::Unsupported,
-            format!(
-                "tensor {name}: the type {kind_name} was removed from llama.cpp; take a Q4_0 file"
-            ),
+            format!("tensor {name}: the type {kind_name} was removed from llama.cpp; take a Q4_0 file"),
         ));
     }
     if row % block != 0 {
         return Err(GgufError::new(
             Reason::Inconsistent,
-            format!(
-                "tensor {name}: its rows of {row} are no multiple of {kind_name}'s block of {block}"
-            ),
+            format!("tensor {name}: its rows of {row} are no multiple of {kind_name}'s block of {block}"),
         ));
     }
     // Norms and biases are added and multiplied element by element, which llama.cpp does in f32 only, and aborts otherwise.
@@ -210,12 +190,9 @@ fn size(name: &str, shape: &[u64], kind: u32) -> Result<u64> {
         ));
     }
     let elements: u64 = shape.iter().product();
-    (elements / block).checked_mul(*bytes).ok_or_else(|| {
-        GgufError::new(
-            Reason::Inconsistent,
-            format!("tensor {name}: its size overflows"),
-        )
-    })
+    (elements / block)
+        .checked_mul(*bytes)
+        .ok_or_else(|| GgufError::new(Reason::Inconsistent, format!("tensor {name}: its size overflows")))
 }
 
 /// The one tensor every model has must agree with the metadata, or the file was put together from two.
@@ -229,9 +206,7 @@ pub(super) fn has_embedding_table(tensors: &Tensors, width: u32, vocabulary: u32
     if shape.as_slice() != [u64::from(width), u64::from(vocabulary)] {
         return Err(GgufError::new(
             Reason::Inconsistent,
-            format!(
-                "token_embd.weight is {shape:?}, the metadata says [{width}, {vocabulary}] (width, tokens)"
-            ),
+            format!("token_embd.weight is {shape:?}, the metadata says [{width}, {vocabulary}] (width, tokens)"),
         ));
     }
     Ok(())

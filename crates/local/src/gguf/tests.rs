@@ -22,23 +22,10 @@ fn a_true_file_is_described() {
     assert_eq!(header.architecture, "qwen2");
     assert_eq!(header.name.as_deref(), Some("tiny-qwen"));
     assert_eq!(header.file_type_name(), Some("F32"));
-    assert_eq!(
-        (
-            header.context_length,
-            header.embedding_length,
-            header.block_count
-        ),
-        (1024, 64, 2)
-    );
-    assert_eq!(
-        header.eos.as_ref().map(|token| token.text.as_str()),
-        Some("<|im_end|>")
-    );
+    assert_eq!((header.context_length, header.embedding_length, header.block_count), (1024, 64, 2));
+    assert_eq!(header.eos.as_ref().map(|token| token.text.as_str()), Some("<|im_end|>"));
     assert_eq!(header.eot, header.eos);
-    assert_eq!(
-        header.bos.map(|token| token.text).as_deref(),
-        Some("<|endoftext|>")
-    );
+    assert_eq!(header.bos.map(|token| token.text).as_deref(), Some("<|endoftext|>"));
     assert!(!header.add_bos);
     assert_eq!(header.templates.choose(true), Some(Family::Qwen.template()));
     assert_eq!((header.pooling, header.causal), (None, true));
@@ -58,21 +45,13 @@ fn every_family_passes_in_both_versions() {
     let header = judge(&tiny::bytes(Family::Llama, 1)).unwrap();
     assert!(header.add_bos);
     assert_eq!(header.bos.unwrap().text, "<s>");
-    assert_eq!(
-        judge(&tiny::bytes(Family::World, 1))
-            .unwrap()
-            .eot
-            .unwrap()
-            .text,
-        "\\n\\n"
-    );
+    assert_eq!(judge(&tiny::bytes(Family::World, 1)).unwrap().eot.unwrap().text, "\\n\\n");
 }
 
 #[test]
 fn named_templates_are_found_and_chosen() {
     let mut file = tiny::file(Family::Qwen, 1);
-    file.set("tokenizer.chat_template.tool_use", "with tools")
-        .set("tokenizer.chat_template.rag", "with documents");
+    file.set("tokenizer.chat_template.tool_use", "with tools").set("tokenizer.chat_template.rag", "with documents");
     let templates = judge(&file.bytes()).unwrap().templates;
     assert_eq!(templates.choose(true), Some("with tools"));
     assert_eq!(templates.choose(false), Some(Family::Qwen.template()));
@@ -83,16 +62,8 @@ fn named_templates_are_found_and_chosen() {
 fn other_files_are_named_for_what_they_are() {
     for (bytes, reason, text) in [
         (&b""[..], Reason::NotGguf, "too short"),
-        (
-            b"<!DOCTYPE html><html>",
-            Reason::NotGguf,
-            "does not begin with GGUF",
-        ),
-        (
-            b"version https://git-lfs.github.com/spec/v1",
-            Reason::NotGguf,
-            "Git LFS",
-        ),
+        (b"<!DOCTYPE html><html>", Reason::NotGguf, "does not begin with GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1", Reason::NotGguf, "Git LFS"),
         (b"GGUF", Reason::Truncated, "version"),
         (b"GGUF\x01\0\0\0", Reason::Unsupported, "version 1"),
         (b"GGUF\x04\0\0\0", Reason::Unsupported, "version 4"),
@@ -111,10 +82,7 @@ fn a_missing_file_and_a_folder_are_one_clear_error() {
     for path in [folder.path().to_owned(), folder.path().join("absent.gguf")] {
         let error = check(&path).unwrap_err();
         assert_eq!(error.reason, Reason::Unreadable);
-        assert!(
-            error.to_string().starts_with(&path.display().to_string()),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
     }
 }
 
@@ -123,10 +91,7 @@ fn a_missing_file_and_a_folder_are_one_clear_error() {
 fn each_lie_is_refused_by_name() {
     type Change = fn(&mut crate::testing::writer::File);
     fn tensor<'a>(file: &'a mut crate::testing::writer::File, name: &str) -> &'a mut Tensor {
-        file.tensors
-            .iter_mut()
-            .find(|tensor| tensor.name == name)
-            .unwrap()
+        file.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap()
     }
     fn array<'a>(file: &'a mut crate::testing::writer::File, name: &str) -> &'a mut Vec<Value> {
         let key = format!("tokenizer.ggml.{name}");
@@ -200,10 +165,7 @@ fn each_lie_is_refused_by_name() {
         let mut file = tiny::file(*family, 1);
         lie(&mut file);
         let error = refused(&file.bytes());
-        assert!(
-            error.to_string().contains(text),
-            "expected {text:?}: {error}"
-        );
+        assert!(error.to_string().contains(text), "expected {text:?}: {error}");
     }
 }
 
@@ -214,10 +176,7 @@ fn a_file_cut_anywhere_is_refused() {
     let cuts = (0..header).step_by(97).chain([whole.len() - 33]);
     for cut in cuts {
         let error = refused(&whole[..cut]);
-        assert!(
-            matches!(error.reason, Reason::Truncated | Reason::NotGguf),
-            "{cut}: {error}"
-        );
+        assert!(matches!(error.reason, Reason::Truncated | Reason::NotGguf), "{cut}: {error}");
     }
 }
 

@@ -78,18 +78,13 @@ pub(super) fn check(metadata: &Metadata) -> Result<Vocabulary> {
         .text("tokenizer.ggml.model")?
         .ok_or_else(|| unsupported("it has no tokenizer (tokenizer.ggml.model)"))?;
     let Some(kind) = KINDS.iter().find(|kind| kind.name == model) else {
-        return Err(unsupported(format!(
-            "its tokenizer is {model:?}, which the engine does not know"
-        )));
+        return Err(unsupported(format!("its tokenizer is {model:?}, which the engine does not know")));
     };
     let tokens = metadata
         .texts("tokenizer.ggml.tokens")?
         .ok_or_else(|| inconsistent("it has no vocabulary (tokenizer.ggml.tokens)"))?;
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
-        return Err(inconsistent(format!(
-            "its vocabulary has {} tokens",
-            tokens.len()
-        )));
+        return Err(inconsistent(format!("its vocabulary has {} tokens", tokens.len())));
     }
     let types = types(metadata, tokens.len())?;
     scores(metadata, tokens.len())?;
@@ -101,14 +96,9 @@ pub(super) fn check(metadata: &Metadata) -> Result<Vocabulary> {
         "t5" => no_character_map(metadata)?,
         _ => {}
     }
-    let merges = matches!(
-        metadata.get("tokenizer.ggml.merges"),
-        Some(Value::Array(TEXT, _))
-    );
+    let merges = matches!(metadata.get("tokenizer.ggml.merges"), Some(Value::Array(TEXT, _)));
     if kind.merges && !merges && metadata.text("tokenizer.ggml.pre")? != Some("kimi-k2") {
-        return Err(inconsistent(
-            "its vocabulary has no merges (tokenizer.ggml.merges)",
-        ));
+        return Err(inconsistent("its vocabulary has no merges (tokenizer.ggml.merges)"));
     }
     specials(metadata, kind, tokens)
 }
@@ -125,10 +115,7 @@ fn types(metadata: &Metadata, count: usize) -> Result<&[i128]> {
     match metadata.get("tokenizer.ggml.token_type") {
         None => Ok(&[]),
         Some(Value::Numbers(types)) if types.len() >= count => Ok(types),
-        Some(Value::Numbers(types)) => Err(inconsistent(format!(
-            "{} token types for {count} tokens",
-            types.len()
-        ))),
+        Some(Value::Numbers(types)) => Err(inconsistent(format!("{} token types for {count} tokens", types.len()))),
         Some(_) => Err(inconsistent("tokenizer.ggml.token_type is no array of i32")),
     }
 }
@@ -140,45 +127,24 @@ fn scores(metadata: &Metadata, count: usize) -> Result<()> {
         Some(Value::Numbers(numbers)) => numbers.len(),
         Some(_) => return Err(inconsistent("tokenizer.ggml.scores is no array of f32")),
     };
-    if length < count {
-        Err(inconsistent(format!("{length} scores for {count} tokens")))
-    } else {
-        Ok(())
-    }
+    if length < count { Err(inconsistent(format!("{length} scores for {count} tokens"))) } else { Ok(()) }
 }
 
 fn unique(tokens: &[String]) -> Result<()> {
     let mut seen = HashSet::with_capacity(tokens.len());
     for (index, token) in tokens.iter().enumerate() {
         // llama.cpp gives an empty token this text; another token may have it already.
-        let stand_in = if token.is_empty() {
-            Some(format!("[EMPTY_{index}]"))
-        } else {
-            None
-        };
-        if !seen.insert(stand_in.map_or(
-            std::borrow::Cow::Borrowed(token.as_str()),
-            std::borrow::Cow::Owned,
-        )) {
-            return Err(inconsistent(format!(
-                "token {index} ({token:?}) stands twice in the vocabulary"
-            )));
+        let stand_in = if token.is_empty() { Some(format!("[EMPTY_{index}]")) } else { None };
+        if !seen.insert(stand_in.map_or(std::borrow::Cow::Borrowed(token.as_str()), std::borrow::Cow::Owned)) {
+            return Err(inconsistent(format!("token {index} ({token:?}) stands twice in the vocabulary")));
         }
     }
     Ok(())
 }
 
 fn byte_tokens(kind: &Kind, tokens: &[String], types: &[i128]) -> Result<()> {
-    for (index, (token, _)) in tokens
-        .iter()
-        .zip(types)
-        .enumerate()
-        .filter(|(_, (_, kind))| **kind == BYTE)
-    {
-        let digits = token
-            .strip_prefix("<0x")
-            .and_then(|rest| rest.strip_suffix('>'))
-            .unwrap_or("");
+    for (index, (token, _)) in tokens.iter().zip(types).enumerate().filter(|(_, (_, kind))| **kind == BYTE) {
+        let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).unwrap_or("");
         let named = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         match kind.bytes {
             None => {
@@ -204,14 +170,11 @@ fn every_byte(tokens: &[String], spelled: impl Fn(u8) -> String) -> Result<()> {
     let known: HashSet<&str> = tokens.iter().map(String::as_str).collect();
     let missing = (0..=255u8).find(|byte| {
         let bare = char::from(*byte);
-        let alone =
-            matches!(byte, 1..=127) && known.contains(bare.encode_utf8(&mut [0; 4]) as &str);
+        let alone = matches!(byte, 1..=127) && known.contains(bare.encode_utf8(&mut [0; 4]) as &str);
         !alone && !known.contains(spelled(*byte).as_str())
     });
     match missing {
-        Some(byte) => Err(inconsistent(format!(
-            "its vocabulary has no token for the byte 0x{byte:02X}"
-        ))),
+        Some(byte) => Err(inconsistent(format!("its vocabulary has no token for the byte 0x{byte:02X}"))),
         None => Ok(()),
     }
 }
@@ -230,14 +193,8 @@ fn first_bytes(tokens: &[String]) -> Result<()> {
             *alone |= bytes.len() == 1;
         }
     }
-    match first
-        .iter()
-        .zip(alone)
-        .position(|(first, alone)| *first && !alone)
-    {
-        Some(byte) => Err(inconsistent(format!(
-            "its vocabulary has no token for the byte 0x{byte:02X}"
-        ))),
+    match first.iter().zip(alone).position(|(first, alone)| *first && !alone) {
+        Some(byte) => Err(inconsistent(format!("its vocabulary has no token for the byte 0x{byte:02X}"))),
         None => Ok(()),
     }
 }
@@ -257,11 +214,7 @@ fn unescape(token: &str) -> Vec<u8> {
             Some(b'r') => bytes.push(b'\r'),
             Some(b'x') => {
                 let digit = |byte: u8| {
-                    if byte >= b'a' {
-                        byte.wrapping_sub(b'a').wrapping_add(10)
-                    } else {
-                        byte.wrapping_sub(b'0')
-                    }
+                    if byte >= b'a' { byte.wrapping_sub(b'a').wrapping_add(10) } else { byte.wrapping_sub(b'0') }
                 };
                 if let (Some(high), Some(low)) = (rest.next(), rest.next()) {
                     bytes.push((digit(high) << 4).wrapping_add(digit(low)));
@@ -276,37 +229,21 @@ fn unescape(token: &str) -> Vec<u8> {
 
 /// A `t5` vocabulary may carry a compiled automaton that llama.cpp walks while it tokenizes and that throws when it is wrong.
 fn no_character_map(metadata: &Metadata) -> Result<()> {
-    if metadata
-        .get("tokenizer.ggml.precompiled_charsmap")
-        .is_some()
-    {
-        return Err(unsupported(
-            "its t5 tokenizer carries a precompiled character map, which cannot be checked",
-        ));
+    if metadata.get("tokenizer.ggml.precompiled_charsmap").is_some() {
+        return Err(unsupported("its t5 tokenizer carries a precompiled character map, which cannot be checked"));
     }
     Ok(())
 }
 
 fn specials(metadata: &Metadata, kind: &Kind, tokens: &[String]) -> Result<Vocabulary> {
     let special = |key: &str, usual: Option<usize>| -> Result<Option<Special>> {
-        let named = metadata
-            .number(&format!("tokenizer.ggml.{key}_token_id"))?
-            .and_then(|id| usize::try_from(id).ok());
+        let named = metadata.number(&format!("tokenizer.ggml.{key}_token_id"))?.and_then(|id| usize::try_from(id).ok());
         // Like llama.cpp: an id beyond the vocabulary counts as none given.
-        let id = named
-            .filter(|id| *id < tokens.len())
-            .or(usual.filter(|id| *id < tokens.len()));
-        Ok(id.and_then(|id| {
-            Some(Special {
-                id: u32::try_from(id).ok()?,
-                text: tokens.get(id)?.clone(),
-            })
-        }))
+        let id = named.filter(|id| *id < tokens.len()).or(usual.filter(|id| *id < tokens.len()));
+        Ok(id.and_then(|id| Some(Special { id: u32::try_from(id).ok()?, text: tokens.get(id)?.clone() })))
     };
     let adds = |key: &str, usual: bool| -> Result<bool> {
-        Ok(metadata
-            .flag(&format!("tokenizer.ggml.add_{key}_token"))?
-            .unwrap_or(usual))
+        Ok(metadata.flag(&format!("tokenizer.ggml.add_{key}_token"))?.unwrap_or(usual))
     };
     let pre = metadata.text("tokenizer.ggml.pre")?.unwrap_or("");
     let gemma = kind.name == "gemma4" || matches!(pre, "gemma4" | "granite-embed-multi-311m");
@@ -319,16 +256,10 @@ fn specials(metadata: &Metadata, kind: &Kind, tokens: &[String]) -> Result<Vocab
     for (name, added, found) in [
         ("bos", add_bos, bos.is_some()),
         ("eos", add_eos, eos.is_some()),
-        (
-            "separator",
-            add_sep && kind.name == "bert",
-            separator.is_some(),
-        ),
+        ("separator", add_sep && kind.name == "bert", separator.is_some()),
     ] {
         if added && !found {
-            return Err(inconsistent(format!(
-                "its tokenizer adds a {name} token, and the vocabulary has none"
-            )));
+            return Err(inconsistent(format!("its tokenizer adds a {name} token, and the vocabulary has none")));
         }
     }
     Ok(Vocabulary {
@@ -355,9 +286,6 @@ fn end_of_turn(tokens: &[String]) -> Option<Special> {
     ];
     TEXTS.iter().find_map(|text| {
         let id = tokens.iter().position(|token| token == text)?;
-        Some(Special {
-            id: u32::try_from(id).ok()?,
-            text: (*text).to_owned(),
-        })
+        Some(Special { id: u32::try_from(id).ok()?, text: (*text).to_owned() })
     })
 }

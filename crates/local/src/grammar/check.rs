@@ -16,12 +16,7 @@ const MAX_TOTAL: u64 = 50_000;
 /// [`GrammarError::TooLarge`] with what is too large, [`GrammarError::Invalid`] for brackets and quotes that do not close.
 pub fn check(grammar: &str, limits: &Limits) -> Result<(), GrammarError> {
     let too_large = |what, limit| Err(GrammarError::TooLarge { what, limit });
-    let invalid = |detail: &str| {
-        Err(GrammarError::Invalid {
-            detail: detail.to_owned(),
-            at: "grammar".to_owned(),
-        })
-    };
+    let invalid = |detail: &str| Err(GrammarError::Invalid { detail: detail.to_owned(), at: "grammar".to_owned() });
     if grammar.len() > limits.output {
         return too_large("bytes of grammar", limits.output);
     }
@@ -76,11 +71,8 @@ pub fn check(grammar: &str, limits: &Limits) -> Result<(), GrammarError> {
                     }
                     inside.push(letter);
                 }
-                let highest = inside
-                    .split(',')
-                    .filter_map(|number| number.trim().parse::<u64>().ok())
-                    .max()
-                    .unwrap_or(0);
+                let highest =
+                    inside.split(',').filter_map(|number| number.trim().parse::<u64>().ok()).max().unwrap_or(0);
                 let cost = last.saturating_mul(highest.max(1));
                 if highest > limits.repetitions.max(MAX_PRODUCT) || cost > MAX_PRODUCT {
                     return too_large("nested repetitions", MAX_PRODUCT as usize);
@@ -98,9 +90,5 @@ pub fn check(grammar: &str, limits: &Limits) -> Result<(), GrammarError> {
             return too_large("repetitions", MAX_TOTAL as usize);
         }
     }
-    if sums.len() == 1 {
-        Ok(())
-    } else {
-        invalid("a parenthesis does not close")
-    }
+    if sums.len() == 1 { Ok(()) } else { invalid("a parenthesis does not close") }
 }

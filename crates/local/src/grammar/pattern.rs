@@ -15,29 +15,13 @@ type Ranges = Vec<(char, char)>;
 /// The grammar expression for the strings a pattern matches, or what in it cannot be said. A pattern matches anywhere in a string unless
 /// it is anchored; `any` names the rule for one character of a string.
 pub(super) fn expression(pattern: &str, any: &str) -> Result<String, String> {
-    let (inner, from_start) = pattern
-        .strip_prefix('^')
-        .map_or((pattern, false), |rest| (rest, true));
+    let (inner, from_start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
     let (inner, to_end) = match inner.strip_suffix('$') {
         // A dollar behind an odd number of backslashes is a plain one.
-        Some(rest)
-            if rest
-                .chars()
-                .rev()
-                .take_while(|letter| *letter == '\\')
-                .count()
-                % 2
-                == 0 =>
-        {
-            (rest, true)
-        }
+        Some(rest) if rest.chars().rev().take_while(|letter| *letter == '\\').count() % 2 == 0 => (rest, true),
         _ => (inner, false),
     };
-    let mut parser = Parser {
-        rest: inner.chars().peekable(),
-        any,
-        depth: 0,
-    };
+    let mut parser = Parser { rest: inner.chars().peekable(), any, depth: 0 };
     let (body, cost) = parser.alternatives()?;
     if parser.rest.peek().is_some() {
         return Err("an unmatched )".to_owned());
@@ -49,15 +33,9 @@ pub(super) fn expression(pattern: &str, any: &str) -> Result<String, String> {
         return Err("an anchor on one side of |".to_owned());
     }
     let open = |anchored: bool| {
-        if anchored {
-            String::new()
-        } else {
-            format!("{any}*")
-        }
+        if anchored { String::new() } else { format!("{any}*") }
     };
-    Ok(format!("{} ({body}) {}", open(from_start), open(to_end))
-        .trim()
-        .to_owned())
+    Ok(format!("{} ({body}) {}", open(from_start), open(to_end)).trim().to_owned())
 }
 
 /// Whether a `|` stands outside all groups, where an anchor binds to one branch only.
@@ -113,11 +91,7 @@ impl Parser<'_> {
             parts.push(part);
             cost = cost.max(part_cost);
         }
-        Ok(if parts.is_empty() {
-            ("\"\"".to_owned(), 1)
-        } else {
-            (parts.join(" "), cost)
-        })
+        Ok(if parts.is_empty() { ("\"\"".to_owned(), 1) } else { (parts.join(" "), cost) })
     }
 
     fn repeated(&mut self) -> Result<Costed, String> {
@@ -151,24 +125,14 @@ impl Parser<'_> {
         loop {
             match self.rest.next() {
                 Some('}') => break,
-                Some(letter) if (letter.is_ascii_digit() || letter == ',') && inside.len() < 16 => {
-                    inside.push(letter)
-                }
+                Some(letter) if (letter.is_ascii_digit() || letter == ',') && inside.len() < 16 => inside.push(letter),
                 _ => return Err("a brace that holds no count".to_owned()),
             }
         }
-        let (low, high) = inside
-            .split_once(',')
-            .map_or((inside.as_str(), None), |(low, high)| (low, Some(high)));
-        let number = |text: &str| {
-            text.parse::<u64>()
-                .map_err(|_| "a brace that holds no count".to_owned())
-        };
+        let (low, high) = inside.split_once(',').map_or((inside.as_str(), None), |(low, high)| (low, Some(high)));
+        let number = |text: &str| text.parse::<u64>().map_err(|_| "a brace that holds no count".to_owned());
         let low = number(low)?;
-        let high = high
-            .filter(|high| !high.is_empty())
-            .map(number)
-            .transpose()?;
+        let high = high.filter(|high| !high.is_empty()).map(number).transpose()?;
         if high.is_some_and(|high| high < low) {
             return Err("a count that ends before it begins".to_owned());
         }
@@ -237,11 +201,8 @@ impl Parser<'_> {
     fn hex(&mut self, count: usize) -> Result<char, String> {
         let mut code = 0;
         for _ in 0..count {
-            let digit = self
-                .rest
-                .next()
-                .and_then(|letter| letter.to_digit(16))
-                .ok_or("an escape without its digits")?;
+            let digit =
+                self.rest.next().and_then(|letter| letter.to_digit(16)).ok_or("an escape without its digits")?;
             code = code * 16 + digit;
         }
         char::from_u32(code).ok_or_else(|| "half of a surrogate pair".to_owned())
@@ -305,15 +266,8 @@ fn named_class(letter: char) -> Option<(Ranges, bool)> {
 }
 
 /// Characters that a JSON string holds only as an escape, with that escape.
-const ESCAPED: [(char, &str); 7] = [
-    ('"', "\\\""),
-    ('\\', "\\\\"),
-    ('\n', "\\n"),
-    ('\r', "\\r"),
-    ('\t', "\\t"),
-    ('\u{8}', "\\b"),
-    ('\u{c}', "\\f"),
-];
+const ESCAPED: [(char, &str); 7] =
+    [('"', "\\\""), ('\\', "\\\\"), ('\n', "\\n"), ('\r', "\\r"), ('\t', "\\t"), ('\u{8}', "\\b"), ('\u{c}', "\\f")];
 
 fn is_plain(letter: char) -> bool {
     letter >= ' ' && letter != '"' && letter != '\\' && letter != '\u{7f}'
@@ -330,11 +284,7 @@ fn literal(letter: char) -> String {
 
 /// A class as a grammar expression: the plain characters as a class, those that need an escape as alternatives beside it.
 fn class_text(ranges: &[(char, char)], negated: bool) -> Result<String, String> {
-    let holds = |letter: char| {
-        ranges
-            .iter()
-            .any(|(from, to)| (*from..=*to).contains(&letter))
-    };
+    let holds = |letter: char| ranges.iter().any(|(from, to)| (*from..=*to).contains(&letter));
     let mut inside = String::new();
     for (from, to) in ranges {
         if *from == *to && !is_plain(*from) {
@@ -351,11 +301,7 @@ fn class_text(ranges: &[(char, char)], negated: bool) -> Result<String, String> 
             }
         }
         if start <= *to && (negated || *to >= ' ') {
-            push_range(
-                &mut inside,
-                if negated { start } else { start.max(' ') },
-                *to,
-            );
+            push_range(&mut inside, if negated { start } else { start.max(' ') }, *to);
         }
     }
     let mut parts = Vec::new();
@@ -372,11 +318,7 @@ fn class_text(ranges: &[(char, char)], negated: bool) -> Result<String, String> 
     if parts.is_empty() {
         return Err("a class of control characters".to_owned());
     }
-    Ok(if parts.len() == 1 {
-        parts.concat()
-    } else {
-        format!("({})", parts.join(" | "))
-    })
+    Ok(if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(" | ")) })
 }
 
 fn before(letter: char) -> char {

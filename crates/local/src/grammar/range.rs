@@ -44,11 +44,7 @@ fn positive(from: u64, to: Option<u64>) -> String {
 }
 
 fn digits(number: u64) -> Vec<u8> {
-    number
-        .to_string()
-        .bytes()
-        .map(|digit| digit - b'0')
-        .collect()
+    number.to_string().bytes().map(|digit| digit - b'0').collect()
 }
 
 /// All numbers from `from` to `to`, both written out; those of different lengths are split by length first.
@@ -77,37 +73,16 @@ fn same_length(prefix: String, from: &[u8], to: &[u8], parts: &mut Vec<String>) 
         same_length(format!("{prefix}\"{low}\" "), from, to, parts);
         return;
     }
-    let (all_low, all_high) = (
-        from.iter().all(|digit| *digit == 0),
-        to.iter().all(|digit| *digit == 9),
-    );
-    let middle = (
-        low + u8::from(!all_low),
-        high.saturating_sub(u8::from(!all_high)),
-    );
+    let (all_low, all_high) = (from.iter().all(|digit| *digit == 0), to.iter().all(|digit| *digit == 9));
+    let middle = (low + u8::from(!all_low), high.saturating_sub(u8::from(!all_high)));
     if !all_low {
-        same_length(
-            format!("{prefix}\"{low}\" "),
-            from,
-            &vec![9; from.len()],
-            parts,
-        );
+        same_length(format!("{prefix}\"{low}\" "), from, &vec![9; from.len()], parts);
     }
     if middle.0 <= middle.1 {
-        parts.push(format!(
-            "{prefix}[{}-{}]{}",
-            middle.0,
-            middle.1,
-            any(from.len())
-        ));
+        parts.push(format!("{prefix}[{}-{}]{}", middle.0, middle.1, any(from.len())));
     }
     if !all_high {
-        same_length(
-            format!("{prefix}\"{high}\" "),
-            &vec![0; to.len()],
-            to,
-            parts,
-        );
+        same_length(format!("{prefix}\"{high}\" "), &vec![0; to.len()], to, parts);
     }
 }
 

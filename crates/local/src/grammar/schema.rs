@@ -89,10 +89,7 @@ type Result<T> = std::result::Result<T, GrammarError>;
 
 pub(super) fn translate(schema: &Value, limits: &Limits) -> Result<(String, usize)> {
     if size(schema, limits.bytes) > limits.bytes {
-        return Err(GrammarError::TooLarge {
-            what: "bytes of schema",
-            limit: limits.bytes,
-        });
+        return Err(GrammarError::TooLarge { what: "bytes of schema", limit: limits.bytes });
     }
     let mut translator = Translator {
         root: schema,
@@ -178,10 +175,7 @@ impl<'a> Translator<'a> {
     fn step(&mut self) -> Result<()> {
         self.steps += 1;
         if self.steps > self.limits.steps {
-            return Err(GrammarError::TooLarge {
-                what: "steps to translate",
-                limit: self.limits.steps,
-            });
+            return Err(GrammarError::TooLarge { what: "steps to translate", limit: self.limits.steps });
         }
         Ok(())
     }
@@ -189,17 +183,11 @@ impl<'a> Translator<'a> {
     fn rule(&mut self, name: String, text: String) -> Result<String> {
         self.bytes += name.len() + text.len() + 6;
         if self.bytes > self.limits.output {
-            return Err(GrammarError::TooLarge {
-                what: "bytes of grammar",
-                limit: self.limits.output,
-            });
+            return Err(GrammarError::TooLarge { what: "bytes of grammar", limit: self.limits.output });
         }
         self.rules.insert(name.clone(), text);
         if self.rules.len() > self.limits.rules {
-            return Err(GrammarError::TooLarge {
-                what: "rules",
-                limit: self.limits.rules,
-            });
+            return Err(GrammarError::TooLarge { what: "rules", limit: self.limits.rules });
         }
         Ok(name)
     }
@@ -234,10 +222,7 @@ impl<'a> Translator<'a> {
         };
         self.depth += 1;
         if self.depth > self.limits.depth {
-            return Err(GrammarError::TooLarge {
-                what: "levels of nesting",
-                limit: self.limits.depth,
-            });
+            return Err(GrammarError::TooLarge { what: "levels of nesting", limit: self.limits.depth });
         }
         let name = self.fields(fields, at)?;
         self.depth -= 1;
@@ -248,18 +233,12 @@ impl<'a> Translator<'a> {
     fn fields(&mut self, fields: &Map<String, Value>, at: &str) -> Result<String> {
         self.refuse(fields, at)?;
         if let Some(target) = fields.get("$ref") {
-            let beside = fields
-                .iter()
-                .filter(|(key, _)| KEPT.contains(&key.as_str()))
-                .count();
+            let beside = fields.iter().filter(|(key, _)| KEPT.contains(&key.as_str())).count();
             if beside == 0 {
                 return self.reference(text(target, "$ref", at)?, at);
             }
         }
-        if let Some([only]) = fields
-            .get("allOf")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
+        if let Some([only]) = fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
             && constraints(fields).len() == 1
         {
             return self.owned(only, &format!("{at}/allOf/0"));
@@ -288,25 +267,18 @@ impl<'a> Translator<'a> {
             let harmless = match key.as_str() {
                 "uniqueItems" => value == &Value::Bool(false),
                 "minProperties" => {
-                    let required = fields
-                        .get("required")
-                        .and_then(Value::as_array)
-                        .map_or(0, Vec::len);
+                    let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len);
                     value.as_u64().is_some_and(|least| least <= required as u64)
                 }
                 "multipleOf" => {
-                    value.as_u64() == Some(1)
-                        && fields.get("type").and_then(Value::as_str) == Some("integer")
+                    value.as_u64() == Some(1) && fields.get("type").and_then(Value::as_str) == Some("integer")
                 }
                 "unevaluatedProperties" => value == &Value::Bool(true),
                 "$anchor" => true,
                 _ => false,
             };
             if REFUSED.contains(&key.as_str()) && !harmless {
-                return Err(GrammarError::Unsupported {
-                    keyword: key.clone(),
-                    at: at.to_owned(),
-                });
+                return Err(GrammarError::Unsupported { keyword: key.clone(), at: at.to_owned() });
             }
         }
         Ok(())
@@ -315,10 +287,7 @@ impl<'a> Translator<'a> {
     fn reference(&mut self, target: &str, at: &str) -> Result<String> {
         if let Some(name) = self.pointers.get(target) {
             if self.open.iter().any(|open| open == target) {
-                return Err(invalid(
-                    format!("{target} leads back to itself with nothing between"),
-                    at,
-                ));
+                return Err(invalid(format!("{target} leads back to itself with nothing between"), at));
             }
             return Ok(name.clone());
         }
@@ -334,18 +303,11 @@ impl<'a> Translator<'a> {
     /// What a pointer within the schema points to.
     fn resolve(&mut self, target: &str, at: &str) -> Result<&'a Value> {
         self.step()?;
-        let Some(pointer) = target
-            .strip_prefix('#')
-            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
+        let Some(pointer) = target.strip_prefix('#').filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
         else {
-            return Err(GrammarError::Unsupported {
-                keyword: format!("$ref: {target}"),
-                at: at.to_owned(),
-            });
+            return Err(GrammarError::Unsupported { keyword: format!("$ref: {target}"), at: at.to_owned() });
         };
-        self.root
-            .pointer(pointer)
-            .ok_or_else(|| invalid(format!("{target} points to nothing"), at))
+        self.root.pointer(pointer).ok_or_else(|| invalid(format!("{target} points to nothing"), at))
     }
 
     /// `allOf` and a `$ref` with conditions beside it: one set of keywords that says the same.
@@ -358,10 +320,7 @@ impl<'a> Translator<'a> {
             self.step()?;
             seen += 1;
             if seen > 64 {
-                return Err(GrammarError::TooLarge {
-                    what: "schemas merged in one place",
-                    limit: 64,
-                });
+                return Err(GrammarError::TooLarge { what: "schemas merged in one place", limit: 64 });
             }
             let mut part = match part {
                 Value::Bool(true) => continue,
@@ -400,10 +359,7 @@ impl<'a> Translator<'a> {
             let at = format!("{at}/{keyword}/{index}");
             self.depth += 1;
             if self.depth > self.limits.depth {
-                return Err(GrammarError::TooLarge {
-                    what: "levels of nesting",
-                    limit: self.limits.depth,
-                });
+                return Err(GrammarError::TooLarge { what: "levels of nesting", limit: self.limits.depth });
             }
             let name = match option {
                 Value::Object(option) if beside.is_empty() => self.fields(option, &at)?,
@@ -461,11 +417,7 @@ impl<'a> Translator<'a> {
                     if names.is_empty() {
                         return Err(invalid("type is an empty list", at));
                     }
-                    if names.len() == 1 {
-                        names.remove(0)
-                    } else {
-                        self.fresh(names.join(" | "))?
-                    }
+                    if names.len() == 1 { names.remove(0) } else { self.fresh(names.join(" | "))? }
                 }
                 Some(kind) => self.typed(text(kind, "type", at)?, fields, at)?,
                 None => self.untyped(fields, at)?,
@@ -481,37 +433,20 @@ impl<'a> Translator<'a> {
     /// Without a type a condition binds only values of its kind; that is almost never meant, so the kind is taken for the type.
     fn untyped(&mut self, fields: &Map<String, Value>, at: &str) -> Result<String> {
         let kinds: [(&[&str], &str); 4] = [
-            (
-                &["properties", "required", "additionalProperties"],
-                "object",
-            ),
+            (&["properties", "required", "additionalProperties"], "object"),
             (&["items", "prefixItems", "minItems", "maxItems"], "array"),
             (&["minLength", "maxLength", "pattern"], "string"),
-            (
-                &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
-                "number",
-            ),
+            (&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"], "number"),
         ];
-        match kinds
-            .iter()
-            .find(|(keys, _)| keys.iter().any(|key| fields.contains_key(*key)))
-        {
+        match kinds.iter().find(|(keys, _)| keys.iter().any(|key| fields.contains_key(*key))) {
             Some((_, kind)) => self.typed(kind, fields, at),
             None => self.share("value"),
         }
     }
 
-    fn values(
-        &mut self,
-        values: &[Value],
-        fields: &Map<String, Value>,
-        at: &str,
-    ) -> Result<String> {
+    fn values(&mut self, values: &[Value], fields: &Map<String, Value>, at: &str) -> Result<String> {
         if values.len() > self.limits.values {
-            return Err(GrammarError::TooLarge {
-                what: "values in an enum",
-                limit: self.limits.values,
-            });
+            return Err(GrammarError::TooLarge { what: "values in an enum", limit: self.limits.values });
         }
         let allowed: Option<Vec<&str>> = match fields.get("type") {
             Some(Value::String(kind)) => Some(vec![kind]),
@@ -521,10 +456,7 @@ impl<'a> Translator<'a> {
         let mut literals = Vec::new();
         for value in values {
             self.step()?;
-            if allowed
-                .as_ref()
-                .is_none_or(|kinds| kinds.iter().any(|kind| is_type(value, kind)))
-            {
+            if allowed.as_ref().is_none_or(|kinds| kinds.iter().any(|kind| is_type(value, kind))) {
                 literals.push(literal(&value.to_string()));
             }
         }
@@ -556,10 +488,7 @@ impl<'a> Translator<'a> {
     }
 
     fn string(&mut self, fields: &Map<String, Value>, at: &str) -> Result<String> {
-        let (least, most) = (
-            self.count(fields, "minLength", at)?,
-            self.count(fields, "maxLength", at)?,
-        );
+        let (least, most) = (self.count(fields, "minLength", at)?, self.count(fields, "maxLength", at)?);
         if let Some(pattern) = fields.get("pattern") {
             if least.is_some() || most.is_some() {
                 return Err(GrammarError::Unsupported {
@@ -569,16 +498,12 @@ impl<'a> Translator<'a> {
             }
             let pattern = text(pattern, "pattern", at)?;
             let any = self.share("char")?;
-            let inside =
-                pattern::expression(pattern, &any).map_err(|what| GrammarError::Unsupported {
-                    keyword: format!("pattern: {what}"),
-                    at: at.to_owned(),
-                })?;
+            let inside = pattern::expression(pattern, &any)
+                .map_err(|what| GrammarError::Unsupported { keyword: format!("pattern: {what}"), at: at.to_owned() })?;
             return self.fresh(format!("\"\\\"\" {inside} \"\\\"\""));
         }
-        if let Some((_, needs, inside)) = FORMATS
-            .iter()
-            .find(|(format, _, _)| fields.get("format").and_then(Value::as_str) == Some(format))
+        if let Some((_, needs, inside)) =
+            FORMATS.iter().find(|(format, _, _)| fields.get("format").and_then(Value::as_str) == Some(format))
         {
             for need in *needs {
                 self.share(need)?;
@@ -594,20 +519,12 @@ impl<'a> Translator<'a> {
     }
 
     /// A whole number that counts something, within the limit on repetitions.
-    fn count(
-        &mut self,
-        fields: &Map<String, Value>,
-        keyword: &str,
-        at: &str,
-    ) -> Result<Option<u64>> {
+    fn count(&mut self, fields: &Map<String, Value>, keyword: &str, at: &str) -> Result<Option<u64>> {
         let Some(value) = fields.get(keyword) else {
             return Ok(None);
         };
         let count = value.as_u64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|number| *number >= 0.0 && number.fract() == 0.0)
-                .map(|number| number as u64)
+            value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
         });
         let count = count.ok_or_else(|| invalid(format!("{keyword} is no whole number"), at))?;
         if count > self.limits.repetitions {
@@ -615,10 +532,7 @@ impl<'a> Translator<'a> {
             if keyword.starts_with("max") {
                 return Ok(None);
             }
-            return Err(GrammarError::TooLarge {
-                what: "repetitions",
-                limit: self.limits.repetitions as usize,
-            });
+            return Err(GrammarError::TooLarge { what: "repetitions", limit: self.limits.repetitions as usize });
         }
         Ok(Some(count))
     }
@@ -661,10 +575,7 @@ impl<'a> Translator<'a> {
     }
 
     fn array(&mut self, fields: &Map<String, Value>, at: &str) -> Result<String> {
-        let (least, most) = (
-            self.count(fields, "minItems", at)?.unwrap_or(0),
-            self.count(fields, "maxItems", at)?,
-        );
+        let (least, most) = (self.count(fields, "minItems", at)?.unwrap_or(0), self.count(fields, "maxItems", at)?);
         if most.is_some_and(|most| most < least) {
             return Err(invalid("maxItems is less than minItems", at));
         }
@@ -678,11 +589,7 @@ impl<'a> Translator<'a> {
             (Some(_), _) => return Err(invalid("prefixItems is no list of schemas", at)),
         };
         let mut first = Vec::new();
-        for (index, item) in prefix
-            .iter()
-            .take(most.unwrap_or(u64::MAX) as usize)
-            .enumerate()
-        {
+        for (index, item) in prefix.iter().take(most.unwrap_or(u64::MAX) as usize).enumerate() {
             first.push(self.owned(item, &format!("{at}/prefixItems/{index}"))?);
         }
         let item = match rest {
@@ -692,15 +599,10 @@ impl<'a> Translator<'a> {
             Some(item) => Some(self.owned(item, &format!("{at}/items"))?),
         };
         // The items after the fixed ones: how many at least and at most.
-        let (more_least, more_most) = (
-            least.saturating_sub(first.len() as u64),
-            most.map(|most| most.saturating_sub(first.len() as u64)),
-        );
+        let (more_least, more_most) =
+            (least.saturating_sub(first.len() as u64), most.map(|most| most.saturating_sub(first.len() as u64)));
         if item.is_none() && more_least > 0 {
-            return Err(invalid(
-                "minItems asks for more items than there are schemas",
-                at,
-            ));
+            return Err(invalid("minItems asks for more items than there are schemas", at));
         }
         let tail = match &item {
             Some(item) if more_most != Some(0) => {
@@ -715,19 +617,12 @@ impl<'a> Translator<'a> {
         };
         let body = match (first.split_first(), &item) {
             (Some((head, others)), _) => {
-                let fixed: String = others
-                    .iter()
-                    .map(|name| format!("\",\" ws {name} ws "))
-                    .collect();
+                let fixed: String = others.iter().map(|name| format!("\",\" ws {name} ws ")).collect();
                 format!("\"[\" ws {head} ws {fixed}{tail} \"]\"")
             }
             (None, Some(item)) if most != Some(0) => {
                 let some = format!("{item} ws {tail}");
-                if least == 0 {
-                    format!("\"[\" ws ({some})? \"]\"")
-                } else {
-                    format!("\"[\" ws {some} \"]\"")
-                }
+                if least == 0 { format!("\"[\" ws ({some})? \"]\"") } else { format!("\"[\" ws {some} \"]\"") }
             }
             (None, _) => "\"[\" ws \"]\"".to_owned(),
         };
@@ -739,10 +634,7 @@ impl<'a> Translator<'a> {
         self.step()?;
         self.depth += 1;
         if self.depth > self.limits.depth {
-            return Err(GrammarError::TooLarge {
-                what: "levels of nesting",
-                limit: self.limits.depth,
-            });
+            return Err(GrammarError::TooLarge { what: "levels of nesting", limit: self.limits.depth });
         }
         let name = match schema {
             Value::Object(fields) => self.fields(fields, at)?,
@@ -763,19 +655,13 @@ impl<'a> Translator<'a> {
         };
         let mut required: Vec<&str> = Vec::new();
         if let Some(list) = fields.get("required") {
-            for name in list
-                .as_array()
-                .ok_or_else(|| invalid("required is no list of names", at))?
-            {
+            for name in list.as_array().ok_or_else(|| invalid("required is no list of names", at))? {
                 self.step()?;
                 required.push(text(name, "required", at)?);
             }
         }
         let others = fields.get("additionalProperties");
-        if properties.is_empty()
-            && required.is_empty()
-            && matches!(others, None | Some(Value::Bool(true)))
-        {
+        if properties.is_empty() && required.is_empty() && matches!(others, None | Some(Value::Bool(true))) {
             return self.share("object");
         }
         self.share("ws")?;
@@ -788,18 +674,12 @@ impl<'a> Translator<'a> {
             }
             let value = self.owned(schema, &format!("{at}/properties/{}", escape(name)))?;
             members.push((
-                format!(
-                    "{} ws \":\" ws {value} ws",
-                    literal(&Value::from(name.as_str()).to_string())
-                ),
+                format!("{} ws \":\" ws {value} ws", literal(&Value::from(name.as_str()).to_string())),
                 known.contains(name.as_str()),
             ));
         }
         // A required name without a schema may hold anything that other properties may.
-        for name in required
-            .iter()
-            .filter(|name| !properties.contains_key(**name))
-        {
+        for name in required.iter().filter(|name| !properties.contains_key(**name)) {
             let value = match others {
                 None | Some(Value::Bool(true)) => self.share("value")?,
                 Some(Value::Bool(false)) => {
@@ -807,13 +687,7 @@ impl<'a> Translator<'a> {
                 }
                 Some(schema) => self.owned(schema, &format!("{at}/additionalProperties"))?,
             };
-            members.push((
-                format!(
-                    "{} ws \":\" ws {value} ws",
-                    literal(&Value::from(*name).to_string())
-                ),
-                true,
-            ));
+            members.push((format!("{} ws \":\" ws {value} ws", literal(&Value::from(*name).to_string())), true));
         }
         let other = match others {
             Some(Value::Bool(false)) => None,
@@ -821,11 +695,7 @@ impl<'a> Translator<'a> {
             None | Some(Value::Bool(true)) => Some(self.share("value")?),
             Some(schema) => Some(self.owned(schema, &format!("{at}/additionalProperties"))?),
         };
-        let names: Vec<&str> = properties
-            .keys()
-            .map(String::as_str)
-            .chain(required.iter().copied())
-            .collect();
+        let names: Vec<&str> = properties.keys().map(String::as_str).chain(required.iter().copied()).collect();
         let other = match other {
             None => None,
             Some(value) => {
@@ -907,32 +777,20 @@ impl<'a> Translator<'a> {
                     self.differing(rests, any)?
                 };
                 self.depth -= 1;
-                parts.push(format!(
-                    "{} {deeper}",
-                    literal(letter.encode_utf8(&mut [0; 4]))
-                ));
+                parts.push(format!("{} {deeper}", literal(letter.encode_utf8(&mut [0; 4]))));
             }
         }
         parts.push(format!("[^\\\"\\\\\\x7F\\x00-\\x1F{letters}] {any}*"));
-        if ends {
-            self.fresh(parts.join(" | "))
-        } else {
-            self.fresh(format!("({})?", parts.join(" | ")))
-        }
+        if ends { self.fresh(parts.join(" | ")) } else { self.fresh(format!("({})?", parts.join(" | "))) }
     }
 }
 
 fn invalid(detail: impl Into<String>, at: &str) -> GrammarError {
-    GrammarError::Invalid {
-        detail: detail.into(),
-        at: at.to_owned(),
-    }
+    GrammarError::Invalid { detail: detail.into(), at: at.to_owned() }
 }
 
 fn text<'v>(value: &'v Value, keyword: &str, at: &str) -> Result<&'v str> {
-    value
-        .as_str()
-        .ok_or_else(|| invalid(format!("{keyword} is no string"), at))
+    value.as_str().ok_or_else(|| invalid(format!("{keyword} is no string"), at))
 }
 
 /// A name as a part of a JSON pointer.
@@ -955,10 +813,7 @@ fn times(least: Option<u64>, most: Option<u64>, at: &str) -> Result<String> {
 fn bound(fields: &Map<String, Value>, keyword: &str, at: &str) -> Result<Option<f64>> {
     match fields.get(keyword) {
         None => Ok(None),
-        Some(value) => value
-            .as_f64()
-            .map(Some)
-            .ok_or_else(|| invalid(format!("{keyword} is no number"), at)),
+        Some(value) => value.as_f64().map(Some).ok_or_else(|| invalid(format!("{keyword} is no number"), at)),
     }
 }
 
@@ -967,11 +822,7 @@ fn is_type(value: &Value, kind: &str) -> bool {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
         "string" => value.is_string(),
-        "integer" => {
-            value.is_i64()
-                || value.is_u64()
-                || value.as_f64().is_some_and(|number| number.fract() == 0.0)
-        }
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "number" => value.is_number(),
         "array" => value.is_array(),
         "object" => value.is_object(),
@@ -981,46 +832,26 @@ fn is_type(value: &Value, kind: &str) -> bool {
 
 /// The keywords of a subschema that say what fits, without the annotations.
 fn constraints(fields: &Map<String, Value>) -> Map<String, Value> {
-    let says = |key: &str| {
-        KEPT.contains(&key) || matches!(key, "$ref" | "exclusiveMinimum" | "exclusiveMaximum")
-    };
-    fields
-        .iter()
-        .filter(|(key, _)| says(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    let says = |key: &str| KEPT.contains(&key) || matches!(key, "$ref" | "exclusiveMinimum" | "exclusiveMaximum");
+    fields.iter().filter(|(key, _)| says(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Moves `$ref` and the parts of `allOf` out of a subschema; a reference is left as its text.
 fn take_parts(fields: &mut Map<String, Value>, parts: &mut Vec<Value>) {
     parts.extend(fields.shift_remove("$ref"));
     if let Some(Value::Array(all)) = fields.shift_remove("allOf") {
-        parts.extend(
-            all.into_iter()
-                .map(|part| if part.is_string() { Value::Null } else { part }),
-        );
+        parts.extend(all.into_iter().map(|part| if part.is_string() { Value::Null } else { part }));
     }
 }
 
 /// Puts the keywords of `from` beside those of `into`, where both together can be said in one.
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, at: &str) -> Result<()> {
     // A part that closes its properties closes them against those of the other part too.
-    let closed = |part: &Map<String, Value>| {
-        !matches!(
-            part.get("additionalProperties"),
-            None | Some(Value::Bool(true))
-        )
-    };
+    let closed =
+        |part: &Map<String, Value>| !matches!(part.get("additionalProperties"), None | Some(Value::Bool(true)));
     let lacks = |part: &Map<String, Value>, other: &Map<String, Value>| {
-        let has = |name: &String| {
-            part.get("properties")
-                .and_then(|properties| properties.get(name))
-                .is_some()
-        };
-        other
-            .get("properties")
-            .and_then(Value::as_object)
-            .is_some_and(|properties| !properties.keys().all(has))
+        let has = |name: &String| part.get("properties").and_then(|properties| properties.get(name)).is_some();
+        other.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.keys().all(has))
     };
     if (closed(into) && lacks(into, &from)) || (closed(&from) && lacks(&from, into)) {
         return Err(GrammarError::Unsupported {
@@ -1036,10 +867,8 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, at: &str) -> R
         if *present == value {
             continue;
         }
-        let conflict = || GrammarError::Unsupported {
-            keyword: format!("allOf with two different {key:?}"),
-            at: at.to_owned(),
-        };
+        let conflict =
+            || GrammarError::Unsupported { keyword: format!("allOf with two different {key:?}"), at: at.to_owned() };
         match (key.as_str(), present, value) {
             ("properties", Value::Object(present), Value::Object(more)) => {
                 for (name, schema) in more {
@@ -1057,22 +886,14 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, at: &str) -> R
                 }
             }
             ("type", present, value) => {
-                let kinds = |value: &Value| -> Vec<Value> {
-                    value
-                        .as_array()
-                        .cloned()
-                        .unwrap_or_else(|| vec![value.clone()])
-                };
+                let kinds =
+                    |value: &Value| -> Vec<Value> { value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]) };
                 let number = |kinds: &[Value]| kinds.iter().any(|kind| kind == "number");
                 let (left, right) = (kinds(present), kinds(&value));
                 let both: Vec<Value> = left
                     .iter()
                     .filter(|kind| right.contains(kind) || (*kind == "integer" && number(&right)))
-                    .chain(
-                        right
-                            .iter()
-                            .filter(|kind| *kind == "integer" && number(&left)),
-                    )
+                    .chain(right.iter().filter(|kind| *kind == "integer" && number(&left)))
                     .cloned()
                     .collect();
                 if both.is_empty() {

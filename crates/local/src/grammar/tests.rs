@@ -14,16 +14,10 @@ fn holds(schema: Value, fits: &[&str], others: &[&str]) {
     let text = from_schema(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
     let grammar = Grammar::new(&text);
     for fitting in fits {
-        assert!(
-            grammar.accepts(fitting),
-            "{schema} should take {fitting}:\n{text}"
-        );
+        assert!(grammar.accepts(fitting), "{schema} should take {fitting}:\n{text}");
     }
     for other in others {
-        assert!(
-            !grammar.accepts(other),
-            "{schema} should not take {other}:\n{text}"
-        );
+        assert!(!grammar.accepts(other), "{schema} should not take {other}:\n{text}");
     }
 }
 
@@ -34,41 +28,13 @@ fn types() {
         &[r#""""#, r#""a é 😀""#, r#""\n\"\\\u00e9\/""#],
         &["a", r#"""#, "\"a\nb\"", r#""\x""#, r#""\ud800""#],
     );
-    holds(
-        json!({"type": "integer"}),
-        &["0", "-1", "1234567890123456"],
-        &["01", "1.0", "-", "1e3"],
-    );
-    holds(
-        json!({"type": "number"}),
-        &["0", "-1.5", "2e10", "1.25E-3"],
-        &["01", ".5", "1.", "1e999", "NaN"],
-    );
-    holds(
-        json!({"type": "boolean"}),
-        &["true", "false"],
-        &["True", "1"],
-    );
-    holds(
-        json!({"type": ["string", "null"]}),
-        &["null", "\"\""],
-        &["1"],
-    );
-    holds(
-        json!({"type": "string", "nullable": true}),
-        &["null", "\"\""],
-        &["1"],
-    );
-    holds(
-        json!(true),
-        &["null", "[1, {\"a\": [true]}]", "\"x\"", "{}"],
-        &["", "nul"],
-    );
-    holds(
-        json!({"title": "x", "description": "anything", "x-own": 1}),
-        &["null", "[]"],
-        &["{"],
-    );
+    holds(json!({"type": "integer"}), &["0", "-1", "1234567890123456"], &["01", "1.0", "-", "1e3"]);
+    holds(json!({"type": "number"}), &["0", "-1.5", "2e10", "1.25E-3"], &["01", ".5", "1.", "1e999", "NaN"]);
+    holds(json!({"type": "boolean"}), &["true", "false"], &["True", "1"]);
+    holds(json!({"type": ["string", "null"]}), &["null", "\"\""], &["1"]);
+    holds(json!({"type": "string", "nullable": true}), &["null", "\"\""], &["1"]);
+    holds(json!(true), &["null", "[1, {\"a\": [true]}]", "\"x\"", "{}"], &["", "nul"]);
+    holds(json!({"title": "x", "description": "anything", "x-own": 1}), &["null", "[]"], &["{"]);
 }
 
 #[test]
@@ -79,11 +45,7 @@ fn constants() {
         &["2", "\"a\""],
     );
     holds(json!({"const": "x"}), &["\"x\""], &["x", "\"y\""]);
-    holds(
-        json!({"type": "string", "enum": ["a", 1]}),
-        &["\"a\""],
-        &["1"],
-    );
+    holds(json!({"type": "string", "enum": ["a", 1]}), &["\"a\""], &["1"]);
 }
 
 #[test]
@@ -107,33 +69,19 @@ fn objects() {
             r#"{,"b": ""}"#,
         ],
     );
-    let optional =
-        json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}});
+    let optional = json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}});
     holds(
         optional,
-        &[
-            "{}",
-            r#"{"a":null}"#,
-            r#"{"b":null}"#,
-            r#"{"a":null,"b":null}"#,
-        ],
+        &["{}", r#"{"a":null}"#, r#"{"b":null}"#, r#"{"a":null,"b":null}"#],
         &[r#"{"b":null,"a":null}"#, r#"{"a":null,}"#],
     );
-    holds(
-        json!({"type": "object"}),
-        &["{}", r#"{"any": [1, {}]}"#],
-        &["[]", "1"],
-    );
+    holds(json!({"type": "object"}), &["{}", r#"{"any": [1, {}]}"#], &["[]", "1"]);
     holds(
         json!({"type": "object", "additionalProperties": {"type": "integer"}}),
         &["{}", r#"{"x": 1, "y": 2}"#],
         &[r#"{"x": "1"}"#],
     );
-    holds(
-        json!({"type": "object", "properties": {}, "additionalProperties": false}),
-        &["{}", "{ }"],
-        &[r#"{"a":1}"#],
-    );
+    holds(json!({"type": "object", "properties": {}, "additionalProperties": false}), &["{}", "{ }"], &[r#"{"a":1}"#]);
     holds(
         json!({"type": "object", "required": ["a"]}),
         &[r#"{"a": [1]}"#, r#"{"a": 1, "b": 2}"#],
@@ -157,12 +105,7 @@ fn other_properties_are_really_others() {
             r#"{"ab":null,"abcd":1,"b":2,"":3}"#,
             r#"{"ab":null,"abc":null,"abd":5}"#,
         ],
-        &[
-            r#"{"ab":null,"ab":1}"#,
-            r#"{"ab":null,"abc":1}"#,
-            r#"{"ab":1}"#,
-            r#"{"ab":null,"\u0061b":1}"#,
-        ],
+        &[r#"{"ab":null,"ab":1}"#, r#"{"ab":null,"abc":1}"#, r#"{"ab":1}"#, r#"{"ab":null,"\u0061b":1}"#],
     );
 }
 
@@ -170,37 +113,18 @@ fn other_properties_are_really_others() {
 fn arrays() {
     let items = |more: Value| {
         let mut schema = json!({"type": "array", "items": {"type": "integer"}});
-        schema
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         schema
     };
-    holds(
-        items(json!({})),
-        &["[]", "[1]", "[ 1, 2 ,3]"],
-        &["[1,]", "[\"a\"]", "[,1]"],
-    );
-    holds(
-        items(json!({"minItems": 2, "maxItems": 3})),
-        &["[1,2]", "[1,2,3]"],
-        &["[]", "[1]", "[1,2,3,4]"],
-    );
-    holds(
-        items(json!({"minItems": 1})),
-        &["[1]", "[1,2,3,4]"],
-        &["[]"],
-    );
+    holds(items(json!({})), &["[]", "[1]", "[ 1, 2 ,3]"], &["[1,]", "[\"a\"]", "[,1]"]);
+    holds(items(json!({"minItems": 2, "maxItems": 3})), &["[1,2]", "[1,2,3]"], &["[]", "[1]", "[1,2,3,4]"]);
+    holds(items(json!({"minItems": 1})), &["[1]", "[1,2,3,4]"], &["[]"]);
     holds(items(json!({"maxItems": 1})), &["[]", "[1]"], &["[1,2]"]);
     holds(items(json!({"maxItems": 0})), &["[]"], &["[1]"]);
     let pair = json!({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "null"}], "items": false});
     holds(pair, &["[1, null]"], &["[1]", "[1,null,2]", "[]"]);
     let open = json!({"type": "array", "prefixItems": [{"type": "null"}], "items": {"type": "integer"}, "minItems": 2, "maxItems": 3});
-    holds(
-        open,
-        &["[null,1]", "[null,1,2]"],
-        &["[null]", "[null,1,2,3]", "[1,2]"],
-    );
+    holds(open, &["[null,1]", "[null,1,2]"], &["[null]", "[null,1,2,3]", "[1,2]"]);
 }
 
 #[test]
@@ -210,75 +134,28 @@ fn strings() {
         &[r#""ab""#, r#""abc""#, r#""\n\u00e9""#],
         &[r#""a""#, r#""abcd""#],
     );
-    holds(
-        json!({"type": "string", "format": "date"}),
-        &["\"2024-02-29\""],
-        &["\"24-2-9\"", "\"2024-13-01\""],
-    );
+    holds(json!({"type": "string", "format": "date"}), &["\"2024-02-29\""], &["\"24-2-9\"", "\"2024-13-01\""]);
     holds(
         json!({"type": "string", "format": "date-time"}),
-        &[
-            "\"2024-02-29T23:59:59Z\"",
-            "\"2024-02-29T00:00:00.5+02:00\"",
-        ],
+        &["\"2024-02-29T23:59:59Z\"", "\"2024-02-29T00:00:00.5+02:00\""],
         &["\"2024-02-29\""],
     );
-    holds(
-        json!({"type": "string", "format": "uuid"}),
-        &["\"123e4567-e89b-12d3-a456-426614174000\""],
-        &["\"x\""],
-    );
-    holds(
-        json!({"type": "string", "format": "email"}),
-        &["\"anything\""],
-        &[],
-    );
+    holds(json!({"type": "string", "format": "uuid"}), &["\"123e4567-e89b-12d3-a456-426614174000\""], &["\"x\""]);
+    holds(json!({"type": "string", "format": "email"}), &["\"anything\""], &[]);
 }
 
 #[test]
 fn patterns() {
     let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
-    holds(
-        text("^[a-z]{2,3}-\\d+$"),
-        &[r#""ab-1""#, r#""abc-123""#],
-        &[r#""a-1""#, r#""ab-""#, r#""wxab-1""#],
-    );
-    holds(
-        text("^(foo|ba[rz]?)+$"),
-        &[r#""foo""#, r#""foobaba""#, r#""barbaz""#],
-        &[r#""""#, r#""fo""#],
-    );
+    holds(text("^[a-z]{2,3}-\\d+$"), &[r#""ab-1""#, r#""abc-123""#], &[r#""a-1""#, r#""ab-""#, r#""wxab-1""#]);
+    holds(text("^(foo|ba[rz]?)+$"), &[r#""foo""#, r#""foobaba""#, r#""barbaz""#], &[r#""""#, r#""fo""#]);
     holds(text("b"), &[r#""b""#, r#""abc""#], &[r#""ac""#]);
     holds(text("^a"), &[r#""a""#, r#""abc""#], &[r#""ba""#]);
-    holds(
-        text("^[^\"]*$"),
-        &[r#""ab c""#, r#""\n""#, r#""\\""#],
-        &[r#""\"""#],
-    );
-    holds(
-        text("^\\w+\\.\\s\\\\\"$"),
-        &[r#""a_1. \\\"""#],
-        &[r#""a1.\\\"""#],
-    );
-    holds(
-        text("^[!-~]$"),
-        &["\"#\"", r#""\"""#, r#""\\""#, r#""~""#],
-        &[r#"" ""#, "\"\\\""],
-    );
-    holds(
-        text("^[\\]\\-^a]$"),
-        &[r#""]""#, r#""-""#, r#""^""#, r#""a""#],
-        &[r#""b""#],
-    );
-    holds(
-        text(
-            "^(?:x)(?<name>y)$|z"
-                .strip_suffix("$|z")
-                .unwrap_or_default(),
-        ),
-        &[r#""xy""#, r#""xyz""#],
-        &[r#""zxy""#],
-    );
+    holds(text("^[^\"]*$"), &[r#""ab c""#, r#""\n""#, r#""\\""#], &[r#""\"""#]);
+    holds(text("^\\w+\\.\\s\\\\\"$"), &[r#""a_1. \\\"""#], &[r#""a1.\\\"""#]);
+    holds(text("^[!-~]$"), &["\"#\"", r#""\"""#, r#""\\""#, r#""~""#], &[r#"" ""#, "\"\\\""]);
+    holds(text("^[\\]\\-^a]$"), &[r#""]""#, r#""-""#, r#""^""#, r#""a""#], &[r#""b""#]);
+    holds(text("^(?:x)(?<name>y)$|z".strip_suffix("$|z").unwrap_or_default()), &[r#""xy""#, r#""xyz""#], &[r#""zxy""#]);
     holds(text("^$"), &[r#""""#], &[r#""a""#]);
     holds(text("^\\$\\u00e9\\x41$"), &[r#""$éA""#], &[]);
     for bad in [
@@ -317,13 +194,8 @@ fn bounds_of_integers() {
         }
         let grammar = Grammar::new(&from_schema(&schema).unwrap());
         for number in (-1300..1300i64).chain([-100_000, 99_999, 123_456]) {
-            let within =
-                low.is_none_or(|low| number >= low) && high.is_none_or(|high| number <= high);
-            assert_eq!(
-                grammar.accepts(&number.to_string()),
-                within,
-                "{number} in {low:?}..={high:?}"
-            );
+            let within = low.is_none_or(|low| number >= low) && high.is_none_or(|high| number <= high);
+            assert_eq!(grammar.accepts(&number.to_string()), within, "{number} in {low:?}..={high:?}");
         }
         assert!(!grammar.accepts("-0") && !grammar.accepts("00") && !grammar.accepts("01"));
     };
@@ -346,62 +218,26 @@ fn bounds_of_integers() {
         check(Some(bound), None);
         check(None, Some(bound));
     }
-    holds(
-        json!({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}),
-        &["1", "2"],
-        &["0", "3"],
-    );
-    holds(
-        json!({"type": "integer", "minimum": 0.5, "maximum": 2.5}),
-        &["1", "2"],
-        &["0", "3"],
-    );
-    holds(
-        json!({"type": "number", "minimum": 0}),
-        &["0", "1.5"],
-        &["-1"],
-    );
+    holds(json!({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}), &["1", "2"], &["0", "3"]);
+    holds(json!({"type": "integer", "minimum": 0.5, "maximum": 2.5}), &["1", "2"], &["0", "3"]);
+    holds(json!({"type": "number", "minimum": 0}), &["0", "1.5"], &["-1"]);
     assert!(from_schema(&json!({"type": "integer", "minimum": 3, "maximum": 2})).is_err());
 }
 
 #[test]
 fn combinations() {
-    holds(
-        json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}),
-        &["1", "null"],
-        &["\"a\""],
-    );
-    holds(
-        json!({"oneOf": [{"const": 1}, {"const": 2}]}),
-        &["1", "2"],
-        &["3"],
-    );
+    holds(json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}), &["1", "null"], &["\"a\""]);
+    holds(json!({"oneOf": [{"const": 1}, {"const": 2}]}), &["1", "2"], &["3"]);
     let beside = json!({"type": "object", "properties": {"k": {"type": "null"}}, "required": ["k"], "anyOf": [{"properties": {"a": {"type": "null"}}, "required": ["a"]}, {"properties": {"b": {"type": "null"}}}]});
-    holds(
-        beside,
-        &[
-            r#"{"k":null,"a":null}"#,
-            r#"{"k":null}"#,
-            r#"{"k":null,"b":null}"#,
-        ],
-        &[r#"{"a":null}"#],
-    );
+    holds(beside, &[r#"{"k":null,"a":null}"#, r#"{"k":null}"#, r#"{"k":null,"b":null}"#], &[r#"{"a":null}"#]);
     let all = json!({"allOf": [{"$ref": "#/$defs/A"}, {"properties": {"b": {"type": "null"}}, "required": ["b"]}], "$defs": {"A": {"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a"]}}});
-    holds(
-        all,
-        &[r#"{"b":null,"a":null}"#],
-        &[r#"{"a":null}"#, r#"{"b":null}"#],
-    );
+    holds(all, &[r#"{"b":null,"a":null}"#], &[r#"{"a":null}"#, r#"{"b":null}"#]);
     holds(
         json!({"allOf": [{"type": "integer", "minimum": 3}, {"type": "number", "maximum": 5}]}),
         &["3", "5"],
         &["2", "6", "3.5"],
     );
-    holds(
-        json!({"$ref": "#/$defs/n", "description": "x", "$defs": {"n": {"type": "null"}}}),
-        &["null"],
-        &["1"],
-    );
+    holds(json!({"$ref": "#/$defs/n", "description": "x", "$defs": {"n": {"type": "null"}}}), &["null"], &["1"]);
     holds(
         json!({"properties": {"a/b": {"type": "null"}, "c": {"$ref": "#/properties/a~1b"}}}),
         &[r#"{"c":null}"#],
@@ -414,20 +250,14 @@ fn recursion_becomes_recursion() {
     let tree = json!({"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["v", "next"], "additionalProperties": false}}});
     holds(
         tree,
-        &[
-            r#"{"v":1,"next":null}"#,
-            r#"{"v":1,"next":{"v":2,"next":{"v":3,"next":null}}}"#,
-        ],
+        &[r#"{"v":1,"next":null}"#, r#"{"v":1,"next":{"v":2,"next":{"v":3,"next":null}}}"#],
         &[r#"{"v":1}"#, r#"{"v":1,"next":{}}"#],
     );
     let list = json!({"type": "array", "items": {"$ref": "#"}});
     holds(list, &["[]", "[[],[[]]]"], &["[1]"]);
-    let wrapped = json!({"type": "object", "properties": {"child": {"allOf": [{"$ref": "#"}], "description": "again"}}});
-    holds(
-        wrapped,
-        &["{}", r#"{"child":{"child":{}}}"#],
-        &[r#"{"child":1}"#],
-    );
+    let wrapped =
+        json!({"type": "object", "properties": {"child": {"allOf": [{"$ref": "#"}], "description": "again"}}});
+    holds(wrapped, &["{}", r#"{"child":{"child":{}}}"#], &[r#"{"child":1}"#]);
 }
 
 #[test]
@@ -435,29 +265,14 @@ fn what_cannot_be_kept_is_refused_by_name() {
     for (schema, name) in [
         (json!({"not": {}}), "\"not\""),
         (json!({"type": "array", "uniqueItems": true}), "uniqueItems"),
-        (
-            json!({"type": "object", "patternProperties": {}}),
-            "patternProperties",
-        ),
+        (json!({"type": "object", "patternProperties": {}}), "patternProperties"),
         (json!({"type": "integer", "multipleOf": 5}), "multipleOf"),
         (json!({"type": "number", "maximum": 5}), "maximum"),
-        (
-            json!({"type": "object", "minProperties": 2}),
-            "minProperties",
-        ),
+        (json!({"type": "object", "minProperties": 2}), "minProperties"),
         (json!({"if": {}, "then": {}}), "\"if\""),
-        (
-            json!({"$ref": "https://example.com/s"}),
-            "https://example.com/s",
-        ),
-        (
-            json!({"properties": {"deep": {"items": {"contains": {}}}}}),
-            "#/properties/deep/items",
-        ),
-        (
-            json!({"type": "string", "pattern": "a", "minLength": 1}),
-            "pattern with minLength",
-        ),
+        (json!({"$ref": "https://example.com/s"}), "https://example.com/s"),
+        (json!({"properties": {"deep": {"items": {"contains": {}}}}}), "#/properties/deep/items"),
+        (json!({"type": "string", "pattern": "a", "minLength": 1}), "pattern with minLength"),
         (
             json!({"allOf": [{"properties": {"a": {"type": "null"}}}, {"properties": {"a": {"type": "string"}}}]}),
             "allOf",
@@ -490,22 +305,13 @@ fn what_is_wrong_is_refused_with_its_place() {
         (json!({"properties": {"a": {"type": 7}}}), "#/properties/a"),
         (json!({"$ref": "#/nowhere"}), "#/nowhere"),
         (json!({"$ref": "#"}), "back to itself"),
-        (
-            json!({"anyOf": [{"$ref": "#"}, {"type": "null"}]}),
-            "back to itself",
-        ),
+        (json!({"anyOf": [{"$ref": "#"}, {"type": "null"}]}), "back to itself"),
         (
             json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
             "back to itself",
         ),
-        (
-            json!({"allOf": [{"type": "string"}, {"type": "integer"}]}),
-            "no type",
-        ),
-        (
-            json!({"type": "array", "minItems": 3, "maxItems": 2}),
-            "maxItems",
-        ),
+        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "no type"),
+        (json!({"type": "array", "minItems": 3, "maxItems": 2}), "maxItems"),
         (json!({"minLength": 3, "maxLength": 2}), "below"),
         (json!({"minLength": "3"}), "minLength"),
     ] {
@@ -521,17 +327,14 @@ fn what_is_wrong_is_refused_with_its_place() {
 #[test]
 fn hostile_schemas_cost_a_bounded_number_of_steps() {
     let limits = Limits::default();
-    let deep = |levels: usize| {
-        (0..levels).fold(
-            json!({"type": "null"}),
-            |inner, _| json!({"type": "array", "items": inner}),
-        )
-    };
+    let deep =
+        |levels: usize| (0..levels).fold(json!({"type": "null"}), |inner, _| json!({"type": "array", "items": inner}));
     let doubling = {
         let defs: serde_json::Map<String, Value> = (0..60).map(|n| (format!("d{n}"), json!({"type": "object", "properties": {"a": {"$ref": format!("#/$defs/d{}", n + 1)}, "b": {"allOf": [{"$ref": format!("#/$defs/d{}", n + 1)}, {"required": [format!("r{n}")]}]}}}))).chain([("d60".to_owned(), json!({"type": "null"}))]).collect();
         json!({"$ref": "#/$defs/d0", "$defs": defs})
     };
-    let many = json!({"properties": (0..30_000).map(|n| (format!("p{n}"), json!({}))).collect::<serde_json::Map<_, _>>()});
+    let many =
+        json!({"properties": (0..30_000).map(|n| (format!("p{n}"), json!({}))).collect::<serde_json::Map<_, _>>()});
     for (schema, refused) in [
         (deep(1000), true),
         (deep(40), false),
@@ -544,19 +347,10 @@ fn hostile_schemas_cost_a_bounded_number_of_steps() {
             json!({"type": "array", "minItems": 500, "items": {"type": "array", "minItems": 500, "items": {"type": "array", "minItems": 500}}}),
             false,
         ),
-        (
-            json!({"allOf": (0..200).map(|_| json!({"allOf": [true, true]})).collect::<Vec<_>>()}),
-            true,
-        ),
+        (json!({"allOf": (0..200).map(|_| json!({"allOf": [true, true]})).collect::<Vec<_>>()}), true),
         (json!({"const": "x".repeat(300_000)}), true),
-        (
-            json!({"additionalProperties": {}, "properties": {"a".repeat(5000): {}}}),
-            true,
-        ),
-        (
-            json!({"anyOf": (0..5000).map(|n| json!({"const": n})).collect::<Vec<_>>()}),
-            true,
-        ),
+        (json!({"additionalProperties": {}, "properties": {"a".repeat(5000): {}}}), true),
+        (json!({"anyOf": (0..5000).map(|n| json!({"const": n})).collect::<Vec<_>>()}), true),
     ] {
         let outcome = from_schema_within(&schema, &limits);
         let start: String = schema.to_string().chars().take(80).collect();
@@ -568,10 +362,7 @@ fn hostile_schemas_cost_a_bounded_number_of_steps() {
         );
         match outcome {
             Ok((text, steps)) => assert!(steps <= limits.steps && text.len() <= limits.output),
-            Err(error) => assert!(
-                matches!(error, GrammarError::TooLarge { .. }),
-                "{start}: {error}"
-            ),
+            Err(error) => assert!(matches!(error, GrammarError::TooLarge { .. }), "{start}: {error}"),
         }
     }
 }
@@ -591,13 +382,7 @@ fn a_callers_own_grammar_is_judged_too() {
     ] {
         assert!(check(bad, &limits).is_err(), "{bad}");
     }
-    assert!(
-        check(
-            &format!("root ::= {}\"a\"{}", "(".repeat(60), ")".repeat(60)),
-            &limits
-        )
-        .is_err()
-    );
+    assert!(check(&format!("root ::= {}\"a\"{}", "(".repeat(60), ")".repeat(60)), &limits).is_err());
     assert!(check(&"r ::= \"a\"\n".repeat(5000), &limits).is_err());
 }
 

@@ -37,10 +37,8 @@ pub(super) fn raised(error: &Error) -> Option<String> {
 
 /// An engine error in one line, with its line number.
 pub(super) fn describe(error: &Error) -> String {
-    let detail = error.detail().map_or_else(
-        || error.kind().to_string(),
-        |detail| format!("{}: {detail}", error.kind()),
-    );
+    let detail =
+        error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
     match error.line() {
         Some(line) => format!("{detail} (line {line})"),
         None => detail,
@@ -49,11 +47,7 @@ pub(super) fn describe(error: &Error) -> String {
 
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    if let Ok(syntax) = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build()
-    {
+    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         environment.set_syntax(syntax);
     }
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -63,31 +57,18 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", |words: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, words.clone()).with_source(Raised(words)))
     });
-    environment.add_function(
-        "strftime_now",
-        |state: &State<'_, '_>, format: &str| -> Result<String, Error> {
-            strftime(
-                state.lookup(NOW).and_then(|now| now.as_i64()).unwrap_or(0),
-                format,
-            )
-        },
-    );
+    environment.add_function("strftime_now", |state: &State<'_, '_>, format: &str| -> Result<String, Error> {
+        strftime(state.lookup(NOW).and_then(|now| now.as_i64()).unwrap_or(0), format)
+    });
     // Python's strings are iterable sequences, and templates tell texts from lists by that.
     environment.add_test("iterable", |value: &Value| {
         matches!(
             value.kind(),
-            ValueKind::String
-                | ValueKind::Seq
-                | ValueKind::Map
-                | ValueKind::Iterable
-                | ValueKind::Undefined
+            ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Undefined
         )
     });
     environment.add_test("sequence", |value: &Value| {
-        matches!(
-            value.kind(),
-            ValueKind::String | ValueKind::Seq | ValueKind::Map
-        )
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
     });
     environment
 }
@@ -100,26 +81,14 @@ pub(super) fn without_generation_marks(source: &str) -> String {
     while let Some((before, tail)) = rest.split_once("{%") {
         out.push_str(before);
         let mark = tail.split_once("%}").and_then(|(inside, after)| {
-            let open = inside
-                .starts_with(['-', '+'])
-                .then(|| inside.get(..1))
-                .flatten()
-                .unwrap_or("");
-            let close = inside
-                .ends_with(['-', '+'])
-                .then(|| inside.get(inside.len() - 1..))
-                .flatten()
-                .unwrap_or("");
-            let word = inside
-                .trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '-' | '+'));
+            let open = inside.starts_with(['-', '+']).then(|| inside.get(..1)).flatten().unwrap_or("");
+            let close = inside.ends_with(['-', '+']).then(|| inside.get(inside.len() - 1..)).flatten().unwrap_or("");
+            let word = inside.trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '-' | '+'));
             matches!(word, "generation" | "endgeneration").then_some((open, close, after))
         });
         match mark {
             Some((open, close, after)) => {
-                let _ = write!(
-                    out,
-                    "{{%{open} if true {close}%}}{{%{open} endif {close}%}}"
-                );
+                let _ = write!(out, "{{%{open} if true {close}%}}{{%{open} endif {close}%}}");
                 rest = after;
             }
             None => {
@@ -133,46 +102,23 @@ pub(super) fn without_generation_marks(source: &str) -> String {
 }
 
 /// Python's methods of strings, lists and dicts. Those that can make much out of little are paid for before they run.
-fn method(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    name: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         let pay = |bytes: usize| state.consume_fuel(bytes as u64 / 64 + 1);
-        let (first, second) = (
-            args.first().and_then(Value::as_str),
-            args.get(1).and_then(Value::as_str),
-        );
+        let (first, second) = (args.first().and_then(Value::as_str), args.get(1).and_then(Value::as_str));
         pay(text.len())?;
         match (name, first) {
             ("replace", Some(old)) => {
-                let found = if old.is_empty() {
-                    text.chars().count() + 1
-                } else {
-                    text.matches(old).count()
-                };
+                let found = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
                 pay(found.saturating_mul(second.map_or(0, str::len)))?;
             }
             ("join", _) => {
-                let items = args
-                    .first()
-                    .map(|items| items.try_iter().map(Iterator::count))
-                    .transpose()?
-                    .unwrap_or(0);
+                let items = args.first().map(|items| items.try_iter().map(Iterator::count)).transpose()?.unwrap_or(0);
                 pay(items.saturating_mul(text.len()))?;
             }
             // A width in a format string asks for that many blanks.
-            ("format", _)
-                if text
-                    .split(|letter: char| !letter.is_ascii_digit())
-                    .any(|digits| digits.len() > 4) =>
-            {
-                return Err(Error::new(
-                    ErrorKind::InvalidOperation,
-                    "a format width over 9999",
-                ));
+            ("format", _) if text.split(|letter: char| !letter.is_ascii_digit()).any(|digits| digits.len() > 4) => {
+                return Err(Error::new(ErrorKind::InvalidOperation, "a format width over 9999"));
             }
             ("removeprefix", Some(prefix)) => {
                 return Ok(Value::from(text.strip_prefix(prefix).unwrap_or(text)));
@@ -191,10 +137,8 @@ fn method(
                 return Ok([before, mark, after].into_iter().map(Value::from).collect());
             }
             ("rsplit", Some(mark)) if !mark.is_empty() => {
-                let most = args
-                    .get(1)
-                    .and_then(|most| most.as_usize())
-                    .map_or(usize::MAX, |most| most.saturating_add(1));
+                let most =
+                    args.get(1).and_then(|most| most.as_usize()).map_or(usize::MAX, |most| most.saturating_add(1));
                 let mut parts: Vec<&str> = text.rsplitn(most, mark).collect();
                 parts.reverse();
                 return Ok(parts.into_iter().map(Value::from).collect());
@@ -206,19 +150,9 @@ fn method(
 }
 
 /// `tojson` as `transformers` has it: Python's `json.dumps` with `ensure_ascii=False` and without HTML escapes.
-fn tojson(
-    state: &State<'_, '_>,
-    value: &Value,
-    ensure_ascii: Option<bool>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let ascii = options
-        .get::<Option<bool>>("ensure_ascii")?
-        .or(ensure_ascii)
-        .unwrap_or(false);
-    let indent = options
-        .get::<Option<Value>>("indent")?
-        .filter(|indent| !indent.is_none());
+fn tojson(state: &State<'_, '_>, value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Result<Value, Error> {
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.or(ensure_ascii).unwrap_or(false);
+    let indent = options.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none());
     let separators = options.get::<Option<Vec<String>>>("separators")?;
     let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
@@ -228,34 +162,18 @@ fn tojson(
             (Some(text), _) => text.to_owned(),
             (None, Some(width)) if width <= 64 => " ".repeat(width),
             _ => {
-                return Err(Error::new(
-                    ErrorKind::InvalidOperation,
-                    "tojson: an indent is a text or up to 64",
-                ));
+                return Err(Error::new(ErrorKind::InvalidOperation, "tojson: an indent is a text or up to 64"));
             }
         }),
     };
     let (comma, colon) = match separators.as_deref() {
         Some([comma, colon]) => (comma.clone(), colon.clone()),
         Some(_) => {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "tojson: separators are two texts",
-            ));
+            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators are two texts"));
         }
-        None => (
-            (if step.is_some() { "," } else { ", " }).to_owned(),
-            ": ".to_owned(),
-        ),
+        None => ((if step.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
     };
-    let mut writer = Json {
-        out: String::new(),
-        ascii,
-        step,
-        comma,
-        colon,
-        sort,
-    };
+    let mut writer = Json { out: String::new(), ascii, step, comma, colon, sort };
     writer.value(state, value, 0)?;
     Ok(Value::from(writer.out))
 }
@@ -273,22 +191,15 @@ impl Json {
     fn value(&mut self, state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Error> {
         let before = self.out.len();
         if depth > 100 {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "tojson: nested over 100 deep",
-            ));
+            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested over 100 deep"));
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self
-                .out
-                .push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => {
                 let _ = write!(self.out, "{value}");
             }
-            ValueKind::Number => self
-                .out
-                .push_str(&float(f64::try_from(value.clone()).unwrap_or(f64::NAN))),
+            ValueKind::Number => self.out.push_str(&float(f64::try_from(value.clone()).unwrap_or(f64::NAN))),
             ValueKind::String => self.text(value.as_str().unwrap_or_default()),
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
@@ -303,9 +214,7 @@ impl Json {
             }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.list(state, "[", "]", depth, items, |json, state, item| {
-                    json.value(state, &item, depth + 1)
-                })?;
+                self.list(state, "[", "]", depth, items, |json, state, item| json.value(state, &item, depth + 1))?;
             }
             kind => {
                 return Err(Error::new(
@@ -378,12 +287,7 @@ fn float(number: f64) -> String {
         return "NaN".to_owned();
     }
     if number.is_infinite() {
-        return if number > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_owned();
+        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     let scientific = format!("{number:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -391,11 +295,7 @@ fn float(number: f64) -> String {
     if (-4..16).contains(&exponent) {
         format!("{number:?}").replace("e0", "")
     } else {
-        format!(
-            "{digits}e{}{:02}",
-            if exponent < 0 { '-' } else { '+' },
-            exponent.abs()
-        )
+        format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
     }
 }
 
@@ -413,24 +313,13 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = [
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-];
+const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
 /// The date as `strftime` writes it in the C locale, in UTC.
 fn strftime(now: i64, format: &str) -> Result<String, Error> {
     let (days, seconds) = (now.div_euclid(86_400), now.rem_euclid(86_400));
     let (year, month, day) = civil(days);
-    let weekday = DAYS
-        .get(days.rem_euclid(7) as usize)
-        .copied()
-        .unwrap_or_default();
+    let weekday = DAYS.get(days.rem_euclid(7) as usize).copied().unwrap_or_default();
     let month_name = MONTHS.get(month as usize - 1).copied().unwrap_or_default();
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let twelve = if hour % 12 == 0 { 12 } else { hour % 12 };
@@ -447,11 +336,7 @@ fn strftime(now: i64, format: &str) -> Result<String, Error> {
             code = letters.next().unwrap_or('-');
         }
         let mut number = |number: i64, width: usize| {
-            let _ = if bare {
-                write!(out, "{number}")
-            } else {
-                write!(out, "{number:0width$}")
-            };
+            let _ = if bare { write!(out, "{number}") } else { write!(out, "{number:0width$}") };
         };
         match code {
             'Y' => number(year, 4),
@@ -474,10 +359,7 @@ fn strftime(now: i64, format: &str) -> Result<String, Error> {
             'z' => out.push_str("+0000"),
             '%' => out.push('%'),
             other => {
-                return Err(Error::new(
-                    ErrorKind::InvalidOperation,
-                    format!("strftime_now: %{other} is not known"),
-                ));
+                return Err(Error::new(ErrorKind::InvalidOperation, format!("strftime_now: %{other} is not known")));
             }
         }
     }
@@ -494,11 +376,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -534,19 +412,11 @@ mod tests {
     fn dates_are_written_as_asked() {
         let noon = 1_772_366_400 + 13 * 3600 + 5 * 60 + 9;
         assert_eq!(
-            strftime(noon, "%d %b %Y|%A %-d. %B|%I:%M %p|%j|%F %T|%%")
-                .ok()
-                .as_deref(),
+            strftime(noon, "%d %b %Y|%A %-d. %B|%I:%M %p|%j|%F %T|%%").ok().as_deref(),
             Some("02 Mar 2026|Monday 2. March|01:05 AM|061|2026-03-02 01:05:09|%")
         );
-        assert_eq!(
-            strftime(0, "%Y-%m-%d %a").ok().as_deref(),
-            Some("1970-01-01 Thu")
-        );
-        assert_eq!(
-            strftime(951_782_400, "%F").ok().as_deref(),
-            Some("2000-02-29")
-        );
+        assert_eq!(strftime(0, "%Y-%m-%d %a").ok().as_deref(), Some("1970-01-01 Thu"));
+        assert_eq!(strftime(951_782_400, "%F").ok().as_deref(), Some("2000-02-29"));
         assert!(strftime(0, "%Q").is_err());
     }
 
@@ -554,14 +424,8 @@ mod tests {
     fn generation_marks_leave_nothing_behind() {
         let source = "a {%- generation -%} b {% endgeneration %}c {% if x %}d{% endif %}";
         let mut environment = environment();
-        assert!(
-            environment
-                .add_template_owned("x", without_generation_marks(source))
-                .is_ok()
-        );
-        let text = environment
-            .get_template("x")
-            .and_then(|template| template.render(minijinja::context!(x => 1)));
+        assert!(environment.add_template_owned("x", without_generation_marks(source)).is_ok());
+        let text = environment.get_template("x").and_then(|template| template.render(minijinja::context!(x => 1)));
         assert_eq!(text.ok().as_deref(), Some("ab c d"));
     }
 }

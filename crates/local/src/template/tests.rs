@@ -27,19 +27,8 @@ fn weather() -> Value {
 #[test]
 fn a_model_without_a_template_gets_chatml() {
     let messages = [json!({"role": "user", "content": "Hello"})];
-    let prompt = render(
-        None,
-        &Input {
-            messages: &messages,
-            add_generation_prompt: true,
-            ..Input::default()
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        prompt,
-        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-    );
+    let prompt = render(None, &Input { messages: &messages, add_generation_prompt: true, ..Input::default() }).unwrap();
+    assert_eq!(prompt, "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n");
 }
 
 #[test]
@@ -50,9 +39,7 @@ fn broken_templates_are_named_with_their_line() {
         ("{% for m in messages %}", "line 1"),
         ("{{ \u{0} }}", "line 1"),
     ] {
-        let Err(TemplateError::Invalid(why)) = run(source, hello()) else {
-            panic!("{source}")
-        };
+        let Err(TemplateError::Invalid(why)) = run(source, hello()) else { panic!("{source}") };
         assert!(why.contains(part), "{why}");
     }
 }
@@ -60,29 +47,18 @@ fn broken_templates_are_named_with_their_line() {
 #[test]
 fn what_a_template_raises_is_said_in_its_words() {
     let error = run("{{ raise_exception('only one turn, please') }}", hello()).unwrap_err();
-    assert_eq!(
-        error,
-        TemplateError::Refused("only one turn, please".to_owned())
-    );
-    let inside = run(
-        "{% macro m() %}{{ raise_exception('deep') }}{% endmacro %}{{ m() }}",
-        hello(),
-    )
-    .unwrap_err();
+    assert_eq!(error, TemplateError::Refused("only one turn, please".to_owned()));
+    let inside = run("{% macro m() %}{{ raise_exception('deep') }}{% endmacro %}{{ m() }}", hello()).unwrap_err();
     assert_eq!(inside, TemplateError::Refused("deep".to_owned()));
 }
 
 #[test]
 fn a_template_without_a_system_role_gets_it_from_the_user() {
     let gemma = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}";
-    let messages =
-        json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]);
+    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]);
     assert_eq!(run(gemma, messages).unwrap(), "[user]Be brief.\n\nHello");
     let alone = json!([{"role": "system", "content": "Be brief."}]);
-    assert_eq!(
-        run(gemma, alone).unwrap_err(),
-        TemplateError::Refused("no system".to_owned())
-    );
+    assert_eq!(run(gemma, alone).unwrap_err(), TemplateError::Refused("no system".to_owned()));
 }
 
 #[test]
@@ -91,10 +67,7 @@ fn arguments_are_given_as_the_template_takes_them() {
     let as_object = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}";
     let as_text = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name + c.function.arguments }}{% endfor %}{% endfor %}";
     for arguments in [json!({"a": 1}), json!("{\"a\": 1}")] {
-        assert_eq!(
-            run(as_object, called(arguments.clone())).unwrap(),
-            "f{\"a\": 1}"
-        );
+        assert_eq!(run(as_object, called(arguments.clone())).unwrap(), "f{\"a\": 1}");
         assert_eq!(run(as_text, called(arguments)).unwrap(), "f{\"a\":1}");
     }
 }
@@ -103,15 +76,8 @@ fn arguments_are_given_as_the_template_takes_them() {
 fn tools_a_template_passes_over_are_an_error_and_not_lost() {
     let messages = [json!({"role": "user", "content": "Hello"})];
     let tools = [weather()];
-    let input = Input {
-        messages: &messages,
-        tools: &tools,
-        ..Input::default()
-    };
-    assert_eq!(
-        render(None, &input).unwrap_err(),
-        TemplateError::ToolsIgnored
-    );
+    let input = Input { messages: &messages, tools: &tools, ..Input::default() };
+    assert_eq!(render(None, &input).unwrap_err(), TemplateError::ToolsIgnored);
     let calls = json!([{"role": "assistant", "content": "", "tool_calls": [weather()]}]);
     assert_eq!(run(CHATML, calls).unwrap_err(), TemplateError::ToolsIgnored);
 }
@@ -135,25 +101,17 @@ fn a_hostile_template_runs_out() {
         let started = std::time::Instant::now();
         let result = run(source, hello());
         assert!(
-            matches!(
-                result,
-                Err(TemplateError::Exhausted(_) | TemplateError::Failed(_))
-            ),
+            matches!(result, Err(TemplateError::Exhausted(_) | TemplateError::Failed(_))),
             "{source}: {:?}",
             result.map(|text| text.len())
         );
         assert!(started.elapsed().as_secs() < 20, "{source}");
     }
-    let wide = "{% for i in range(60000) %}0123456789012345678901234567890123456789012345678901234567890123456789{% endfor %}";
-    let limits = Limits {
-        output: 1 << 20,
-        ..Limits::default()
-    };
+    let wide =
+        "{% for i in range(60000) %}0123456789012345678901234567890123456789012345678901234567890123456789{% endfor %}";
+    let limits = Limits { output: 1 << 20, ..Limits::default() };
     let messages = [json!({"role": "user", "content": ""})];
-    let result = Template::new(wide, limits).unwrap().apply(&Input {
-        messages: &messages,
-        ..Input::default()
-    });
+    let result = Template::new(wide, limits).unwrap().apply(&Input { messages: &messages, ..Input::default() });
     assert_eq!(result.unwrap_err(), TemplateError::Exhausted("output"));
     assert_eq!(
         Template::new(&"x".repeat(300 << 10), Limits::default()).unwrap_err(),
@@ -163,15 +121,10 @@ fn a_hostile_template_runs_out() {
 
 #[test]
 fn a_long_conversation_is_no_hostile_one() {
-    let messages: Vec<Value> = (0..2000).map(|turn| json!({"role": if turn % 2 == 0 { "user" } else { "assistant" }, "content": "word ".repeat(200)})).collect();
-    let prompt = render(
-        None,
-        &Input {
-            messages: &messages,
-            ..Input::default()
-        },
-    )
-    .unwrap();
+    let messages: Vec<Value> = (0..2000)
+        .map(|turn| json!({"role": if turn % 2 == 0 { "user" } else { "assistant" }, "content": "word ".repeat(200)}))
+        .collect();
+    let prompt = render(None, &Input { messages: &messages, ..Input::default() }).unwrap();
     assert!(prompt.len() > 2_000_000);
 }
 

@@ -40,27 +40,15 @@ impl Family {
 
     fn row(self) -> Row {
         match self {
-            Family::Qwen => Row {
-                name: "tiny-qwen",
-                architecture: "qwen2",
-                own_output: true,
-                biases: true,
-                template: CHATML,
-            },
-            Family::Llama => Row {
-                name: "tiny-llama",
-                architecture: "llama",
-                own_output: true,
-                biases: false,
-                template: INST,
-            },
-            Family::World => Row {
-                name: "tiny-world",
-                architecture: "gemma",
-                own_output: false,
-                biases: false,
-                template: WORLD,
-            },
+            Family::Qwen => {
+                Row { name: "tiny-qwen", architecture: "qwen2", own_output: true, biases: true, template: CHATML }
+            }
+            Family::Llama => {
+                Row { name: "tiny-llama", architecture: "llama", own_output: true, biases: false, template: INST }
+            }
+            Family::World => {
+                Row { name: "tiny-world", architecture: "gemma", own_output: false, biases: false, template: WORLD }
+            }
         }
     }
 }
@@ -116,19 +104,10 @@ pub fn file(family: Family, seed: u64) -> File {
         .set(&format!("{arch}.feed_forward_length"), FEED_FORWARD as u32)
         .set(&format!("{arch}.attention.head_count"), HEADS as u32)
         .set(&format!("{arch}.attention.head_count_kv"), KV_HEADS as u32)
-        .set(
-            &format!("{arch}.attention.key_length"),
-            (EMBEDDING / HEADS) as u32,
-        )
-        .set(
-            &format!("{arch}.attention.value_length"),
-            (EMBEDDING / HEADS) as u32,
-        )
+        .set(&format!("{arch}.attention.key_length"), (EMBEDDING / HEADS) as u32)
+        .set(&format!("{arch}.attention.value_length"), (EMBEDDING / HEADS) as u32)
         .set(&format!("{arch}.attention.layer_norm_rms_epsilon"), 1e-5f32)
-        .set(
-            &format!("{arch}.rope.dimension_count"),
-            (EMBEDDING / HEADS) as u32,
-        )
+        .set(&format!("{arch}.rope.dimension_count"), (EMBEDDING / HEADS) as u32)
         .set(&format!("{arch}.rope.freq_base"), 10_000f32)
         .set("tokenizer.chat_template", row.template);
     let tokens = match family {
@@ -137,33 +116,9 @@ pub fn file(family: Family, seed: u64) -> File {
         Family::World => world(&mut file),
     };
     let array = |element: u32, values: Vec<Value>| Value::Array(element, values);
-    file.set(
-        "tokenizer.ggml.tokens",
-        array(
-            8,
-            tokens
-                .iter()
-                .map(|token| Value::Text(token.text.clone()))
-                .collect(),
-        ),
-    )
-    .set(
-        "tokenizer.ggml.scores",
-        array(
-            6,
-            tokens.iter().map(|token| Value::F32(token.score)).collect(),
-        ),
-    )
-    .set(
-        "tokenizer.ggml.token_type",
-        array(
-            5,
-            tokens
-                .iter()
-                .map(|token| Value::I32(token.kind as i32))
-                .collect(),
-        ),
-    );
+    file.set("tokenizer.ggml.tokens", array(8, tokens.iter().map(|token| Value::Text(token.text.clone())).collect()))
+        .set("tokenizer.ggml.scores", array(6, tokens.iter().map(|token| Value::F32(token.score)).collect()))
+        .set("tokenizer.ggml.token_type", array(5, tokens.iter().map(|token| Value::I32(token.kind as i32)).collect()));
     weights(&mut file, &row, &tokens, seed);
     file
 }
@@ -198,18 +153,10 @@ fn weights(file: &mut File, row: &Row, tokens: &[Token], seed: u64) {
     for layer in 0..LAYERS {
         let name = |part: &str| format!("blk.{layer}.{part}");
         file.tensor(&name("attn_norm.weight"), &[EMBEDDING], &ones);
-        for (part, width) in [
-            ("attn_q", head * HEADS),
-            ("attn_k", head * KV_HEADS),
-            ("attn_v", head * KV_HEADS),
-        ] {
+        for (part, width) in [("attn_q", head * HEADS), ("attn_k", head * KV_HEADS), ("attn_v", head * KV_HEADS)] {
             matrix(file, &name(&format!("{part}.weight")), EMBEDDING, width);
             if row.biases {
-                file.tensor(
-                    &name(&format!("{part}.bias")),
-                    &[width],
-                    &vec![0.01; width as usize],
-                );
+                file.tensor(&name(&format!("{part}.bias")), &[width], &vec![0.01; width as usize]);
             }
         }
         matrix(file, &name("attn_output.weight"), head * HEADS, EMBEDDING);
@@ -218,11 +165,7 @@ fn weights(file: &mut File, row: &Row, tokens: &[Token], seed: u64) {
         matrix(file, &name("ffn_up.weight"), EMBEDDING, FEED_FORWARD);
         matrix(file, &name("ffn_down.weight"), FEED_FORWARD, EMBEDDING);
     }
-    let output = if row.own_output {
-        "output.weight"
-    } else {
-        "token_embd.weight"
-    };
+    let output = if row.own_output { "output.weight" } else { "token_embd.weight" };
     let width = EMBEDDING as usize * size_of::<f32>();
     if let Some(tensor) = file.tensors.iter_mut().find(|tensor| tensor.name == output) {
         for (token, row) in tokens.iter().zip(tensor.data.chunks_exact_mut(width)) {
@@ -280,12 +223,7 @@ fn bpe(file: &mut File) -> Vec<Token> {
                 merges.push(format!("{grown} {letter}"));
                 grown.push(letter);
                 if tokens.iter().all(|token| token.text != grown) {
-                    tokens.push(Token {
-                        text: grown.clone(),
-                        kind: Kind::Normal,
-                        score: 0.0,
-                        spoken: true,
-                    });
+                    tokens.push(Token { text: grown.clone(), kind: Kind::Normal, score: 0.0, spoken: true });
                 }
             }
         }
@@ -293,29 +231,13 @@ fn bpe(file: &mut File) -> Vec<Token> {
     merges.sort_by_key(String::len);
     merges.dedup();
     for text in ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] {
-        tokens.push(Token {
-            text: text.to_owned(),
-            kind: Kind::Control,
-            score: 0.0,
-            spoken: false,
-        });
+        tokens.push(Token { text: text.to_owned(), kind: Kind::Control, score: 0.0, spoken: false });
     }
     file.set("tokenizer.ggml.model", "gpt2")
         .set("tokenizer.ggml.pre", "qwen2")
         .set("tokenizer.ggml.add_bos_token", false);
-    file.set(
-        "tokenizer.ggml.merges",
-        Value::Array(8, merges.into_iter().map(Value::Text).collect()),
-    );
-    specials(
-        file,
-        &tokens,
-        &[
-            ("bos", "<|endoftext|>"),
-            ("padding", "<|endoftext|>"),
-            ("eos", "<|im_end|>"),
-        ],
-    );
+    file.set("tokenizer.ggml.merges", Value::Array(8, merges.into_iter().map(Value::Text).collect()));
+    specials(file, &tokens, &[("bos", "<|endoftext|>"), ("padding", "<|endoftext|>"), ("eos", "<|im_end|>")]);
     tokens
 }
 
@@ -331,19 +253,13 @@ fn printable(byte: u8) -> char {
 
 /// SentencePiece's way: scored pieces, `▁` for a space, a token for each byte to fall back on.
 fn sentencepiece(file: &mut File) -> Vec<Token> {
-    let token = |text: &str, kind, score, spoken| Token {
-        text: text.to_owned(),
-        kind,
-        score,
-        spoken,
-    };
+    let token = |text: &str, kind, score, spoken| Token { text: text.to_owned(), kind, score, spoken };
     let mut tokens = vec![
         token("<unk>", Kind::Unknown, 0.0, false),
         token("<s>", Kind::Control, 0.0, false),
         token("</s>", Kind::Control, 0.0, false),
     ];
-    tokens
-        .extend((0..=255u8).map(|byte| token(&format!("<0x{byte:02X}>"), Kind::Byte, 0.0, false)));
+    tokens.extend((0..=255u8).map(|byte| token(&format!("<0x{byte:02X}>"), Kind::Byte, 0.0, false)));
     let mut rank = 0.0;
     let mut add = |tokens: &mut Vec<Token>, text: &str| {
         if tokens.iter().all(|known| known.text != text) {
@@ -366,22 +282,13 @@ fn sentencepiece(file: &mut File) -> Vec<Token> {
     file.set("tokenizer.ggml.model", "llama")
         .set("tokenizer.ggml.add_bos_token", true)
         .set("tokenizer.ggml.add_eos_token", false);
-    specials(
-        file,
-        &tokens,
-        &[("bos", "<s>"), ("eos", "</s>"), ("unknown", "<unk>")],
-    );
+    specials(file, &tokens, &[("bos", "<s>"), ("eos", "</s>"), ("unknown", "<unk>")]);
     tokens
 }
 
 /// RWKV's way: escaped byte strings, the longest match wins, every byte is a token.
 fn world(file: &mut File) -> Vec<Token> {
-    let mut tokens = vec![Token {
-        text: "<s>".to_owned(),
-        kind: Kind::Control,
-        score: 0.0,
-        spoken: false,
-    }];
+    let mut tokens = vec![Token { text: "<s>".to_owned(), kind: Kind::Control, score: 0.0, spoken: false }];
     tokens.extend((0..=255u8).map(|byte| Token {
         text: match byte {
             b'\\' => "\\\\".to_owned(),
@@ -394,32 +301,12 @@ fn world(file: &mut File) -> Vec<Token> {
     }));
     for word in WORDS.into_iter().chain(["User:", "Assistant:", "System:"]) {
         for text in [word.to_owned(), format!(" {word}")] {
-            tokens.push(Token {
-                text,
-                kind: Kind::Normal,
-                score: 0.0,
-                spoken: true,
-            });
+            tokens.push(Token { text, kind: Kind::Normal, score: 0.0, spoken: true });
         }
     }
-    tokens.push(Token {
-        text: "\\n\\n".to_owned(),
-        kind: Kind::Normal,
-        score: 0.0,
-        spoken: false,
-    });
-    file.set("tokenizer.ggml.model", "rwkv")
-        .set("tokenizer.ggml.add_bos_token", false);
-    specials(
-        file,
-        &tokens,
-        &[
-            ("bos", "<s>"),
-            ("eos", "<s>"),
-            ("unknown", "<s>"),
-            ("eot", "\\n\\n"),
-        ],
-    );
+    tokens.push(Token { text: "\\n\\n".to_owned(), kind: Kind::Normal, score: 0.0, spoken: false });
+    file.set("tokenizer.ggml.model", "rwkv").set("tokenizer.ggml.add_bos_token", false);
+    specials(file, &tokens, &[("bos", "<s>"), ("eos", "<s>"), ("unknown", "<s>"), ("eot", "\\n\\n")]);
     tokens
 }
 
@@ -458,10 +345,8 @@ mod tests {
     fn no_token_text_stands_twice() {
         for family in Family::ALL {
             let file = file(family, 0);
-            let Some((_, Value::Array(8, tokens))) = file
-                .metadata
-                .iter()
-                .find(|(key, _)| key == "tokenizer.ggml.tokens")
+            let Some((_, Value::Array(8, tokens))) =
+                file.metadata.iter().find(|(key, _)| key == "tokenizer.ggml.tokens")
             else {
                 panic!()
             };

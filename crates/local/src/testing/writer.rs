@@ -116,13 +116,7 @@ pub struct File {
 
 impl Default for File {
     fn default() -> Self {
-        Self {
-            version: 3,
-            tensor_count: None,
-            metadata_count: None,
-            metadata: Vec::new(),
-            tensors: Vec::new(),
-        }
+        Self { version: 3, tensor_count: None, metadata_count: None, metadata: Vec::new(), tensors: Vec::new() }
     }
 }
 
@@ -150,10 +144,7 @@ impl File {
             dims: dims.to_vec(),
             kind: 0,
             offset: None,
-            data: values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
+            data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         });
         self
     }
@@ -162,16 +153,8 @@ impl File {
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(self.version.to_le_bytes());
-        out.extend(
-            self.tensor_count
-                .unwrap_or(self.tensors.len() as u64)
-                .to_le_bytes(),
-        );
-        out.extend(
-            self.metadata_count
-                .unwrap_or(self.metadata.len() as u64)
-                .to_le_bytes(),
-        );
+        out.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
+        out.extend(self.metadata_count.unwrap_or(self.metadata.len() as u64).to_le_bytes());
         for (key, value) in &self.metadata {
             write_text(&mut out, key);
             out.extend(value.type_id().to_le_bytes());

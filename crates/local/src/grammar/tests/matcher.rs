@@ -34,9 +34,7 @@ impl Grammar {
     fn defined(&self, node: &Node) {
         match node {
             Node::Rule(name) => assert!(self.0.contains_key(name), "no rule {name}"),
-            Node::Sequence(nodes) | Node::Either(nodes) => {
-                nodes.iter().for_each(|node| self.defined(node))
-            }
+            Node::Sequence(nodes) | Node::Either(nodes) => nodes.iter().for_each(|node| self.defined(node)),
             Node::Repeat(node, ..) => self.defined(node),
             _ => {}
         }
@@ -44,8 +42,7 @@ impl Grammar {
 
     pub(super) fn accepts(&self, text: &str) -> bool {
         let letters: Vec<char> = text.chars().collect();
-        self.ends(&Node::Rule("root".into()), &letters, 0)
-            .contains(&letters.len())
+        self.ends(&Node::Rule("root".into()), &letters, 0).contains(&letters.len())
     }
 
     fn ends(&self, node: &Node, text: &[char], at: usize) -> BTreeSet<usize> {
@@ -58,34 +55,18 @@ impl Grammar {
                 }
             }
             Node::Class(negated, ranges) => match text.get(at) {
-                Some(letter)
-                    if ranges
-                        .iter()
-                        .any(|(from, to)| (from..=to).contains(&letter))
-                        != *negated =>
-                {
+                Some(letter) if ranges.iter().any(|(from, to)| (from..=to).contains(&letter)) != *negated => {
                     [at + 1].into()
                 }
                 _ => BTreeSet::new(),
             },
             Node::Rule(name) => self.ends(&self.0[name], text, at),
-            Node::Either(nodes) => nodes
-                .iter()
-                .flat_map(|node| self.ends(node, text, at))
-                .collect(),
-            Node::Sequence(nodes) => {
-                nodes
-                    .iter()
-                    .fold([at].into(), |starts: BTreeSet<usize>, node| {
-                        starts
-                            .iter()
-                            .flat_map(|at| self.ends(node, text, *at))
-                            .collect()
-                    })
-            }
+            Node::Either(nodes) => nodes.iter().flat_map(|node| self.ends(node, text, at)).collect(),
+            Node::Sequence(nodes) => nodes.iter().fold([at].into(), |starts: BTreeSet<usize>, node| {
+                starts.iter().flat_map(|at| self.ends(node, text, *at)).collect()
+            }),
             Node::Repeat(node, least, most) => {
-                let (mut all, mut now): (BTreeSet<usize>, BTreeSet<usize>) =
-                    (BTreeSet::new(), [at].into());
+                let (mut all, mut now): (BTreeSet<usize>, BTreeSet<usize>) = (BTreeSet::new(), [at].into());
                 for count in 0..=*most {
                     if count >= *least {
                         let new = now.iter().filter(|at| !all.contains(at)).count();
@@ -95,10 +76,7 @@ impl Grammar {
                         }
                     }
                     if count < *most {
-                        now = now
-                            .iter()
-                            .flat_map(|at| self.ends(node, text, *at))
-                            .collect();
+                        now = now.iter().flat_map(|at| self.ends(node, text, *at)).collect();
                     }
                 }
                 all
@@ -170,16 +148,9 @@ fn item(text: &[char], at: &mut usize) -> Node {
             node
         }
         first => {
-            assert!(
-                first.is_ascii_alphanumeric(),
-                "{first:?} in {}",
-                text.iter().collect::<String>()
-            );
+            assert!(first.is_ascii_alphanumeric(), "{first:?} in {}", text.iter().collect::<String>());
             let mut name = String::new();
-            while text
-                .get(*at)
-                .is_some_and(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
-            {
+            while text.get(*at).is_some_and(|letter| letter.is_ascii_alphanumeric() || *letter == '-') {
                 name.push(text[*at]);
                 *at += 1;
             }
@@ -191,11 +162,7 @@ fn item(text: &[char], at: &mut usize) -> Node {
         Some('+') => (1, usize::MAX - 1),
         Some('?') => (0, 1),
         Some('{') => {
-            let end = *at
-                + text[*at..]
-                    .iter()
-                    .position(|letter| *letter == '}')
-                    .unwrap();
+            let end = *at + text[*at..].iter().position(|letter| *letter == '}').unwrap();
             let inside: String = text[*at + 1..end].iter().collect();
             *at = end;
             match inside.split_once(',') {
@@ -220,8 +187,7 @@ fn letter(text: &[char], at: &mut usize) -> char {
             'n' => '\n',
             'r' => '\r',
             't' => '\t',
-            'x' => char::from_u32(next().to_digit(16).unwrap() * 16 + next().to_digit(16).unwrap())
-                .unwrap(),
+            'x' => char::from_u32(next().to_digit(16).unwrap() * 16 + next().to_digit(16).unwrap()).unwrap(),
             other => {
                 assert!(matches!(other, '"' | '\\' | ']' | '['), "\\{other}");
                 other
