@@ -5,10 +5,10 @@
 //! answer a second, the prompt's time included.
 #![allow(
     unsafe_code,
-    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::cast_precision_loss
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods
 )]
 
 use std::ffi::CString;
