@@ -13,6 +13,7 @@ pub mod grammar;
 pub mod manifest;
 pub mod source;
 pub mod template;
+pub mod tools;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod zip;
