@@ -4,7 +4,7 @@
 
 use std::{error::Error, path::Path, time::Duration};
 
-use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase, TableDefinition};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Whatever goes wrong ends the measurement with its text.
@@ -28,8 +28,8 @@ impl Engine {
             let connection = Connection::open(folder.join("entries.sqlite"))?;
             connection.busy_timeout(Duration::from_secs(10))?;
             connection.execute_batch(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=268435456;
-                 CREATE TABLE IF NOT EXISTS entries (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+                "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8192;
+                 CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, k BLOB NOT NULL UNIQUE, v BLOB NOT NULL);",
             )?;
             return Ok(Self::Sqlite(connection));
         }
@@ -100,7 +100,7 @@ impl Engine {
             }
             Self::Sqlite(connection) => {
                 connection.execute(
-                    "DELETE FROM entries WHERE k IN (SELECT k FROM entries ORDER BY k LIMIT ?1)",
+                    "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY k LIMIT ?1)",
                     params![count as i64],
                 )?;
             }

@@ -102,7 +102,8 @@ fn median(mut samples: Vec<Duration>) -> f64 {
 
 fn measure(kind: &str) -> Result<()> {
     println!("## {kind}");
-    let scratch = tempfile::tempdir_in(env::var_os("BENCH_FOLDER").unwrap_or_else(|| env::temp_dir().into_os_string()))?;
+    let scratch =
+        tempfile::tempdir_in(env::var_os("BENCH_FOLDER").unwrap_or_else(|| env::temp_dir().into_os_string()))?;
     size_does_not_matter(kind, scratch.path())?;
     cold(kind, &scratch.path().join("large"), "cold process, 100,000 entries, closed well")?;
     kill_one(kind, &scratch.path().join("large"))?;
@@ -227,7 +228,9 @@ fn kill_loop(kind: &str, scratch: &Path) -> Result<()> {
         }
         broken += u64::from(!engine.intact()?);
     }
-    println!("kill -9 of two writers, {KILL_ROUNDS} rounds: acknowledged entries lost, files broken, opens refused | {lost}, {broken}, {refused}");
+    println!(
+        "kill -9 of two writers, {KILL_ROUNDS} rounds: acknowledged entries lost, files broken, opens refused | {lost}, {broken}, {refused}"
+    );
     println!("slowest open after a kill ({:.0} MB) | {:.1} ms", size(&folder)?, slowest.as_secs_f64() * 1e3);
     Ok(())
 }

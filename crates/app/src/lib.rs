@@ -1,1 +1,202 @@
-//! app
+//! The one composition root: settings become a router with the embedded model, the caches and the stores attached.
+//!
+//! The command line and the bindings build on this and on nothing below it. Opening an [`App`] reads the configuration and looks at files; it opens no
+//! database, starts no program and loads no model before the first request needs it.
+#![forbid(unsafe_code)]
+
+mod embedded;
+mod hub;
+mod keys;
+mod lazy;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use llm_router::cache::key::KeyStrategy;
+use llm_router::cache::{DiskTier, MemoryTier, ResponseCache, Tier};
+use llm_router::config::{Environment, Flags, Loaded, Settings};
+use llm_router::deps::{Clock, RouterDeps, SystemClock};
+use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::ids::{ModelName, ProviderId};
+use llm_router::provider::absent::{AbsentProvider, python_package};
+use llm_router::provider::http::{HttpClient, HttpOptions};
+use llm_router::provider::peer::PeerProvider;
+use llm_router::provider::process::Runner;
+use llm_router::provider::registry::{Registry, Surroundings};
+use llm_router::provider::{Describe, DynProvider, worker};
+use llm_router::request::Privacy;
+use llm_router::router::Router;
+
+use self::embedded::Embedded;
+pub use self::embedded::{Progress, Pulled};
+pub use self::keys::ProviderKeys;
+use self::lazy::{LazyDisk, LazyStore};
+
+/// A router with everything that its settings ask for, and what is needed to look after it.
+#[derive(Debug)]
+pub struct App {
+    /// The router.
+    pub router: Router,
+    /// The configuration that it was built from.
+    pub loaded: Loaded,
+    /// The environment, as it was.
+    pub environment: Environment,
+    disk: Arc<LazyDisk>,
+    embedded: Arc<Embedded>,
+    keys: ProviderKeys,
+    runner: Runner,
+}
+
+impl App {
+    /// Builds the router of a configuration.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` with every problem of the configuration.
+    pub fn open(environment: Environment, flags: &Flags) -> Result<Self> {
+        let mut loaded = Settings::load(&environment, flags)?;
+        let keys = ProviderKeys::new(loaded.places.data().ok().map(|folder| folder.join("provider-keys.json")));
+        keys.complete(&mut loaded.settings)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let settings = Arc::new(loaded.settings.clone());
+
+        let disk = Arc::new(LazyDisk::new(loaded.answers_dir().ok(), settings.cache.disk_bytes, Arc::clone(&clock)));
+        let strategy = KeyStrategy::parse(&settings.cache.key, &settings.cache.cid_base)?;
+        let memory: Arc<dyn Tier> = Arc::new(MemoryTier::new(settings.cache.memory_bytes, Arc::clone(&clock)));
+        let tiers = vec![memory, Arc::clone(&disk) as Arc<dyn Tier>];
+        let cache = ResponseCache::new(tiers, strategy, Arc::clone(&clock), settings.cache.responses);
+
+        let mut deps = RouterDeps::default();
+        deps.http = HttpClient::with_options(&HttpOptions::from(&settings.proxy))?;
+        deps.clock = Arc::clone(&clock);
+        deps.cache = Some(cache.with_ttl(settings.cache.ttl));
+        deps.store = loaded.places.data().ok().map(|folder| Arc::new(LazyStore::new(folder, clock)) as _);
+
+        let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone())?);
+        let registry = Registry::default();
+        registry.register(Arc::clone(&embedded) as Arc<dyn DynProvider>, Vec::new(), None);
+        let peers = PeerProvider::new(ProviderId::new("ipfs_peer")?, deps.ipfs_backend.clone());
+        registry.register(Arc::new(peers), Vec::new(), None);
+        for (id, package) in [("accelerate", "ipfs_accelerate_py"), ("local_hf", "transformers")] {
+            registry.register(Arc::new(in_python(id, package, &environment)?), Vec::new(), None);
+        }
+        let runner = Runner::default();
+        let around = Surroundings { environment: environment.for_programs(), runner: runner.clone() };
+        let entries = registry.entries(&settings, &around)?;
+        let router = Router::new(deps, settings, entries);
+        Ok(Self { router, loaded, environment, disk, embedded, keys, runner })
+    }
+
+    /// Ends what runs, and waits until what was stored is safe.
+    pub async fn close(&self) {
+        self.router.deps().shut_down().await;
+        self.runner.shutdown().await;
+    }
+
+    /// What the owner of the configuration would want to know, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.loaded.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    /// The stored answers on disk.
+    ///
+    /// # Errors
+    /// `router_unavailable` when the folder cannot be used.
+    pub fn disk(&self) -> Result<&DiskTier> {
+        self.disk.open()
+    }
+
+    /// The keys that `auth` keeps.
+    pub fn keys(&self) -> &ProviderKeys {
+        &self.keys
+    }
+
+    /// Where `chat` keeps its history, where there is a place for it.
+    pub fn history_file(&self) -> Option<PathBuf> {
+        self.loaded.places.data().ok().map(|folder| folder.join("chat-history"))
+    }
+
+    /// The folders in use, each with what it is for.
+    pub fn folders(&self) -> Vec<(&'static str, Result<PathBuf>)> {
+        vec![
+            ("stored answers", self.loaded.answers_dir()),
+            ("models", self.loaded.models_dir()),
+            ("state", self.loaded.places.data().map(std::path::Path::to_path_buf)),
+        ]
+    }
+
+    /// Whether this processor can run the embedded engine.
+    ///
+    /// # Errors
+    /// `router_unavailable` naming what it lacks.
+    pub fn check_cpu(&self) -> Result<()> {
+        use llm_router_local::cpu::{Features, check};
+        check(Features::detect()).map_err(|missing| {
+            Error::new(ErrorKind::RouterUnavailable, missing.to_string())
+                .with_hint("name another provider than `local`")
+        })
+    }
+
+    /// Has `seen` called as a model file comes in: for a progress bar.
+    pub fn on_download(&self, seen: impl Fn(&Progress) + Send + Sync + 'static) {
+        self.embedded.on_download(seen);
+    }
+
+    /// Gets a model file, the default one without a name, and says where it lies.
+    ///
+    /// # Errors
+    /// What kept it from coming: see `llm_router_local::source`.
+    pub async fn pull(&self, model: Option<&str>, update: bool) -> Result<Pulled> {
+        self.embedded.pull(model, update).await
+    }
+
+    /// Asks a provider for its models.
+    ///
+    /// # Errors
+    /// What the provider answers with; nothing is asked of one that has no such list.
+    pub async fn list_models(&self, id: &ProviderId) -> Result<Vec<ModelName>> {
+        let entry = self.router.entries().iter().find(|entry| entry.is(id.as_str()));
+        let entry = entry.ok_or_else(|| Error::invalid(format!("no provider is called {id}")))?;
+        let cx = self.router.context();
+        entry.provider.list_models(&cx).await
+    }
+
+    /// Forgets which providers refused their key or login.
+    ///
+    /// # Errors
+    /// `router_unavailable` when the state cannot be written.
+    pub async fn forget_refusals(&self) -> Result<()> {
+        self.router.forget_refusals().await
+    }
+
+    /// The providers that automatic plans pass over because they refused their key or login lately.
+    pub async fn refused(&self) -> Vec<ProviderId> {
+        self.router.refused().await
+    }
+
+    /// Serves the embedded model to a parent process over standard input and output, until that closes.
+    ///
+    /// # Errors
+    /// `router_internal` when the pipes break.
+    pub async fn serve_worker(&self) -> Result<()> {
+        let (input, output) =
+            worker::stdio().map_err(|error| Error::internal(format!("standard input and output: {error}")))?;
+        let provider = Arc::clone(&self.embedded) as Arc<dyn DynProvider>;
+        worker::serve(provider, |id| self.router.context_of(id), input, output).await
+    }
+}
+
+/// A provider that runs in Python: where its package lies is looked up, and nothing is imported.
+fn in_python(id: &str, package: &str, environment: &Environment) -> Result<AbsentProvider> {
+    let describe = Describe::new(ProviderId::new(id)?).with_privacy(Privacy::Local);
+    Ok(match python_package(package, &environment.search_path()) {
+        Some(folder) => {
+            let what =
+                format!("{package} is installed in {}, but this version drives no Python worker", folder.display());
+            AbsentProvider::new(describe, what, "use `local`, the embedded engine")
+        }
+        None => {
+            let what = format!("the Python package {package} is not installed");
+            AbsentProvider::new(describe, what, "use `local`, the embedded engine")
+        }
+    })
+}

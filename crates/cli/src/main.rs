@@ -1,2 +1,23 @@
-//! cli
-fn main() {}
+//! The command `llm-router`: reads the line, runs one command, ends with its status.
+
+mod args;
+mod commands;
+mod output;
+mod prompt;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let json = cli.global.json;
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output::fail(&failure, json),
+    }
+}

@@ -1,15 +1,17 @@
 //! Settings: what a router is built from, as plain values, and the one door that reads them: [`Settings::load`].
 //!
 //! The values know nothing of where they came from. [`keys`] and [`variables`] are the tables of what can be set, `config/file.rs` reads the TOML file,
-//! `config/env.rs` the environment (the only file that does), `config/validate.rs` joins and checks it all at once, `config/origin.rs` says where each
-//! value came from. Precedence: request > flag > environment > file > default.
+//! `config/env.rs` the environment (the only file that does), `config/join.rs` joins them, `config/validate.rs` checks the whole, `config/origin.rs`
+//! says where each value came from. Precedence: request > flag > environment > file > default.
 //! To add a setting: a field here, a row in `config/keys.rs`, and a line in `docs/config.example.toml`; the tests say what else is missing.
 
 pub mod env;
 mod file;
+mod join;
 pub mod keys;
 pub mod names;
 pub mod origin;
+mod parse;
 mod reference;
 mod validate;
 mod value;
@@ -25,9 +27,10 @@ use crate::request::{Privacy, Substitute};
 use crate::secret::Secret;
 
 pub use env::{Environment, NearMiss, Places, Terminal};
+pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
-pub use validate::Flags;
+
 pub use value::Kind;
 
 /// Everything that can be set.

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ModelName, RequestId};
 use crate::provider::http::HttpClient;
 use crate::request::Request;
+use crate::store::Store;
 use crate::trace::Trace;
 
 /// What a router is built from.
@@ -34,6 +35,8 @@ pub struct RouterDeps {
     pub ids: Arc<dyn Ids>,
     /// Stored answers; without it nothing is stored and nothing is shared.
     pub cache: Option<ResponseCache>,
+    /// State that outlives the process; without it nothing is remembered between processes.
+    pub store: Option<Arc<dyn Store>>,
     /// The IPFS backend: a libp2p node of this project, or one of the user's own.
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
@@ -54,6 +57,7 @@ impl Default for RouterDeps {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             cache: None,
+            store: None,
             ipfs_backend: None,
             hooks: Vec::new(),
             shutdown: CancellationToken::new(),

@@ -4,9 +4,14 @@
 //! To add an OpenAI-compatible one, add a row to `provider/presets.rs`; for anything else implement [`Provider`].
 
 pub mod absent;
+pub mod credential;
+pub mod custom;
 pub mod http;
 pub mod peer;
+pub mod presets;
 pub mod process;
+pub mod registry;
+pub mod upstream;
 pub mod worker;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -39,6 +44,26 @@ pub trait Provider: Send + Sync + 'static {
     fn models(&self) -> Vec<ModelName> {
         Vec::new()
     }
+
+    /// Asks the upstream for the models it serves.
+    ///
+    /// # Errors
+    /// What the upstream answers with.
+    fn list_models(&self, cx: &Context) -> impl Future<Output = Result<Vec<ModelName>>> + Send {
+        let _ = cx;
+        std::future::ready(Ok(self.models()))
+    }
+
+    /// The name under which a model's answers are stored: for a model in a file, with the file's digest behind it.
+    fn exact_model(&self, model: &ModelName) -> ModelName {
+        model.clone()
+    }
+
+    /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
+    /// a while. `None` where there is no such thing.
+    fn login_mark(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A [`Provider`] behind a pointer: implemented for every provider, named only by the registry and the router.
@@ -51,6 +76,12 @@ pub trait DynProvider: Send + Sync + 'static {
     fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>>;
     /// See [`Provider::models`].
     fn models(&self) -> Vec<ModelName>;
+    /// See [`Provider::list_models`].
+    fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>>;
+    /// See [`Provider::exact_model`].
+    fn exact_model(&self, model: &ModelName) -> ModelName;
+    /// See [`Provider::login_mark`].
+    fn login_mark(&self) -> Option<String>;
 }
 
 impl<P: Provider> DynProvider for P {
@@ -68,6 +99,18 @@ impl<P: Provider> DynProvider for P {
 
     fn models(&self) -> Vec<ModelName> {
         Provider::models(self)
+    }
+
+    fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>> {
+        Box::pin(Provider::list_models(self, cx))
+    }
+
+    fn exact_model(&self, model: &ModelName) -> ModelName {
+        Provider::exact_model(self, model)
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        Provider::login_mark(self)
     }
 }
 

@@ -88,6 +88,8 @@ impl Response {
     /// The deltas that fold to this response.
     pub fn to_deltas(&self) -> Vec<Delta> {
         let mut deltas = vec![Delta::Start { id: self.id.clone(), model: self.model.clone(), created: self.created }];
+        // Before the choices: what a dialect adds to one of them must not come after its finish.
+        deltas.extend(self.unknown.iter().map(|(dialect, raw)| Delta::Unknown { dialect: *dialect, raw: raw.clone() }));
         for choice in &self.choices {
             for (block, content) in (0..).zip(&choice.content) {
                 unfold(choice.index, block, content, &mut deltas);
@@ -98,7 +100,6 @@ impl Response {
                 raw_reason: choice.raw_reason.clone(),
             });
         }
-        deltas.extend(self.unknown.iter().map(|(dialect, raw)| Delta::Unknown { dialect: *dialect, raw: raw.clone() }));
         deltas.extend(self.usage.map(Delta::Usage));
         deltas.push(Delta::End);
         deltas

@@ -6,6 +6,7 @@
 
 mod answer;
 mod record;
+pub mod refused;
 pub mod resolve;
 pub mod retry;
 
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 pub use self::answer::Answer;
 use self::answer::Committed;
 use self::record::{Recent, Record};
+use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
 use self::retry::{Decision, Place};
 use crate::cache::{CacheKey, Joined};
@@ -24,7 +26,7 @@ use crate::config::Settings;
 use crate::delta::DeltaStream;
 use crate::deps::RouterDeps;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::RequestId;
+use crate::ids::{ProviderId, RequestId};
 use crate::provider::{Availability, Call, Context, Deadlines, DynProvider, Target};
 use crate::request::{Privacy, Request, Substitute};
 use crate::response::Response;
@@ -40,6 +42,7 @@ struct Inner {
     settings: Arc<Settings>,
     entries: Vec<Entry>,
     recent: Recent,
+    refused: Refused,
 }
 
 /// A request with what the door it came by adds.
@@ -77,7 +80,7 @@ impl From<Request> for Op {
 impl Router {
     /// A router over these providers, in resolution order.
     pub fn new(deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
-        Self(Arc::new(Inner { deps, settings, entries, recent: Recent::default() }))
+        Self(Arc::new(Inner { deps, settings, entries, recent: Recent::default(), refused: Refused::default() }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -100,8 +103,8 @@ impl Router {
     ///
     /// # Errors
     /// As [`resolve::plan`].
-    pub fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
-        let plan = resolve::plan(request, self.scope(door))?;
+    pub async fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
+        let plan = resolve::plan(request, self.scope(door, &self.refused().await))?;
         let keys = plan.targets.iter().map(|planned| self.key(request, &planned.target)).collect();
         Ok((plan, keys))
     }
@@ -126,8 +129,39 @@ impl Router {
         &self.0.deps
     }
 
-    fn scope(&self, door: Door) -> Scope<'_> {
-        Scope { entries: &self.0.entries, settings: &self.0.settings, door }
+    /// What a provider may use, outside of any request.
+    pub fn context(&self) -> Context {
+        let deps = &self.0.deps;
+        self.context_of(deps.ids.request_id(deps.clock.now()))
+    }
+
+    /// What a provider may use for the request of this id.
+    pub fn context_of(&self, id: RequestId) -> Context {
+        let deps = &self.0.deps;
+        let mut cx = Context::new(deps.http.clone(), Arc::clone(&deps.clock), id);
+        cx.cancel = deps.shutdown.child_token();
+        cx
+    }
+
+    /// The providers that automatic plans pass over because they refused their key or login lately.
+    pub async fn refused(&self) -> Vec<ProviderId> {
+        let (deps, refused) = (&self.0.deps, &self.0.refused);
+        let now = deps.clock.now();
+        refused.load(deps.store.as_ref(), now).await;
+        let passed_over = self.0.entries.iter().filter(|entry| refused.holds(&*entry.provider, now));
+        passed_over.map(|entry| entry.id.clone()).collect()
+    }
+
+    /// Forgets all refusals, so that everyone is asked again.
+    ///
+    /// # Errors
+    /// `router_unavailable` when the state store cannot be written.
+    pub async fn forget_refusals(&self) -> Result<()> {
+        self.0.refused.forget(self.0.deps.store.as_ref()).await
+    }
+
+    fn scope<'a>(&'a self, door: Door, refused: &'a [ProviderId]) -> Scope<'a> {
+        Scope { entries: &self.0.entries, settings: &self.0.settings, door, refused }
     }
 
     fn key(&self, request: &Request, target: &Target) -> Option<CacheKey> {
@@ -139,14 +173,21 @@ impl Router {
         for hook in &self.0.deps.hooks {
             hook.on_request(&mut request)?;
         }
+        // The operator's rule and the caller's: the stricter one holds.
+        request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
         let plan = match provider {
             Some(provider) => only(provider, &request)?,
-            None => resolve::plan(&request, self.scope(door))?,
+            None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
         };
         record.planned(&plan);
         let committed = self.first_answer(&Arc::new(request), plan, door, &record).await?;
         Ok(Answer::new(committed, record))
+    }
+
+    /// Whom this request's plan passes over; nobody where somebody was named.
+    async fn passed_over(&self, request: &Request) -> Vec<ProviderId> {
+        if request.provider.is_some() || request.model.is_some() { Vec::new() } else { self.refused().await }
     }
 
     /// Goes through the plan until a target commits.
@@ -174,6 +215,8 @@ impl Router {
                         || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others, jitter: 0.0 })
                             == Decision::Next;
                     plan.targets.extend(default);
+                    let deps = &self.0.deps;
+                    self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now()).await;
                     failures.push(error.at(&planned.target.provider, planned.target.model.as_ref()));
                     if !goes_on {
                         break;
@@ -310,8 +353,7 @@ impl Attempts {
     async fn attempt(&self, attempt: u32) -> Result<Committed> {
         let deps = &self.router.0.deps;
         let began = deps.clock.instant();
-        let mut cx = Context::new(deps.http.clone(), Arc::clone(&deps.clock), self.record.id());
-        cx.cancel = deps.shutdown.child_token();
+        let cx = self.router.context_of(self.record.id());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = self.planned.deadlines;
@@ -319,7 +361,13 @@ impl Attempts {
             Ok(stream) => Committed::of(stream).await,
             Err(error) => Err(error),
         };
-        self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        // A server that was only guessed and is not there was never a target.
+        let absent = |error: &Error| {
+            error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
+        };
+        if !outcome.as_ref().is_err_and(absent) {
+            self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        }
         self.record.dropped(cx.dropped());
         outcome
     }

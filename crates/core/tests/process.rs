@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use llm_router::config::ProviderSettings;
 use llm_router::delta::{Delta, DeltaStream, FinishReason, Part};
 use llm_router::deps::SystemClock;
 use llm_router::error::ErrorKind;
 use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::provider::http::HttpClient;
-use llm_router::provider::process::{CommandProvider, CommandSettings, Environment, Folder, Limits, Runner, Template};
+use llm_router::provider::process::{
+    ClaudeCli, CommandProvider, CommandSettings, Environment, Folder, GeminiCli, Limits, Runner, Template,
+    command_provider,
+};
 use llm_router::provider::{Availability, Call, Context, Describe, Provider, Target};
 use llm_router::request::Request;
 use llm_router::{Error, Result, response::collect};
@@ -27,7 +31,7 @@ fn environment() -> Environment {
 
 fn settings(command: &str) -> CommandSettings {
     let describe = Describe::new(ProviderId::new("lab").unwrap());
-    CommandSettings::new(describe, Some(Template::parse(command).unwrap()), environment())
+    CommandSettings::new(describe, Some(Template::parse(command).unwrap()), &environment(), &[""; 0])
 }
 
 fn provider(command: &str) -> CommandProvider {
@@ -113,6 +117,9 @@ async fn a_large_prompt_passes_through_pipes_that_are_smaller() {
     let error = ask("printf %s {prompt}", &large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CallerTooLarge);
     assert_eq!(ask("true", &large).await.unwrap(), "", "a program need not read its input");
+    // Each word fits, all of them together do not.
+    let error = ask(&format!("true{}", " {prompt}".repeat(64)), &"x".repeat(120_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerTooLarge, "{error}");
 }
 
 #[tokio::test]
@@ -153,6 +160,11 @@ async fn failures_are_told_apart() {
     assert_eq!(error.kind(), ErrorKind::ProviderServerError);
     assert!(error.message().contains("exit status 3") && error.message().contains("broken"), "{error}");
     assert!(!format!("{error:?}").contains(key), "{error:?}");
+
+    let echoed =
+        ask("sh -c 'echo asked: >&2; cat >&2; echo broken >&2; exit 3'", "my plan\nmy 401 plan").await.unwrap_err();
+    assert!(echoed.message().ends_with("asked:\nbroken"), "prompts are not for error messages: {echoed}");
+    assert_eq!(echoed.kind(), ErrorKind::ProviderServerError);
 
     let killed = ask("sh -c 'kill -9 $$'", "x").await.unwrap_err();
     assert!(killed.message().contains("signal 9 (SIGKILL)"), "{killed}");
@@ -227,8 +239,8 @@ async fn the_environment_is_what_was_allowed_and_nothing_else() {
     let planted =
         [("OPENAI_API_KEY", "canary-1"), ("LAB_KEY", "mine"), ("LANG", "C"), ("AWS_SECRET_ACCESS_KEY", "canary-2")];
     let all = Environment::from_vars(planted.map(|(k, v)| (k.to_owned(), v.to_owned()))).with("PATH", PATH);
-    let mut env = settings("env");
-    env.environment = all.for_program(&["LAB_KEY"]);
+    let describe = Describe::new(ProviderId::new("lab").unwrap());
+    let env = CommandSettings::new(describe, Some(Template::parse("env").unwrap()), &all, &["LAB_KEY"]);
     let text = text_of(&CommandProvider::new(env, Runner::default()), call("x")).await.unwrap();
     let mut names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
@@ -338,6 +350,24 @@ async fn a_program_that_ends_takes_what_it_left_in_the_background_with_it() {
     all_gone(pipe.join().unwrap());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_descendant_that_left_the_group_does_not_hold_up_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo").display().to_string();
+    // The leader ends when the other has its own session, which keeps the pipe open for long.
+    let other = format!("echo $$; echo >{fifo}; exec sleep 1000");
+    let script = format!("mkfifo {fifo}; setsid -f sh -c \"$0\"; read up <{fifo}; echo done");
+    let mut settings = settings("sh");
+    settings.command = Some(Template::parse(&format!("sh -c '{script}' '{other}'")).unwrap());
+    let began = Instant::now();
+    let text = text_of(&CommandProvider::new(settings, Runner::default()), call("x")).await.unwrap();
+    let (pid, done) = text.split_once('\n').unwrap();
+    assert!(std::process::Command::new("kill").args(["-9", pid]).status().unwrap().success());
+    assert_eq!(done, "done");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn one_program_runs_so_many_times_at_once() {
     let witness = Witness::new();
@@ -364,6 +394,43 @@ async fn a_model_is_filled_in_or_refused_by_name() {
     assert_eq!(text_of(&provider("printf %s:%s {model} {prompt}"), named("m")).await.unwrap(), "m:x");
     let error = text_of(&provider("printf %s {prompt}"), named("m")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CallerModelUnknown);
+}
+
+#[tokio::test]
+async fn an_agent_that_says_nothing_has_failed() {
+    let mut silent = settings("true");
+    silent.describe.agent = true;
+    let error = text_of(&CommandProvider::new(silent, Runner::default()), call("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderProtocol);
+}
+
+#[tokio::test]
+async fn a_provider_of_the_config_is_its_command() {
+    let mut config = ProviderSettings::default();
+    config.command = Some("printf '%s %s' {model} {prompt}".into());
+    config.models = vec!["*".into(), "m1".into()];
+    config.default_model = Some(ModelName::new("m1").unwrap());
+    let id = ProviderId::new("lab").unwrap();
+    let made = command_provider(id.clone(), &config, &environment(), &[], Runner::default()).unwrap();
+    assert_eq!(text_of(&made, call("x")).await.unwrap(), "m1 x");
+    assert_eq!(Provider::models(&made), ["m1"]);
+    config.command = Some("printf 'x".into());
+    let error = command_provider(id, &config, &environment(), &[], Runner::default()).unwrap_err();
+    assert!(error.message().contains("character 8"), "{error}");
+}
+
+#[tokio::test]
+async fn the_wrapper_types_run_their_program_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let (draft, program) = (folder.path().join("draft"), folder.path().join("claude"));
+    std::fs::write(&draft, "#!/bin/sh\necho \"$@\"; echo aside >&2; exit 7\n").unwrap();
+    assert!(std::process::Command::new("install").arg(&draft).arg(&program).status().unwrap().success());
+    let path = format!("{}:{PATH}", folder.path().display());
+    let claude = ClaudeCli::new(&environment().with("PATH", path), Runner::default());
+    let done = claude.execute(&["chat", "--help"], Duration::from_secs(20)).await.unwrap();
+    assert_eq!((done.status, done.stdout.as_str(), done.stderr.as_str()), (Some(7), "chat --help\n", "aside"));
+    let absent = GeminiCli::new(&environment(), Runner::default()).execute(&[], Duration::from_secs(20)).await;
+    assert_eq!(absent.unwrap_err().kind(), ErrorKind::ProviderUnavailable);
 }
 
 #[test]

@@ -35,10 +35,8 @@ async fn killed_writers_of_the_state_lose_nothing_they_were_told_is_safe() {
         let mut children = ["a", "b"].map(|name| Process::start(NAME, &format!("{name}{round}"), folder.path()));
         let mut said = Vec::new();
         for (turn, child) in children.iter_mut().enumerate() {
-            let mut last = 0;
-            for _ in 0..(1 + round * 17 + turn * 5) {
-                last = child.next();
-            }
+            child.ask(1_000);
+            let last = child.until(1 + round * 17 + turn as u64 * 5);
             said.push(child.kill_and_hear_out(last));
         }
         let store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
@@ -58,7 +56,7 @@ async fn killed_writers_of_the_state_lose_nothing_they_were_told_is_safe() {
 
 async fn write_state(name: &str, folder: &Path) {
     let store = EmbeddedStore::open(folder, Arc::new(SystemClock)).unwrap();
-    for number in 1_u64.. {
+    for number in asked() {
         let key = format!("{name}/{number:08}");
         let mut value = key.clone().into_bytes();
         value.resize(512, b'.');
@@ -88,7 +86,8 @@ async fn two_that_store_and_one_that_clears_are_killed_in_turn() {
         }
         clear.kill_and_hear_out(0);
         // Both have done what was asked; what they are asked now is stored after the last clearing.
-        (a.until(200), b.until(200));
+        a.until(200);
+        b.until(200);
         a.ask(1_000);
         b.ask(1_000);
         let a_last = a.until(240 + round);
@@ -107,6 +106,34 @@ async fn two_that_store_and_one_that_clears_are_killed_in_turn() {
         intact(tier.path());
         let held = tier.stat().await.unwrap().entries;
         assert_eq!(tier.clear(None).await.unwrap(), held, "the count kept beside the answers is right");
+    }
+}
+
+#[tokio::test]
+async fn many_that_find_a_damaged_cache_at_once_agree_on_a_new_one() {
+    const NAME: &str = "many_that_find_a_damaged_cache_at_once_agree_on_a_new_one";
+    if let Some((name, folder)) = role() {
+        return store_answers(&name, folder.as_ref()).await;
+    }
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    for _ in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("responses.sqlite"), "damaged ".repeat(2_000)).unwrap();
+        let mut children = NAMES.map(|name| Process::start(NAME, name, folder.path()));
+        for child in &mut children {
+            child.ask(20);
+        }
+        for child in &mut children {
+            child.until(20);
+        }
+        let tier = DiskTier::open(folder.path(), LIMIT, Arc::new(SystemClock)).unwrap();
+        for name in NAMES {
+            for number in 1..=20 {
+                assert_eq!(tier.get(&place(name, number)).await.unwrap(), Some(answer(name, number)));
+            }
+        }
+        let aside = std::fs::read(folder.path().join("responses.sqlite.aside")).unwrap();
+        assert_eq!(aside, "damaged ".repeat(2_000).as_bytes());
     }
 }
 

@@ -19,6 +19,7 @@ use llm_router::provider::{Availability, Call, Describe, DynProvider, Provider};
 use llm_router::request::{Privacy, Request};
 use llm_router::router::resolve::{Automatic, Door, Entry};
 use llm_router::router::{Op, Router};
+use llm_router::store::{MemoryStore, Store};
 use llm_router::trace::CacheStatus;
 use llm_router::{Error, ErrorKind, Result};
 
@@ -93,6 +94,10 @@ impl Provider for Scripted {
 
     fn models(&self) -> Vec<ModelName> {
         self.models.clone()
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        Some("key-1".into())
     }
 }
 
@@ -383,6 +388,27 @@ async fn two_namespaces_never_share_an_answer() {
         request.riders.namespace = Namespace::new(namespace).unwrap();
         router.generate(request).await.unwrap();
     }
+    assert_eq!(calls("openai"), 2);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_passed_over_by_automatic_plans_only_and_in_the_next_process_too() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let with = |script: &[Script]| {
+        let mut setup = Setup::default().provider("openai", script).provider("local", &[Script::Answer("floor")]);
+        setup.deps.store = Some(Arc::clone(&store));
+        setup.build()
+    };
+    let (first, calls) = with(&[Script::Fail(ErrorKind::ProviderAuth)]);
+    first.generate(Request::new("hello")).await.unwrap();
+    first.generate(Request::new("hello")).await.unwrap();
+    assert_eq!(calls("openai"), 1);
+    let (second, calls) = with(&[Script::Answer("mended")]);
+    assert_eq!(second.generate(Request::new("hello")).await.unwrap().text(), "floor");
+    assert_eq!(second.refused().await, [ProviderId::new("openai").unwrap()]);
+    assert_eq!(second.generate(asking(None, Some("openai"))).await.unwrap().text(), "mended");
+    second.forget_refusals().await.unwrap();
+    assert_eq!(second.generate(Request::new("hello")).await.unwrap().text(), "mended");
     assert_eq!(calls("openai"), 2);
 }
 

@@ -37,6 +37,22 @@ fn child() {
     std::process::exit(i32::from(served.is_err()));
 }
 
+/// Not a test of its own either: a router that has a worker and is then killed. The worker holds the named pipe given among the arguments.
+#[test]
+fn doomed_router() {
+    let Some(fifo) = std::env::args().find_map(|argument| Some(argument.strip_prefix("witness=")?.to_owned())) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let worker = worker(with_script(&format!("exec 4>{fifo}; {AS_WORKER}")));
+        let mut flood = open(&worker, "flood").await;
+        loop {
+            first_text(&mut flood).await;
+        }
+    });
+}
+
 fn context(id: RequestId) -> Context {
     Context::new(HttpClient::default(), Arc::new(SystemClock), id)
 }
@@ -147,9 +163,15 @@ fn yielding<S: Stream<Item = Result<Event>> + Send + 'static>(events: S) -> impl
 
 // ---- the parent's side ----
 
+/// Starts this test program again, as [`child`].
+const AS_WORKER: &str = "exec \"$0\" --exact child --nocapture serve-as-worker 3>&1 1>&2";
+
 fn settings() -> WorkerSettings {
+    with_script(AS_WORKER)
+}
+
+fn with_script(script: &str) -> WorkerSettings {
     let program = std::env::current_exe().unwrap().display().to_string();
-    let script = "exec \"$0\" --exact child --nocapture serve-as-worker 3>&1 1>&2";
     with_program("/bin/sh", &["-c", script, &program])
 }
 
@@ -191,14 +213,14 @@ async fn until(worker: &Worker, prompt: &str, wanted: &str) {
 #[tokio::test]
 async fn one_program_answers_many_calls_at_once() {
     let worker = worker(settings());
-    assert_eq!(worker.process_id().await, None, "nothing starts before the first call");
+    assert_eq!(worker.process_id(), None, "nothing starts before the first call");
     let mut long = open(&worker, "flood").await;
     first_text(&mut long).await;
     let numbers: String = (0..500).map(|n| format!("{n} ")).collect();
     let (a, b) = tokio::join!(ask(&worker, "count 500"), ask(&worker, "count 500"));
     assert_eq!((a.unwrap(), b.unwrap()), (numbers.clone(), numbers));
     first_text(&mut long).await;
-    assert_eq!(ask(&worker, "pid").await.unwrap(), worker.process_id().await.unwrap().to_string());
+    assert_eq!(ask(&worker, "pid").await.unwrap(), worker.process_id().unwrap().to_string());
 }
 
 #[tokio::test]
@@ -316,6 +338,24 @@ async fn stopping_does_not_wait_for_ever() {
     assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::ProviderConnection);
     runner.shutdown().await;
     assert_eq!(runner.running(), 0);
+}
+
+#[test]
+fn a_worker_ends_when_its_router_is_killed() {
+    use std::io::Read;
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut router = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "doomed_router", "--nocapture", &format!("witness={}", fifo.display())])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Opens when the worker is there, ends when it is gone.
+    let mut witness = std::fs::File::open(&fifo).unwrap();
+    router.kill().unwrap();
+    router.wait().unwrap();
+    witness.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[tokio::test]

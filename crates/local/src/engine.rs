@@ -1,7 +1,7 @@
 //! The embedded engine: a model in this process that continues prompts, several at a time.
 //!
 //! It knows tokens, text and probabilities, and nothing of chats, dialects or routing; those are
-//! [`crate::template`](crate) and the provider. Start with [`Engine`]; [`job`] has the words, `engine/scheduler.rs`
+//! [`crate::template`]'s and [`crate::provider`]'s. Start with [`Engine`]; [`job`] has the words, `engine/scheduler.rs`
 //! the work.
 
 use std::fmt;
@@ -226,6 +226,8 @@ impl Engine {
 impl Engine {
     fn grammar(&self, text: &str) -> Result<Grammar, EngineError> {
         gbnf::check(text).map_err(|what| invalid("grammar", what))?;
+        crate::grammar::check(text, &crate::grammar::Limits::default())
+            .map_err(|error| invalid("grammar", error.to_string()))?;
         Grammar::new(Arc::clone(&self.model), text)
             .ok_or_else(|| invalid("grammar", "a rule leads back to itself before any character".to_owned()))
     }

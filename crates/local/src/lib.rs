@@ -1,7 +1,7 @@
-//! A model in this process: llama.cpp as an engine that continues prompts, with no service beside it.
+//! A model in this process: llama.cpp as an engine that continues prompts, and the files it runs, with no service beside it.
 //!
-//! The wire formats and the routing live elsewhere. Read [`engine`] first; [`cpu`] is asked before anything of it
-//! runs; `ffi.rs` is the only file that calls C.
+//! Wire formats and routing live elsewhere. Read [`provider`] first, the way from a request to deltas; [`engine`] does the work; [`gguf`]
+//! judges a file and [`cpu`] the processor before anything of llama.cpp runs. `ffi.rs` is the only file that calls C.
 #![deny(unsafe_code)]
 
 pub mod cpu;
@@ -11,6 +11,7 @@ mod ffi;
 pub mod gguf;
 pub mod grammar;
 pub mod manifest;
+pub mod provider;
 pub mod source;
 pub mod template;
 pub mod tools;

@@ -96,6 +96,24 @@ impl Sha256Digest {
         &self.0
     }
 
+    /// The digest in a key as it is printed, in a CID of sha2-256, or in 64 hexadecimal digits; `None` where there is none.
+    #[must_use]
+    pub fn of_key(text: &str) -> Option<Self> {
+        let last = text.trim().rsplit("::").next()?;
+        if last.len() == 64 && last.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let mut digest = [0; 32];
+            for (byte, pair) in digest.iter_mut().zip(last.as_bytes().chunks_exact(2)) {
+                *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+            }
+            return Some(Self::from_bytes(digest));
+        }
+        let hash = *Cid::try_from(last).ok()?.hash();
+        if hash.code() != SHA2_256 {
+            return None;
+        }
+        hash.digest().try_into().ok().map(Self::from_bytes)
+    }
+
     /// The self-describing form: code 0x12, length 32, digest.
     #[must_use]
     pub fn multihash(&self) -> [u8; 34] {

@@ -86,6 +86,20 @@ impl DiskTier {
         Ok(Stat { entries, bytes: size.saturating_sub(entries * OVERHEAD), limit: self.limit })
     }
 
+    /// In steps, so that other processes can write in between. What is stored meanwhile stays.
+    async fn clear_namespace(&self, namespace: &Namespace) -> Result<u64> {
+        let newest = self.remember(self.database.read(sql::newest).await)?;
+        let mut cleared = 0;
+        loop {
+            let namespace = namespace.clone();
+            let step = self.database.write(move |connection| sql::clear_some(connection, &namespace, newest)).await;
+            match self.remember(step)? {
+                0 => return Ok(cleared),
+                count => cleared += count,
+            }
+        }
+    }
+
     /// Notes that a value was used, unless that was noted lately.
     fn note(&self, found: &sql::Found, now: i64) {
         if now.saturating_sub(found.used) < NOTED_EVERY.as_millis() as i64 {
@@ -163,25 +177,14 @@ impl Tier for DiskTier {
         })
     }
 
-    /// In steps, so that other processes can write in between. What is stored meanwhile stays.
     fn clear<'a>(&'a self, namespace: Option<&'a Namespace>) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
-            let newest = self.database.read(sql::newest).await;
-            let newest = self.remember(newest)?;
-            let mut cleared = 0;
-            loop {
-                let namespace = namespace.cloned();
-                let step =
-                    self.database.write(move |connection| sql::clear_some(connection, namespace.as_ref(), newest));
-                let step = step.await;
-                match self.remember(step)? {
-                    0 => break,
-                    count => cleared += count,
-                }
-            }
+            let cleared = match namespace {
+                None => self.remember(self.database.write(sql::clear_all).await)?,
+                Some(namespace) => self.clear_namespace(namespace).await?,
+            };
             // Gives the room back to the disk, and leaves nothing of the answers in the file or its log.
-            let swept = self.database.upkeep(sql::give_back).await;
-            self.remember(swept)?;
+            self.remember(self.database.upkeep(sql::give_back).await)?;
             Ok(cleared)
         })
     }

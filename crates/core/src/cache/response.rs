@@ -4,7 +4,8 @@
 //! the request forbids. Tiers know bytes only; which requests are covered at all is decided here.
 
 use std::{
-    sync::Arc,
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -12,12 +13,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::canonical::canonical;
 use super::flight::{Flights, Joined};
 use super::key::{Key, KeyStrategy};
 use super::{StorageKey, Tier};
 use crate::delta::{Delta, DeltaStream, FinishReason};
 use crate::deps::Clock;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
 use crate::provider::Target;
 use crate::request::Request;
@@ -39,6 +41,8 @@ struct Inner {
     ttl: Option<Duration>,
     /// Whether a request that says nothing is covered.
     by_default: bool,
+    /// Tiers that failed before: said once, not at every request.
+    failed: Mutex<HashSet<(&'static str, ErrorKind)>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -84,7 +88,15 @@ pub struct Provenance {
 impl ResponseCache {
     /// A cache over tiers, the nearest first. `by_default` says whether requests are covered that do not say so themselves.
     pub fn new(tiers: Vec<Arc<dyn Tier>>, strategy: KeyStrategy, clock: Arc<dyn Clock>, by_default: bool) -> Self {
-        Self(Arc::new(Inner { tiers, flights: Flights::default(), strategy, ttl: None, by_default, clock }))
+        Self(Arc::new(Inner {
+            tiers,
+            flights: Flights::default(),
+            strategy,
+            ttl: None,
+            by_default,
+            failed: Mutex::default(),
+            clock,
+        }))
     }
 
     /// With a time after which answers are no longer used.
@@ -92,7 +104,15 @@ impl ResponseCache {
     pub fn with_ttl(self, ttl: Option<Duration>) -> Self {
         let Inner { tiers, strategy, by_default, clock, .. } = &*self.0;
         let (tiers, strategy, by_default, clock) = (tiers.clone(), *strategy, *by_default, Arc::clone(clock));
-        Self(Arc::new(Inner { tiers, flights: Flights::default(), strategy, ttl, by_default, clock }))
+        Self(Arc::new(Inner {
+            tiers,
+            flights: Flights::default(),
+            strategy,
+            ttl,
+            by_default,
+            failed: Mutex::default(),
+            clock,
+        }))
     }
 
     /// Whether the cache is used for a request.
@@ -121,7 +141,7 @@ impl ResponseCache {
         }
         let place = Self::place(key, request);
         for (index, tier) in self.0.tiers.iter().enumerate() {
-            let Some(value) = tier.get(&place).await.unwrap_or_else(|error| warn(tier.name(), &error)) else {
+            let Some(value) = tier.get(&place).await.unwrap_or_else(|error| self.failed(tier.name(), &error)) else {
                 continue;
             };
             let Ok(stored) = serde_json::from_slice::<Stored>(&value) else { continue };
@@ -129,7 +149,10 @@ impl ResponseCache {
                 continue;
             }
             for nearer in &self.0.tiers[..index] {
-                nearer.put(&place, value.clone(), self.0.ttl).await.unwrap_or_else(|error| warn(nearer.name(), &error));
+                nearer
+                    .put(&place, value.clone(), self.0.ttl)
+                    .await
+                    .unwrap_or_else(|error| self.failed(nearer.name(), &error));
             }
             return Some(stored.response);
         }
@@ -182,14 +205,24 @@ impl ResponseCache {
     async fn store(&self, place: &StorageKey, target: &Target, response: Response) {
         let provenance =
             Provenance { provider: target.provider.to_string(), model: target.model.clone(), at: self.now() };
-        let Ok(value) = serde_json::to_vec(&Stored { v: 1, response, provenance }) else { return };
+        let stored = serde_json::to_vec(&Stored { v: 1, response, provenance });
+        let Some(value) = stored.ok().and_then(|text| canonical(&text).ok()) else { return };
         if value.len() > LARGEST_VALUE {
             return;
         }
         let value = Bytes::from(value);
         for tier in &self.0.tiers {
-            tier.put(place, value.clone(), self.0.ttl).await.unwrap_or_else(|error| warn(tier.name(), &error));
+            tier.put(place, value.clone(), self.0.ttl).await.unwrap_or_else(|error| self.failed(tier.name(), &error));
         }
+    }
+
+    /// A tier that fails makes the router slower, never wrong.
+    fn failed<T: Default>(&self, tier: &'static str, error: &Error) -> T {
+        let mut failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.insert((tier, error.kind())) {
+            tracing::warn!(tier, %error, "the cache tier failed; answers go on without it");
+        }
+        T::default()
     }
 
     /// The tiers, the nearest first.
@@ -205,7 +238,7 @@ impl ResponseCache {
     /// Waits until what was stored is safe.
     pub async fn flush(&self) {
         for tier in &self.0.tiers {
-            tier.flush().await.unwrap_or_else(|error| warn(tier.name(), &error));
+            tier.flush().await.unwrap_or_else(|error| self.failed(tier.name(), &error));
         }
     }
 }
@@ -215,12 +248,6 @@ impl std::fmt::Debug for ResponseCache {
         let tiers: Vec<_> = self.0.tiers.iter().map(|tier| tier.name()).collect();
         f.debug_struct("ResponseCache").field("tiers", &tiers).finish_non_exhaustive()
     }
-}
-
-/// A tier that fails makes the router slower, never wrong.
-fn warn<T: Default>(tier: &str, error: &crate::error::Error) -> T {
-    tracing::warn!(tier, %error, "the cache tier failed; answers go on without it");
-    T::default()
 }
 
 struct Filling {

@@ -45,6 +45,11 @@ impl Environment {
         self.values.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// Every variable that is set to something in UTF-8, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.expose())).filter(|(_, value)| !value.is_empty())
+    }
+
     /// Whether a variable is set to something that is not UTF-8.
     pub fn is_unreadable(&self, name: &str) -> bool {
         self.raw.contains_key(name)

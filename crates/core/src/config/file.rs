@@ -2,7 +2,7 @@
 //!
 //! The walk follows the table of `keys.rs`, so that a new key needs nothing here. It knows no precedence and no relations between keys: `validate.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, Key, key_at, named};
 use super::names::{builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::{Base, Raw, Value};
@@ -109,11 +109,8 @@ fn exposed(metadata: &std::fs::Metadata, layer: &Layer) -> Option<Warning> {
     let mode = metadata.permissions().mode();
     let secret = layer.iter().find(|(_, (value, _))| matches!(value, Value::Secret(_)));
     let (spot, (_, origin)) = secret.filter(|_| mode & 0o077 != 0)?;
-    Some(Warning {
-        origin: origin.clone(),
-        key: Some(spot.shown()),
-        message: format!("the file holds a secret and others may read it (mode {:03o}): `chmod 600` it", mode & 0o777),
-    })
+    let message = format!("the file holds a secret and others may read it (mode {:03o}): `chmod 600` it", mode & 0o777);
+    Some(Warning::new(origin.clone(), &spot.shown(), message))
 }
 
 #[cfg(not(unix))]
@@ -125,26 +122,28 @@ fn exposed(_: &std::fs::Metadata, _: &Layer) -> Option<Warning> {
 pub(super) fn parse(text: &str, path: Arc<Path>, base: Base<'_>) -> Read {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut walk = Walk { lines: Lines::new(text, path), base, read: Read::default() };
-    for error in errors {
+    for error in errors.iter().take(MOST_PROBLEMS) {
         // Only the parser's own words: its full report repeats the line, and the line may hold a key.
         let origin = walk.lines.origin(error.span().unwrap_or_default());
-        walk.read.problems.push(Problem::new(origin, None, mask(error.message())));
+        walk.read.problems.push(Problem::new(origin, None, error.message()));
     }
-    let broken: Vec<_> = walk.read.problems.iter().filter_map(|problem| problem.origin.line()).collect();
-    walk.table("", &mut Vec::new(), table.get_ref());
+    // One slip often makes several syntax errors on its line; the first says it.
+    walk.read.problems.dedup_by_key(|problem| problem.origin.line());
+    let syntax = std::mem::take(&mut walk.read.problems);
+    // In what is no TOML at all there is nothing to look for.
+    if errors.len() <= MOST_PROBLEMS {
+        walk.table("", &mut Vec::new(), table.get_ref());
+    }
     // On a line with a syntax error the parser guesses; what is wrong with the guess would only add noise.
-    let syntax = broken.len();
-    let guessed = |problem: &Problem| problem.origin.line().is_some_and(|line| broken.contains(&line));
-    let (syntax, mut rest) =
-        (walk.read.problems.drain(..syntax).collect::<Vec<_>>(), std::mem::take(&mut walk.read.problems));
-    rest.retain(|problem| !guessed(problem));
-    walk.read.problems = syntax.into_iter().chain(rest).collect();
+    let broken: BTreeSet<_> = syntax.iter().filter_map(|problem| problem.origin.line()).collect();
+    walk.read.problems.retain(|problem| problem.origin.line().is_none_or(|line| !broken.contains(&line)));
+    walk.read.problems.extend(syntax);
     walk.read.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-    let more = walk.read.problems.len().saturating_sub(MOST_PROBLEMS);
+    let untold = errors.len().saturating_sub(MOST_PROBLEMS) + walk.read.problems.len().saturating_sub(MOST_PROBLEMS);
     walk.read.problems.truncate(MOST_PROBLEMS);
-    if more > 0 {
+    if untold > 0 {
         let end = walk.lines.origin(text.len()..text.len());
-        walk.read.problems.push(Problem::new(end, None, format!("and {more} more problems in this file")));
+        walk.read.problems.push(Problem::new(end, None, format!("and {untold} more problems in this file")));
     }
     walk.read
 }
@@ -182,7 +181,7 @@ impl Walk<'_> {
                 (false, false) => return self.unknown(prefix, names, name, origin),
             };
         if named {
-            let Some(name) = self.name(prefix, name, value.get_ref(), &origin) else { return };
+            let Some(name) = self.name(prefix, names, name, value.get_ref(), &origin) else { return };
             names.push(name);
         }
         self.value(&pattern, names, origin, value);
@@ -192,7 +191,11 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, pattern: &str, names: &mut Vec<String>, origin: Origin, value: &Spanned<DeValue<'_>>) {
-        if let Some(key) = KEYS.iter().find(|key| key.path == pattern) {
+        if let Some(key) = key_at(pattern) {
+            // What the parser put in place of a value that it could not read has no extent; it has told of it already.
+            if value.span().is_empty() {
+                return;
+            }
             let spot = Spot { key, names: names.clone() };
             match key.kind.read(&raw(value.get_ref()), self.base) {
                 Ok(value) => drop(self.read.layer.insert(spot, (value, origin))),
@@ -211,48 +214,44 @@ impl Walk<'_> {
                     names.push(index.to_string());
                     match item.get_ref() {
                         DeValue::Table(table) => self.table(&join(pattern, "[]"), names, table),
-                        _ => self.expected_table(pattern, self.lines.origin(item.span())),
+                        _ => self.expected_table(pattern, names, self.lines.origin(item.span())),
                     }
                     names.pop();
                 }
             }
-            _ => self.expected_table(pattern, origin),
+            _ => self.expected_table(pattern, names, origin),
         }
     }
 
-    fn expected_table(&mut self, pattern: &str, origin: Origin) {
+    fn expected_table(&mut self, pattern: &str, names: &[String], origin: Origin) {
         let (what, holds) = match children(pattern).any(|child| child == "[]") {
             true => ("a list of tables", join(pattern, "[]")),
             false => ("a table", pattern.to_owned()),
         };
         let inside: Vec<_> = children(&holds).collect();
-        let message = format!(
-            "expected {what} with {}",
-            if inside == ["*"] { "names of your own".into() } else { inside.join(", ") }
-        );
-        self.read.problems.push(Problem::new(origin, pattern.to_owned(), message));
+        let inside = if inside == ["*"] { "names of your own".to_owned() } else { inside.join(", ") };
+        self.read.problems.push(Problem::new(origin, named(pattern, names), format!("expected {what} with {inside}")));
     }
 
     fn unknown(&mut self, prefix: &str, names: &[String], name: &str, origin: Origin) {
-        // The names of the wildcards, then the unknown one.
-        let mut names = names.iter();
-        let parents = prefix.split('.').filter(|part| !part.is_empty()).map(|part| match part {
-            "*" => names.next().cloned().unwrap_or_default(),
-            "[]" => format!("[{}]", names.next().map_or("", String::as_str)),
-            part => part.to_owned(),
-        });
-        let place = parents.collect::<Vec<_>>().join(".").replace(".[", "[");
         let meant = nearest(name, children(prefix));
         let mut message = format!("unknown key `{}`", mask(&shorten(name)));
         if meant.is_none() {
             message.push_str(&format!(": valid here are {}", children(prefix).collect::<Vec<_>>().join(", ")));
         }
-        let place = (!place.is_empty()).then_some(place);
+        let place = Some(named(prefix, names)).filter(|place| !place.is_empty());
         self.read.problems.push(Problem::new(origin, place, message).meant(meant.map(str::to_owned)));
     }
 
     /// Checks a name that the file chose, and gives it in the form that the rest of the program uses.
-    fn name(&mut self, prefix: &str, name: &str, value: &DeValue<'_>, origin: &Origin) -> Option<String> {
+    fn name(
+        &mut self,
+        prefix: &str,
+        names: &[String],
+        name: &str,
+        value: &DeValue<'_>,
+        origin: &Origin,
+    ) -> Option<String> {
         let checked = match prefix {
             "providers" => ProviderId::new(name).map(|id| canonical(id.as_str(), value)),
             "routes" => ModelName::new(name).map(String::from),
@@ -264,7 +263,7 @@ impl Walk<'_> {
         let name = match checked {
             Ok(name) => name,
             Err(error) => {
-                self.read.problems.push(Problem::new(origin.clone(), prefix.to_owned(), error.message()));
+                self.read.problems.push(Problem::new(origin.clone(), named(prefix, names), error.message()));
                 return None;
             }
         };

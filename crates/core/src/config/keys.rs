@@ -55,23 +55,30 @@ impl Key {
 
     /// The path with names in place of the wildcards, as messages show it.
     pub fn named(&self, names: &[String]) -> String {
-        let mut names = names.iter();
-        let mut out = String::new();
-        for part in self.path.split('.') {
-            match part {
-                "[]" => out.push_str(&format!("[{}]", names.next().map_or("", String::as_str))),
-                part => {
-                    let name = if part == "*" { names.next().map_or("*", String::as_str) } else { part };
-                    if !out.is_empty() {
-                        out.push('.');
-                    }
-                    let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-                    if bare { out.push_str(name) } else { out.push_str(&format!("{name:?}")) }
-                }
-            }
-        }
-        out
+        named(self.path, names)
     }
+}
+
+/// A pattern with names in place of its wildcards, as messages show it.
+pub(super) fn named(pattern: &str, names: &[String]) -> String {
+    let mut names = names.iter();
+    let mut out = String::new();
+    for part in pattern.split('.').filter(|part| !part.is_empty()) {
+        if part == "[]" {
+            out.push_str(&format!("[{}]", names.next().map_or("", String::as_str)));
+            continue;
+        }
+        let name = if part == "*" { names.next().map_or("*", String::as_str) } else { part };
+        let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let dot = if out.is_empty() { "" } else { "." };
+        out.push_str(&if bare { format!("{dot}{name}") } else { format!("{dot}{name:?}") });
+    }
+    out
+}
+
+/// The key with this very pattern.
+pub(super) fn key_at(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
 }
 
 /// Sets a field that always has a value.
@@ -216,9 +223,9 @@ keys! {
         "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
     "providers.*.via", Kind::Text, "", "\"together\"";
         "The provider behind an aggregator (Hugging Face's Inference Providers)." => |s, n, v| at(s, n, |p| p.via = v.text());
-    "providers.*.sandbox", Kind::Word(&["auto", "read-only", "workspace-write", "danger-full-access"]), "", "\"read-only\"", later "this version runs no agent of its own";
+    "providers.*.sandbox", Kind::Word(&["auto", "read-only", "workspace-write", "danger-full-access"]), "", "\"read-only\"";
         "What an agent may touch; `auto` is the router's choice, `read-only`." => |s, n, v| at(s, n, |p| p.sandbox = v.text().filter(|word| word != "auto"));
-    "providers.*.skip_git_repo_check", Kind::Flag, "", "true", later "this version runs no agent of its own";
+    "providers.*.skip_git_repo_check", Kind::Flag, "", "true";
         "Whether an agent may run outside a Git repository." => |s, n, v| at(s, n, |p| p.skip_git_repo_check = v.flag());
 
     "routes.*.groups", Kind::Groups, "", "[[\"lab/qwen3-30b\", \"groq/llama-3.3-70b\"], [\"local\"]]";

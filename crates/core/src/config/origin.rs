@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::env::{Environment, Places};
-use super::validate::{self, Flags};
+use super::join::{self, Flags};
 use super::{Kind, Settings};
 use crate::error::{Error, Result};
+use crate::secret::mask;
 
 /// Where a value came from, the weakest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +82,10 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(origin: Origin, key: impl Into<Option<String>>, message: impl Into<String>) -> Self {
-        Self { origin, key: key.into(), message: message.into(), nearest: None }
+        // A key may have been pasted where a name belongs; masking here, once, covers every message.
+        let key: Option<String> = key.into();
+        let key = key.map(|key| masked(&key));
+        Self { origin, key, message: mask(&message.into()).into_owned(), nearest: None }
     }
 
     pub(super) fn meant(mut self, nearest: Option<String>) -> Self {
@@ -161,6 +165,12 @@ pub struct Warning {
     pub message: String,
 }
 
+impl Warning {
+    pub(super) fn new(origin: Origin, key: &str, message: impl Into<String>) -> Self {
+        Self { origin, key: Some(masked(key)), message: mask(&message.into()).into_owned() }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
@@ -208,7 +218,7 @@ impl Settings {
     /// # Errors
     /// Every problem at once. `?` turns them into one `caller_invalid_request` with a line each.
     pub fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, Problems> {
-        validate::load(environment, flags)
+        join::load(environment, flags)
     }
 }
 
@@ -271,6 +281,11 @@ impl Entry {
         let parts: Vec<String> = origin.into_iter().chain(self.note.clone()).collect();
         parts.join("; ")
     }
+}
+
+/// A dotted path, each name of it masked where it looks like a key.
+fn masked(path: &str) -> String {
+    path.split('.').map(mask).collect::<Vec<_>>().join(".")
 }
 
 /// A value of the reference as JSON, for defaults.

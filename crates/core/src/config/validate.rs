@@ -1,207 +1,46 @@
-//! Joins what file, environment and flags say, checks the whole at once, and makes [`Settings`] of it.
+//! Checks the whole of a configuration at once: the relations that no single value shows.
 //!
-//! Each value was checked where it was read (`value.rs`); here are the relations between them: precedence, the one form of a key, providers that nothing
-//! makes, routes that lead nowhere or in a circle, and what is worth a warning.
+//! The one form of a key, providers that nothing makes, routes that lead nowhere or in a circle, and what is worth a warning. It also puts together
+//! what several keys describe: credentials and client keys. Values and precedence are settled before, in `value.rs` and `join.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+
+use indexmap::IndexSet;
 
 use super::env::Environment;
-use super::file::{self, Layer, Read, Spot};
-use super::keys::{KEY_LIFETIME, KEYS, Key};
+use super::file::{Layer, Read, Spot};
+use super::keys::{KEY_LIFETIME, key_at};
 use super::names::{BUILTIN, builtin, nearest};
-use super::origin::{Entry, Loaded, Origin, Problem, Problems, Warning, default_value};
-use super::value::{Base, Raw, Value, azure_endpoint, ollama_host};
-use super::variables::{Rule, VARIABLES, names_for};
+use super::origin::{Origin, Problem, Warning};
+use super::value::Value;
+use super::variables::PREFIXES;
 use super::{ClientKey, Credential, Settings};
 use crate::ids::ProviderId;
 use crate::secret::Secret;
 
-/// What the command line, or a program that uses the library, sets over file and environment.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    config: Option<PathBuf>,
-    no_file: bool,
-    values: Vec<(Origin, String, String)>,
-    registered: Vec<ProviderId>,
-}
-
-impl Flags {
-    /// Nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// `--config`: the file to read instead of the user's.
-    #[must_use]
-    pub fn config(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config = Some(path.into());
-        self
-    }
-
-    /// Reads no config file at all.
-    #[must_use]
-    pub fn without_file(mut self) -> Self {
-        self.no_file = true;
-        self
-    }
-
-    /// Sets a key (`server.port`) for a flag (`--port`).
-    #[must_use]
-    pub fn set(mut self, flag: impl Into<String>, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.values.push((Origin::Flag(flag.into()), key.into(), value.into()));
-        self
-    }
-
-    /// Sets a key for one request only: above every flag.
-    #[must_use]
-    pub fn set_by_request(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.values.push((Origin::Request, key.into(), value.into()));
-        self
-    }
-
-    /// Tells of a provider that the program registers itself, so that routes may name it.
-    #[must_use]
-    pub fn registered(mut self, provider: ProviderId) -> Self {
-        self.registered.push(provider);
-        self
-    }
-}
-
-pub(super) fn load(environment: &Environment, flags: &Flags) -> Result<Loaded, Problems> {
-    let chosen = file::chosen(flags.config.as_deref(), environment).filter(|_| !flags.no_file);
-    let read = chosen.as_ref().and_then(|(path, required)| file::open(path, *required, environment.home()));
-    let file = chosen.map(|(path, _)| path).filter(|_| read.is_some());
-    let mut read = read.unwrap_or_default();
-
-    let variables = from_environment(environment, &mut read.problems);
-    let (mut flagged, mut requested) = (Layer::new(), Layer::new());
-    for (origin, key, text) in &flags.values {
-        let layer = if *origin == Origin::Request { &mut requested } else { &mut flagged };
-        from_flag(origin, key, text, environment, layer, &mut read.problems);
-    }
-    one_form_of_each_key(&read.layer, &mut read.problems);
-    let chosen_by_hand: BTreeSet<String> = flagged
-        .keys()
-        .chain(requested.keys())
-        .filter(|spot| spot.key.path.starts_with("providers.*"))
-        .filter_map(|spot| spot.names.first().cloned())
-        .collect();
-    let layer = merge([std::mem::take(&mut read.layer), variables, flagged, requested]);
-
-    let mut settings = Settings::default();
-    for (spot, (value, _)) in &layer {
-        (spot.key.apply)(&mut settings, &spot.names, value);
-    }
-    let mut check = Check { environment, layer: &layer, read: &mut read, settings: &mut settings };
-    check.sections(&chosen_by_hand);
-    check.credentials();
-    check.client_keys();
-    check.providers();
-    check.routes(&flags.registered);
-    check.warn(&flags.registered);
-    if !read.problems.is_empty() {
-        return Err(Problems(read.problems));
-    }
-    let entries = entries(&layer, &settings);
-    Ok(Loaded { settings, entries, warnings: read.warnings, file, places: environment.places() })
-}
-
-/// The values of the variables: for each key the first name that is set.
-fn from_environment(environment: &Environment, problems: &mut Vec<Problem>) -> Layer {
-    let mut layer = Layer::new();
-    let paths: Vec<&str> = VARIABLES.iter().flat_map(|variable| variable.sets.iter().copied()).collect();
-    let mut seen = BTreeSet::new();
-    for path in paths.into_iter().filter(|path| seen.insert(*path)) {
-        let Some((key, names)) = Key::find(path) else { continue };
-        for full in names_for(path) {
-            let origin = Origin::Variable(full.clone());
-            if environment.is_unreadable(&full) {
-                problems.push(Problem::new(origin, None, "the value is not UTF-8"));
-                break;
-            }
-            let Some(text) = environment.get(&full) else { continue };
-            match from_variable(key, path, &full, text, environment) {
-                Ok(Some(value)) => {
-                    layer.insert(Spot { key, names }, (value, origin));
-                    break;
-                }
-                Ok(None) => continue,
-                Err(refusal) => {
-                    problems.push(Problem::new(origin, None, refusal.why).meant(refusal.nearest));
-                    break;
-                }
-            }
-        }
-    }
-    layer
-}
-
-fn from_variable(
-    key: &Key,
-    path: &str,
-    full: &str,
-    text: &str,
-    environment: &Environment,
-) -> Result<Option<Value>, super::value::Refusal> {
-    let is_it = |variable: &&super::variables::Variable| {
-        variable.sets.contains(&path)
-            && full.ends_with(variable.name)
-            && variable.names().iter().any(|name| name == full)
-    };
-    let rule = VARIABLES.iter().find(is_it).map_or(Rule::Plain, |variable| variable.rule);
-    let base = Base { folder: None, home: environment.home() };
-    Ok(match rule {
-        Rule::OllamaHost => Some(Value::Text(ollama_host(text)?)),
-        Rule::AzureEndpoint => Some(Value::Text(azure_endpoint(text)?)),
-        Rule::OnlyOn => {
-            Some(key.kind.read(&Raw::Untyped(text.into()), base)?).filter(|value| *value == Value::Flag(true))
-        }
-        Rule::Plain | Rule::Asked => Some(key.kind.read(&Raw::Untyped(text.into()), base)?),
-    })
-}
-
-fn from_flag(
-    origin: &Origin,
-    path: &str,
-    text: &str,
-    environment: &Environment,
-    layer: &mut Layer,
-    problems: &mut Vec<Problem>,
-) {
-    let Some((key, names)) = Key::find(path) else {
-        let meant = nearest(path, KEYS.iter().map(|key| key.path)).map(str::to_owned);
-        return problems.push(Problem::new(origin.clone(), None, format!("unknown key {path:?}")).meant(meant));
-    };
-    if let ("providers", Some(Err(error))) =
-        (key.path.split('.').next().unwrap_or_default(), names.first().map(ProviderId::new))
-    {
-        return problems.push(Problem::new(origin.clone(), None, error.message()));
-    }
-    let base = Base { folder: None, home: environment.home() };
-    match key.kind.read(&Raw::Untyped(text.into()), base) {
-        Ok(value) => drop(layer.insert(Spot { key, names }, (value, origin.clone()))),
-        Err(refusal) => {
-            problems.push(Problem::new(origin.clone(), path.to_owned(), refusal.why).meant(refusal.nearest))
-        }
-    }
-}
-
 /// The ways to give one key; a stronger source that uses one of them replaces whichever a weaker source used.
 const FORMS_OF_A_KEY: &[&str] = &["api_key", "api_key_env", "api_key_file", "api_key_command"];
+const CLIENT_KEYS: &str = "server.api_keys.[]";
+const CREDENTIALS: &str = "providers.*.credentials.[]";
 const FORMS_OF_A_CLIENT_KEY: &[&str] = &["key", "key_env", "key_file"];
 
-/// The path above a form of a key, for the keys that are one.
-fn above_form(spot: &Spot) -> Option<&'static str> {
-    let (above, last) = spot.key.path.rsplit_once('.')?;
-    let forms = if above == "server.api_keys.[]" { FORMS_OF_A_CLIENT_KEY } else { FORMS_OF_A_KEY };
-    (forms.contains(&last) && !above.ends_with("headers")).then_some(above)
+/// The forms of the key that the keys below `above` describe.
+fn forms_below(above: &str) -> &'static [&'static str] {
+    if above == CLIENT_KEYS { FORMS_OF_A_CLIENT_KEY } else { FORMS_OF_A_KEY }
 }
 
-fn one_form_of_each_key(layer: &Layer, problems: &mut Vec<Problem>) {
+/// For a place that is one form of a key: the path above it, and all the forms.
+pub(super) fn above_form(spot: &Spot) -> Option<(&'static str, &'static [&'static str])> {
+    let (above, last) = spot.key.path.rsplit_once('.')?;
+    let forms = forms_below(above);
+    forms.contains(&last).then_some((above, forms))
+}
+
+/// Tells where one source gives the same key in two forms.
+pub(super) fn one_form_of_each_key(layer: &Layer, problems: &mut Vec<Problem>) {
     let mut first: BTreeMap<(&str, &[String]), &Spot> = BTreeMap::new();
     for (spot, (_, origin)) in layer {
-        let Some(above) = above_form(spot) else { continue };
+        let Some((above, _)) = above_form(spot) else { continue };
         match first.get(&(above, spot.names.as_slice())) {
             None => drop(first.insert((above, &spot.names), spot)),
             Some(other) => {
@@ -212,38 +51,47 @@ fn one_form_of_each_key(layer: &Layer, problems: &mut Vec<Problem>) {
     }
 }
 
-fn merge(layers: [Layer; 4]) -> Layer {
-    let mut merged = Layer::new();
-    for layer in layers {
-        for (spot, value) in layer {
-            if let Some(above) = above_form(&spot) {
-                merged.retain(|other: &Spot, _| above_form(other) != Some(above) || other.names != spot.names);
-            }
-            merged.insert(spot, value);
-        }
-    }
-    merged
-}
+/// A table of a list: its names, and the origin of one of its values.
+type Item = (Vec<String>, Origin);
 
-struct Check<'a> {
+/// The checks, over what was read and joined. Each adds to the problems and warnings of `read`.
+pub(super) struct Check<'a> {
     environment: &'a Environment,
     layer: &'a Layer,
     read: &'a mut Read,
     settings: &'a mut Settings,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    pub(super) fn new(
+        environment: &'a Environment,
+        layer: &'a Layer,
+        read: &'a mut Read,
+        settings: &'a mut Settings,
+    ) -> Self {
+        Self { environment, layer, read, settings }
+    }
+
+    /// All of them. `by_hand` are the providers that flags set something of, `registered` those that the program brings.
+    pub(super) fn all(&mut self, by_hand: &BTreeSet<String>, registered: &[ProviderId]) {
+        self.sections(by_hand);
+        self.credentials();
+        self.client_keys();
+        self.providers(registered);
+        self.routes(registered);
+        self.warn(registered);
+    }
+
     fn problem(&mut self, origin: Origin, key: String, message: impl Into<String>, meant: Option<&str>) {
         self.read.problems.push(Problem::new(origin, key, message).meant(meant.map(str::to_owned)));
     }
 
     fn get(&self, path: &str, names: &[String]) -> Option<&(Value, Origin)> {
-        self.layer.iter().find(|(spot, _)| spot.key.path == path && spot.names == names).map(|(_, value)| value)
+        self.layer.get(&Spot { key: key_at(path)?, names: names.to_vec() })
     }
 
     /// Gives every section an entry, empty ones too, and marks what a person chose.
     fn sections(&mut self, by_hand: &BTreeSet<String>) {
-        let head = self.settings.head().cloned();
         let sections = self.read.sections.keys().map(|(section, name)| (*section, name.clone()));
         for (section, name) in
             sections.chain(by_hand.iter().map(|name| ("providers", name.clone()))).collect::<Vec<_>>()
@@ -254,9 +102,17 @@ impl Check<'_> {
                 _ => {}
             }
         }
-        if let Some(provider) = head.and_then(|head| self.settings.providers.get_mut(&head)) {
-            provider.configured = true;
+        for name in self
+            .layer
+            .keys()
+            .filter(|spot| spot.key.path.starts_with("providers."))
+            .filter_map(|spot| spot.names.first())
+        {
+            if let Ok(id) = ProviderId::new(name) {
+                self.settings.providers.entry(id).or_default();
+            }
         }
+        self.head();
         // The file's own order, which its reader expects in listings; what only the environment names comes after.
         let order = |name: &str| self.read.sections.get(&("providers", name.to_owned())).cloned();
         self.settings.providers.sort_by_cached_key(|id, _| (order(id.as_str()).is_none(), order(id.as_str())));
@@ -264,10 +120,20 @@ impl Check<'_> {
         self.settings.routes.sort_by_cached_key(|name, _| order(name));
     }
 
+    /// Gives the provider that heads the plan its id, where an alias was written, and marks it.
+    fn head(&mut self) {
+        let Some(head) = self.settings.head().cloned() else { return };
+        let own = self.settings.providers.contains_key(&head);
+        let id = builtin(head.as_str()).filter(|_| !own).and_then(|row| ProviderId::new(row.id).ok()).unwrap_or(head);
+        if let Some(provider) = self.settings.providers.get_mut(&id) {
+            provider.configured = true;
+        }
+        self.settings.router.provider = Some(id);
+    }
+
     /// The credential that the keys below `above` describe.
     fn credential(&self, above: &str, names: &[String]) -> Option<Credential> {
-        let forms = if above == "server.api_keys.[]" { FORMS_OF_A_CLIENT_KEY } else { FORMS_OF_A_KEY };
-        forms.iter().find_map(|form| {
+        forms_below(above).iter().find_map(|form| {
             let (value, origin) = self.get(&format!("{above}.{form}"), names)?;
             Some(match (form.rsplit('_').next()?, value) {
                 ("env", Value::Text(name)) => Credential::Env {
@@ -291,26 +157,29 @@ impl Check<'_> {
         })
     }
 
-    /// The places in a list of tables below `path`, in order, each with the origin of one of its values.
-    fn items(&self, path: &str, names: &[String]) -> Vec<(Vec<String>, Origin)> {
-        let mut items: BTreeMap<usize, (Vec<String>, Origin)> = BTreeMap::new();
-        for (spot, (_, origin)) in self.layer {
-            let (Some(index), Some(above)) = (spot.names.get(names.len()), spot.names.get(..names.len())) else {
-                continue;
-            };
-            if let (true, true, Ok(index)) = (spot.key.path.starts_with(path), above == names, index.parse()) {
-                items.entry(index).or_insert((spot.names.clone(), origin.clone()));
+    /// The tables of the lists at `path`, by the names above them: each with its own names and the origin of one of its values, in order.
+    fn items(&self, path: &str) -> BTreeMap<Vec<String>, Vec<Item>> {
+        let mut items: BTreeMap<(Vec<String>, usize), Item> = BTreeMap::new();
+        for (spot, (_, origin)) in self.layer.iter().filter(|(spot, _)| spot.key.path.starts_with(path)) {
+            if let Some((index, above)) = spot.names.split_last() {
+                let index = index.parse().unwrap_or(usize::MAX);
+                items.entry((above.to_vec(), index)).or_insert((spot.names.clone(), origin.clone()));
             }
         }
-        items.into_values().collect()
+        let mut lists: BTreeMap<Vec<String>, Vec<Item>> = BTreeMap::new();
+        for ((above, _), item) in items {
+            lists.entry(above).or_default().push(item);
+        }
+        lists
     }
 
     fn credentials(&mut self) {
+        let mut lists = self.items(CREDENTIALS);
         for id in self.settings.providers.keys().cloned().collect::<Vec<_>>() {
             let names = vec![id.to_string()];
             let mut found: Vec<Credential> = self.credential("providers.*", &names).into_iter().collect();
-            for (names, origin) in self.items("providers.*.credentials.[]", &names) {
-                match self.credential("providers.*.credentials.[]", &names) {
+            for (names, origin) in lists.remove(&names).unwrap_or_default() {
+                match self.credential(CREDENTIALS, &names) {
                     Some(credential) => found.push(credential),
                     None => {
                         let message = format!("a credential needs one of {}", FORMS_OF_A_KEY.join(", "));
@@ -325,9 +194,9 @@ impl Check<'_> {
     }
 
     fn client_keys(&mut self) {
-        for (names, origin) in self.items("server.api_keys.[]", &[]) {
+        for (names, origin) in self.items(CLIENT_KEYS).into_values().flatten() {
             let name = self.get("server.api_keys.[].name", &names).and_then(|(value, _)| value.text());
-            let key = self.credential("server.api_keys.[]", &names);
+            let key = self.credential(CLIENT_KEYS, &names);
             let twice = self.settings.server.api_keys.iter().any(|other| Some(&other.name) == name.as_ref());
             match (name, key) {
                 (Some(name), Some(_)) if twice => {
@@ -354,7 +223,7 @@ impl Check<'_> {
         begins.or_else(|| value().map(|(_, (_, origin))| origin.clone())).unwrap_or(Origin::Default)
     }
 
-    fn providers(&mut self) {
+    fn providers(&mut self, registered: &[ProviderId]) {
         let found: Vec<_> = self
             .settings
             .providers
@@ -372,7 +241,7 @@ impl Check<'_> {
                     "a provider is either an HTTP API (base_url, preset) or a program (command), not both",
                     None,
                 );
-            } else if !http && !command && builtin(id.as_str()).is_none() && !misread {
+            } else if !http && !command && builtin(id.as_str()).is_none() && !registered.contains(&id) && !misread {
                 let meant = nearest(id.as_str(), BUILTIN.iter().map(|row| row.id));
                 let message =
                     "no built-in provider has this name, and nothing says what it is: give base_url, preset or command";
@@ -382,7 +251,7 @@ impl Check<'_> {
     }
 
     fn routes(&mut self, registered: &[ProviderId]) {
-        let routes: Vec<String> = self.settings.routes.keys().cloned().collect();
+        let routes: BTreeSet<String> = self.settings.routes.keys().cloned().collect();
         let providers: BTreeSet<String> =
             self.settings.providers.keys().chain(registered).map(ProviderId::to_string).collect();
         let is_provider = |name: &str| {
@@ -390,19 +259,15 @@ impl Check<'_> {
             providers.contains(&name) || builtin(&name).is_some()
         };
         let mut leads: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let groups: Vec<_> = self.settings.routes.values().map(|route| route.groups.clone()).collect();
-        for (name, groups) in routes.iter().zip(&groups) {
+        let chains: Vec<_> =
+            self.settings.routes.iter().map(|(name, route)| (name.clone(), route.groups.clone())).collect();
+        for (name, groups) in &chains {
             let begins = self.section("routes", name);
             let key = format!("routes.{name}.groups");
-            if is_provider(name) {
-                self.problem(
-                    begins.clone(),
-                    format!("routes.{name}"),
-                    "a provider has this name: a route needs one of its own",
-                    None,
-                );
-            }
-            let misread = self.read.problems.iter().any(|p| p.key.as_deref() == Some(key.as_str()));
+            let told = |p: &Problem| {
+                p.key.as_ref().is_some_and(|at| *at == key || key.strip_suffix(".groups") == Some(at.as_str()))
+            };
+            let misread = self.read.problems.iter().any(told);
             if groups.is_empty() && !misread {
                 self.problem(
                     begins.clone(),
@@ -411,10 +276,14 @@ impl Check<'_> {
                     None,
                 );
             }
+            if is_provider(name) {
+                let message = "a provider has this name: a route needs one of its own";
+                self.problem(begins.clone(), format!("routes.{name}"), message, None);
+            }
             let origin =
                 self.get("routes.*.groups", std::slice::from_ref(name)).map_or(begins, |(_, origin)| origin.clone());
             for target in groups.iter().flatten() {
-                if let Some(route) = routes.iter().find(|route| *route == target && !is_provider(route)) {
+                if let Some(route) = routes.get(target).filter(|route| !is_provider(route)) {
                     leads.entry(name).or_default().push(route);
                     continue;
                 }
@@ -439,37 +308,58 @@ impl Check<'_> {
     }
 
     fn warn(&mut self, registered: &[ProviderId]) {
-        let mut warnings = Vec::new();
-        let mut warn = |origin: &Origin, key: String, message: String| {
-            warnings.push(Warning { origin: origin.clone(), key: Some(key), message });
-        };
+        let mut warnings = self.later();
         for (spot, (value, origin)) in self.layer {
-            let path = spot.key.path;
-            if !spot.key.active() {
-                warn(origin, spot.shown(), format!("read, not active yet: {}", spot.key.later));
-            }
-            if let (true, Value::Text(name)) = (path.ends_with("key_env"), value)
-                && self.environment.get(name).is_none()
-            {
-                warn(origin, spot.shown(), format!("{name} is not set"));
-            }
-            if let (true, Value::Text(url)) = (path == "providers.*.base_url", value) {
-                let id = spot.names.first().and_then(|name| ProviderId::new(name).ok());
-                let sends_key =
-                    id.and_then(|id| self.settings.providers.get(&id)).is_some_and(|p| !p.credentials.is_empty());
-                if sends_key && url.strip_prefix("http://").is_some_and(leaves_the_network) {
-                    warn(origin, spot.shown(), "a key goes over the network unencrypted: use https".into());
-                }
-            }
-            if let (true, Some(id)) = (path == "router.provider", value.provider())
-                && builtin(id.as_str()).is_none()
-                && !self.settings.providers.contains_key(&id)
-                && !registered.contains(&id)
-            {
-                warn(origin, spot.shown(), format!("no provider is named {id:?}, unless the program registers one"));
+            if let Some(message) = self.caution(spot, value, registered) {
+                warnings.push(Warning::new(origin.clone(), &spot.shown(), message));
             }
         }
+        warnings.sort_by(|a, b| a.origin.cmp(&b.origin));
         self.read.warnings.extend(warnings);
+    }
+
+    /// What has no effect yet: one warning for each reason of each section.
+    fn later(&self) -> Vec<Warning> {
+        let mut groups: BTreeMap<(&str, &str), (Origin, Vec<String>)> = BTreeMap::new();
+        for (spot, (_, origin)) in self.layer.iter().filter(|(spot, _)| !spot.key.active()) {
+            // A well-known variable is set for other programs too; that it does nothing here is no news.
+            if matches!(origin, Origin::Variable(name) if !PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+                continue;
+            }
+            let section = spot.key.path.split('.').next().unwrap_or_default();
+            let group = groups.entry((section, spot.key.later)).or_insert_with(|| (origin.clone(), Vec::new()));
+            if origin < &group.0 {
+                group.0 = origin.clone();
+            }
+            group.1.push(spot.shown());
+        }
+        let tell = |((section, why), (origin, keys)): ((&str, &str), (Origin, Vec<String>))| {
+            let what = if keys.len() > 3 { format!("{} keys of [{section}]", keys.len()) } else { keys.join(", ") };
+            Warning::new(origin, &what, format!("read, not active yet: {why}"))
+        };
+        groups.into_iter().map(tell).collect()
+    }
+
+    /// What its owner would want to know of one value.
+    fn caution(&self, spot: &Spot, value: &Value, registered: &[ProviderId]) -> Option<String> {
+        let path = spot.key.path;
+        let text = value.text()?;
+        let provider = |name: &str| ProviderId::new(name).ok().and_then(|id| self.settings.providers.get(&id));
+        if path.ends_with("key_env") {
+            return self.environment.get(&text).is_none().then(|| format!("{text} is not set"));
+        }
+        if path == "providers.*.base_url" {
+            let sends_key =
+                spot.names.first().and_then(|name| provider(name)).is_some_and(|p| !p.credentials.is_empty());
+            let open = text.strip_prefix("http://").is_some_and(leaves_the_network);
+            return (sends_key && open).then(|| "a key goes over the network unencrypted: use https".to_owned());
+        }
+        if path == "router.provider" {
+            let id = value.provider()?;
+            let known = builtin(id.as_str()).is_some() || provider(id.as_str()).is_some() || registered.contains(&id);
+            return (!known).then(|| format!("no provider is named `{id}`, unless the program registers one"));
+        }
+        None
     }
 }
 
@@ -498,13 +388,12 @@ fn circles<'a>(leads: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
     let mut done: BTreeSet<&str> = BTreeSet::new();
     for start in leads.keys() {
         // A walk with its own stack: a config may chain as many routes as its size allows.
-        let mut path: Vec<&str> = Vec::new();
+        let mut path: IndexSet<&str> = IndexSet::new();
         let mut stack = vec![(*start, 0)];
         while let Some((node, next)) = stack.pop() {
             if next == 0 {
-                if let Some(at) = path.iter().position(|seen| *seen == node) {
-                    let mut circle = path.split_off(at);
-                    path.extend(circle.iter().copied());
+                if let Some(at) = path.get_index_of(node) {
+                    let mut circle: Vec<&str> = path.iter().skip(at).copied().collect();
                     let first = circle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(at, _)| at);
                     circle.rotate_left(first);
                     found.insert(circle);
@@ -513,7 +402,7 @@ fn circles<'a>(leads: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
                 if done.contains(node) {
                     continue;
                 }
-                path.push(node);
+                path.insert(node);
             }
             match leads.get(node).and_then(|targets| targets.get(next)) {
                 Some(target) => {
@@ -528,47 +417,4 @@ fn circles<'a>(leads: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
         }
     }
     found.into_iter().collect()
-}
-
-/// Every value that is set, and the defaults of the keys that have no wildcard: by section, then name, in the order of the reference.
-fn entries(layer: &Layer, settings: &Settings) -> Vec<Entry> {
-    let section = |key: &Key| key.path.split('.').next().unwrap_or_default();
-    let rank = |index: usize, key: &Key, names: &[String]| {
-        let first = KEYS.iter().position(|other| section(other) == section(key));
-        let name = names.first().map_or("", String::as_str);
-        let named = settings.providers.get_index_of(name).filter(|_| section(key) == "providers");
-        (first, named.or_else(|| settings.routes.get_index_of(name)), index)
-    };
-    let mut out = Vec::new();
-    for (index, key) in KEYS.iter().enumerate() {
-        let set: Vec<_> = layer.iter().filter(|(spot, _)| spot.key.path == key.path).collect();
-        if set.is_empty() && !key.path.contains(['*', '[']) {
-            let value = default_value(key.kind, key.default);
-            out.push((
-                rank(index, key, &[]),
-                Entry { key: key.path.to_owned(), value, origin: Origin::Default, note: None },
-            ));
-        }
-        for (spot, (value, origin)) in set {
-            let entry = Entry {
-                key: spot.shown(),
-                value: value.shown(key.kind),
-                origin: origin.clone(),
-                note: note(key, &spot.names, value, settings),
-            };
-            out.push((rank(index, key, &spot.names), entry));
-        }
-    }
-    out.sort_by(|(a, _), (b, _)| a.cmp(b));
-    out.into_iter().map(|(_, entry)| entry).collect()
-}
-
-/// What else is to be known of a value that is set.
-fn note(key: &Key, names: &[String], value: &Value, settings: &Settings) -> Option<String> {
-    if let (true, Value::Text(name)) = (key.path.ends_with("api_key_env"), value) {
-        let provider = names.first().and_then(|id| settings.providers.get(id.as_str()));
-        let missing = provider.is_some_and(|p| p.credentials.iter().any(|c| c.missing_variable() == Some(name)));
-        return missing.then(|| format!("{name} is not set"));
-    }
-    (!key.active()).then(|| "not active yet".to_owned())
 }

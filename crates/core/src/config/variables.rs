@@ -29,8 +29,6 @@ pub enum Rule {
     OnlyOn,
     /// Ollama's forms of an address, made the base of its OpenAI-compatible API.
     OllamaHost,
-    /// An Azure resource's address, made the base of its OpenAI-compatible API.
-    AzureEndpoint,
     /// No key: a place or a property of the terminal, for the code that asks.
     Asked,
 }
@@ -122,7 +120,7 @@ variables! {
     "NVIDIA_API_KEY" Both Plain ["providers.nvidia.api_key"] "The key for NVIDIA.";
     "PERPLEXITY_API_KEY" Both Plain ["providers.perplexity.api_key"] "The key for Perplexity.";
     "AZURE_OPENAI_API_KEY" Both Plain ["providers.azure_openai.api_key"] "The key for Azure OpenAI.";
-    "AZURE_OPENAI_ENDPOINT" Both AzureEndpoint ["providers.azure_openai.base_url"] "The address of the Azure resource.";
+    "AZURE_OPENAI_ENDPOINT" Both Plain ["providers.azure_openai.base_url"] "The address of the Azure resource.";
     "OLLAMA_HOST" Bare OllamaHost ["providers.ollama.base_url"] "Where Ollama listens, in any form that Ollama takes.";
 
     "CODEX_CLI_MODEL" Prefixed Plain ["providers.codex_cli.default_model"] "The default model of `codex_cli`.";

@@ -4,6 +4,7 @@
 //! what they refuse. [`Writer`] is the way back. Changing a body in place is `splice.rs`.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -18,7 +19,10 @@ use crate::request::RawJson;
 
 /// A JSON object as read: fields in order, each value still text. A field given twice is refused, since two readers may disagree on which one counts.
 #[derive(Debug, Default)]
-pub(crate) struct Object<'a>(IndexMap<Cow<'a, str>, &'a RawValue>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// Up to so many fields are compared one by one, which is faster than hashing; a hostile object with more is hashed.
+const FEW: usize = 32;
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -31,12 +35,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields: IndexMap<Cow<'de, str>, &'de RawValue> = IndexMap::with_capacity(12);
+                let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(8);
+                let mut many = HashSet::new();
                 while let Some((Key(name), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    if let Some((twice, _)) = fields.get_key_value(name.as_ref()) {
-                        return Err(A::Error::custom(format!("the field {:?} is given twice", shorten(twice))));
+                    if fields.len() == FEW {
+                        many.extend(fields.iter().map(|(known, _)| known.clone()));
                     }
-                    fields.insert(name, value);
+                    let twice = match fields.len() {
+                        ..FEW => fields.iter().any(|(known, _)| *known == name),
+                        FEW.. => !many.insert(name.clone()),
+                    };
+                    if twice {
+                        return Err(A::Error::custom(format!("the field {:?} is given twice", shorten(&name))));
+                    }
+                    fields.push((name, value));
                 }
                 Ok(Object(fields))
             }
@@ -85,18 +97,19 @@ impl<'a> Object<'a> {
 
     /// The field's text, unless it is absent or null.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(name).copied().filter(|value| value.get() != "null")
+        self.raw(name).filter(|value| value.get() != "null")
     }
 
     /// The field's text, null included.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(name).copied()
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
     /// Takes a field out; null counts as absent.
     pub(crate) fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         // The order of what stays is kept: it becomes `extra`.
-        self.0.shift_remove(name).filter(|value| value.get() != "null")
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(at).1).filter(|value| value.get() != "null")
     }
 
     /// Takes a field out and reads it. `path` is where the object stands, "" at the top.
@@ -169,6 +182,10 @@ pub(crate) fn lenient<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T
 /// # Errors
 /// `caller_invalid_request`.
 pub(crate) fn check_depth(body: &[u8]) -> Result<()> {
+    // Without so many brackets nothing can be so deep; counting them is much faster than following them.
+    if body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= MAX_JSON_DEPTH {
+        return Ok(());
+    }
     let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
     for &byte in body {
         match byte {
@@ -291,6 +308,11 @@ mod tests {
     fn refusals_name_the_field() {
         let twice = Object::parse(br#"{"model":"a","model":"b"}"#).unwrap_err();
         assert!(twice.message().contains("\"model\" is given twice"), "{twice}");
+        let many = |last: &str| {
+            let fields: String = (0..100).map(|n| format!("\"f{n}\":1,")).collect();
+            Object::parse(format!("{{{fields}\"{last}\":1}}").as_bytes()).map(|_| ())
+        };
+        assert!(many("last").is_ok() && many("f3").is_err() && many("f77").is_err());
         let mut object = Object::parse(br#"{"n":"x"}"#).unwrap();
         let error = object.read::<u32>("messages[2]", "n").unwrap_err();
         assert!(error.message().starts_with("messages[2].n: invalid type"), "{error}");

@@ -14,6 +14,7 @@ mod patch;
 mod request;
 mod response;
 mod stream;
+mod turns;
 mod types;
 mod whole;
 

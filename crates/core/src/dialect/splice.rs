@@ -137,9 +137,9 @@ impl<'a> Splice<'a> {
         let key = before.trim_end().strip_suffix(':')?.trim_end();
         let bytes = key.as_bytes();
         // A quote after an odd number of backslashes is part of the key.
-        let opening = (0..bytes.len().checked_sub(1)?)
-            .rev()
-            .find(|&at| bytes.get(at) == Some(&b'"') && bytes.get(..at).is_some_and(|b| backslashes(b) % 2 == 0))?;
+        let opening = (0..bytes.len().checked_sub(1)?).rev().find(|&at| {
+            bytes.get(at) == Some(&b'"') && bytes.get(..at).is_some_and(|b| backslashes(b).is_multiple_of(2))
+        })?;
         Some(opening..key.len())
     }
 }

@@ -13,10 +13,12 @@ mod command;
 mod environment;
 mod failure;
 mod group;
+mod job;
 mod output;
 pub(crate) mod patience;
 mod template;
 mod transcript;
+mod wrapper;
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -31,10 +33,12 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use command::{CommandProvider, CommandSettings};
+pub use command::{CommandProvider, CommandSettings, command_provider};
 pub use environment::{Environment, Resolved, resolve};
+pub use job::{Folder, Job, Limits};
 pub use output::Output;
 pub use template::{Rendered, Template};
+pub use wrapper::{ClaudeCli, Completed, GeminiCli};
 
 use crate::error::{Error, ErrorKind, Result};
 use failure::Tail;
@@ -45,97 +49,6 @@ pub const GRACE: Duration = Duration::from_secs(2);
 
 /// How long pipes may stay open after the program itself has ended: only a descendant that left the group can hold them.
 const AFTERLIFE: Duration = Duration::from_millis(500);
-
-/// What a program may print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Bytes of standard output in all.
-    pub total: u64,
-    /// Bytes of one line, where output is read by lines.
-    pub line: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { total: 32 << 20, line: 16 << 20 }
-    }
-}
-
-/// The folder a program works in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Folder {
-    /// This process's own.
-    #[default]
-    Inherited,
-    /// A given one.
-    At(PathBuf),
-    /// A new and empty one below `TMPDIR` that only this user can enter, removed when the program has ended.
-    Private,
-}
-
-/// A program to run, with everything it is given.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Job {
-    /// The executable; see [`resolve`].
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Its whole environment.
-    pub environment: Environment,
-    /// Where it works.
-    pub folder: Folder,
-    /// What it may print.
-    pub limits: Limits,
-}
-
-impl Job {
-    /// A program without arguments, variables or folder of its own.
-    pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            args: Vec::new(),
-            environment: Environment::default(),
-            folder: Folder::default(),
-            limits: Limits::default(),
-        }
-    }
-
-    /// With these arguments.
-    #[must_use]
-    pub fn with_args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.args = args.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// With this environment.
-    #[must_use]
-    pub fn with_environment(mut self, environment: Environment) -> Self {
-        self.environment = environment;
-        self
-    }
-
-    /// In this folder.
-    #[must_use]
-    pub fn with_folder(mut self, folder: Folder) -> Self {
-        self.folder = folder;
-        self
-    }
-
-    /// With these bounds on what it prints.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// The program's file name, for messages.
-    fn name(&self) -> String {
-        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
-    }
-}
 
 /// Starts programs and owns what it started. Cheap to clone; when the last clone and the last [`Process`] are dropped, every group still there is
 /// killed at once, so that a process that ends leaves none behind.
@@ -196,7 +109,8 @@ impl Runner {
                                 .with_hint("point TMPDIR at a folder that can be written to")
                         },
                     )?;
-                command.current_dir(folder.path());
+                // What it writes aside (agents leave reports with whole prompts in them) goes with the folder.
+                command.current_dir(folder.path()).env("TMPDIR", folder.path());
                 Some(folder)
             }
         };
@@ -384,29 +298,34 @@ impl Process {
     /// # Errors
     /// A failure by its exit status or a signal, with the end of what it wrote to standard error; see `failure.rs` for the kinds.
     pub async fn exit(&mut self) -> Result<()> {
-        self.exit_with("").await
+        self.exit_of("", "").await
     }
 
-    /// [`Process::exit`], with words of the answer that explain a failure when standard error is silent.
-    pub(crate) async fn exit_with(&mut self, answer: &str) -> Result<()> {
+    /// [`Process::exit`] of a program that was asked `prompt` and printed `answer`, which says why it failed where programs print failures there.
+    pub(crate) async fn exit_of(&mut self, prompt: &str, answer: &str) -> Result<()> {
         let status = self.group.exited().await;
         if status.is_some_and(|status| status.success()) {
             return Ok(());
         }
-        let said = self.last_words().await;
-        let said = if said.is_empty() { failure::shortened(answer) } else { said };
+        let said = [failure::shortened(answer), self.last_words(prompt).await];
+        let said = said.iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n");
         Err(failure::of_exit(&self.name, status, &said))
     }
 
-    /// The end of what the program wrote to standard error, masked and shortened. After its end this is complete.
-    pub(crate) async fn last_words(&mut self) -> String {
+    /// Waits for the program's end: its exit status, `None` where a signal ended it. Cancel safe.
+    pub(crate) async fn status(&mut self) -> Option<i32> {
+        self.group.exited().await.and_then(|status| status.code())
+    }
+
+    /// The end of what the program wrote to standard error, masked and shortened, without what it repeats of `prompt`. After its end this is complete.
+    pub(crate) async fn last_words(&mut self, prompt: &str) -> String {
         if let Some(reader) = self.stderr.as_mut()
             && self.group.is_gone()
         {
             let _ = tokio::time::timeout(AFTERLIFE, reader).await;
             self.stderr = None;
         }
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt)
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.

@@ -132,19 +132,19 @@ impl Worker {
 
     /// Lets running calls finish for `patience` at most, then ends the program. The next call would start it anew.
     pub async fn stop(&self, patience: Duration) {
-        let session = {
-            let mut slot = self.slot.lock().await;
-            slot.starting = None;
-            slot.session.take()
-        };
+        // A start under way holds the slot; it ends with the worker itself.
+        let Ok(mut slot) = tokio::time::timeout(patience, self.slot.lock()).await else { return };
+        slot.starting = None;
+        let session = slot.session.take();
+        drop(slot);
         if let Some(session) = session {
             session.stop(patience).await;
         }
     }
 
-    /// The process id of the running program, for status pages.
-    pub async fn process_id(&self) -> Option<u32> {
-        let slot = self.slot.lock().await;
+    /// The process id of the running program, for status pages; `None` also while it starts.
+    pub fn process_id(&self) -> Option<u32> {
+        let slot = self.slot.try_lock().ok()?;
         slot.session.as_ref().filter(|session| session.is_open()).map(|session| session.process_id())
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId, shorten};
+pub use crate::provider::registry::{Automatic, Entry};
 use crate::provider::{Availability, Capabilities, Deadlines, DynProvider, Target};
 use crate::request::{Block, BlockBody, Request, ResponseFormat, Role, Substitute};
 use crate::trace::Candidate;
@@ -32,43 +33,6 @@ impl Door {
     fn is_here(self) -> bool {
         matches!(self, Self::Library | Self::Command)
     }
-}
-
-/// A provider as resolution sees it. The order of a list of these is the resolution order.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its id.
-    pub id: ProviderId,
-    /// Other names it answers to.
-    pub aliases: Vec<ProviderId>,
-    /// The provider.
-    pub provider: Arc<dyn DynProvider>,
-    /// When it is part of an automatic plan.
-    pub automatic: Automatic,
-    /// The program behind it, where two entries may share one.
-    pub program: Option<String>,
-}
-
-impl Entry {
-    /// A provider under its id, part of automatic plans.
-    pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
-        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.id == *name || self.aliases.iter().any(|alias| *alias == *name)
-    }
-}
-
-/// When a provider is part of a plan that nobody named a provider or a model for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Automatic {
-    /// Whenever it is available.
-    Yes,
-    /// After all others: the embedded model and its like.
-    Floor,
-    /// Only when named.
-    No,
 }
 
 /// A target of a plan.
@@ -100,6 +64,8 @@ pub struct Scope<'a> {
     pub settings: &'a Settings,
     /// By which door the request came.
     pub door: Door,
+    /// Whom automatic plans pass over: their key or login was refused lately.
+    pub refused: &'a [ProviderId],
 }
 
 /// Makes the plan of a request.
@@ -184,15 +150,36 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     Err(unknown_model(name, scope))
 }
 
-fn route_choices<'a>(name: &str, route: &RouteSettings, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
+/// A route's targets in order, those of the routes it names among them.
+fn route_choices<'a>(name: &str, route: &'a RouteSettings, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     let mut choices = Vec::new();
-    for target in route.groups.iter().flatten() {
-        let (id, model) = target.split_once('/').map_or((target.as_str(), None), |(id, rest)| (id, Some(rest)));
+    // What is left to read, the next one last: routes may nest, and the stack must not be the program's.
+    let mut left: Vec<(&str, Timeouts)> = targets(route, route.timeouts);
+    let mut read = 0;
+    while let Some((target, timeouts)) = left.pop() {
+        read += 1;
+        if read > MOST_TARGETS {
+            return Err(Error::invalid(format!("route {name} leads to more than {MOST_TARGETS} targets"))
+                .with_hint("`llm-router config check` shows routes that name each other"));
+        }
+        if let Some(inner) = scope.settings.routes.get(target) {
+            left.extend(targets(inner, inner.timeouts));
+            continue;
+        }
+        let (id, model) = target.split_once('/').map_or((target, None), |(id, rest)| (id, Some(rest)));
         let entry = find(&id.to_ascii_lowercase(), scope)?;
         let model = model.map(ModelName::new).transpose()?.or_else(|| default_model(entry, &scope.settings.router));
-        choices.push(Choice { timeouts: route.timeouts, ..Choice::new(entry, model, format!("route {name}")) });
+        choices.push(Choice { timeouts, ..Choice::new(entry, model, format!("route {name}")) });
     }
     Ok(choices)
+}
+
+/// The most targets of one route, nested ones included.
+const MOST_TARGETS: usize = 256;
+
+/// The targets of a route, the first one last.
+fn targets(route: &RouteSettings, timeouts: Timeouts) -> Vec<(&str, Timeouts)> {
+    route.groups.iter().flatten().rev().map(|target| (target.as_str(), timeouts)).collect()
 }
 
 fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
@@ -216,8 +203,10 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
     let mut programs: Vec<String> = Vec::new();
     let mut refusal = None;
     for Choice { entry, model, reason, timeouts } in choices {
+        let model = model.map(|model| entry.provider.exact_model(&model));
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
+            _ if !only && scope.refused.contains(&entry.id) => Some(Refusal::refused_lately()),
             _ => refuse(entry, request, needs, only, scope.door),
         };
         let planned = refused.is_none();
@@ -260,6 +249,10 @@ impl Refusal {
 
     fn same_program(program: &str) -> Self {
         Self::new(ErrorKind::ProviderUnavailable, format!("another target already runs {program}"), "")
+    }
+
+    fn refused_lately() -> Self {
+        Self::new(ErrorKind::ProviderAuth, "its key or login was refused less than ten minutes ago", "")
     }
 
     fn error(self) -> Error {

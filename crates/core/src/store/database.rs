@@ -314,7 +314,7 @@ fn commit(connection: &Connection, group: Vec<Task>) -> (Vec<Answer>, Option<Sto
         match one_of_group(connection, task) {
             Ok(answer) => answers.push(answer),
             Err((answer, error)) => {
-                answers.extend(answer);
+                answers.push(answer);
                 failed = Some(error);
             }
         }
@@ -330,20 +330,20 @@ fn commit(connection: &Connection, group: Vec<Task>) -> (Vec<Answer>, Option<Sto
 }
 
 /// Runs a task in a savepoint, so that its failure undoes only itself, unless SQLite had to end the whole transaction.
-fn one_of_group(connection: &Connection, task: Task) -> Result<Answer, (Option<Answer>, StoreError)> {
+fn one_of_group(connection: &Connection, task: Task) -> Result<Answer, (Answer, StoreError)> {
     if let Err(error) = connection.execute_batch("SAVEPOINT task") {
         let error = StoreError::from(error);
-        return Err((Some(task(Err(&error))), error));
+        return Err((task(Err(&error)), error));
     }
     let answer = task(Ok(connection));
     if connection.is_autocommit() {
         let error = answer.error.clone().unwrap_or(StoreError::Full);
-        return Err((Some(answer), error));
+        return Err((answer, error));
     }
     let end = if answer.error.is_some() { "ROLLBACK TO task; RELEASE task" } else { "RELEASE task" };
     match connection.execute_batch(end) {
         Ok(()) => Ok(answer),
-        Err(error) => Err((Some(answer), error.into())),
+        Err(error) => Err((answer, error.into())),
     }
 }
 

@@ -12,31 +12,40 @@ use super::time;
 use crate::ids::Namespace;
 use crate::store::database::Schema;
 
+/// The table of answers with all that hangs on it. Whatever is counted or chosen from is in an index or in `totals`:
+/// only a hit reads a value.
+macro_rules! answers {
+    () => {
+        "CREATE TABLE answers (
+             id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
+             used INTEGER NOT NULL, expires INTEGER, bytes BLOB NOT NULL
+         );
+         CREATE UNIQUE INDEX answers_place ON answers (namespace, digest);
+         CREATE INDEX answers_used ON answers (used, size);
+         CREATE INDEX answers_expiry ON answers (expires) WHERE expires IS NOT NULL;
+         CREATE TRIGGER answer_added AFTER INSERT ON answers BEGIN
+             INSERT INTO totals VALUES (new.namespace, 1, new.size)
+                 ON CONFLICT (namespace) DO UPDATE SET entries = entries + 1, size = size + new.size;
+         END;
+         CREATE TRIGGER answer_changed AFTER UPDATE OF size ON answers BEGIN
+             UPDATE totals SET size = size + new.size - old.size WHERE namespace = new.namespace;
+         END;
+         CREATE TRIGGER answer_removed AFTER DELETE ON answers BEGIN
+             UPDATE totals SET entries = entries - 1, size = size - old.size WHERE namespace = old.namespace;
+         END;"
+    };
+}
+
 pub(super) static SCHEMA: Schema = Schema {
     file: "responses.sqlite",
     application: i32::from_be_bytes(*b"LLRc"),
     version: 1,
-    // Whatever is counted or chosen from is in an index or in `totals`: only a hit reads a value.
-    tables: "CREATE TABLE answers (
-                 id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
-                 used INTEGER NOT NULL, expires INTEGER, bytes BLOB NOT NULL
-             );
-             CREATE UNIQUE INDEX answers_place ON answers (namespace, digest);
-             CREATE INDEX answers_used ON answers (used, size);
-             CREATE INDEX answers_expiry ON answers (expires) WHERE expires IS NOT NULL;
-             CREATE TABLE totals (
-                 namespace TEXT PRIMARY KEY, entries INTEGER NOT NULL, size INTEGER NOT NULL
-             ) WITHOUT ROWID;
-             CREATE TRIGGER answer_added AFTER INSERT ON answers BEGIN
-                 INSERT INTO totals VALUES (new.namespace, 1, new.size)
-                     ON CONFLICT (namespace) DO UPDATE SET entries = entries + 1, size = size + new.size;
-             END;
-             CREATE TRIGGER answer_changed AFTER UPDATE OF size ON answers BEGIN
-                 UPDATE totals SET size = size + new.size - old.size WHERE namespace = new.namespace;
-             END;
-             CREATE TRIGGER answer_removed AFTER DELETE ON answers BEGIN
-                 UPDATE totals SET entries = entries - 1, size = size - old.size WHERE namespace = old.namespace;
-             END;",
+    tables: concat!(
+        "CREATE TABLE totals (
+             namespace TEXT PRIMARY KEY, entries INTEGER NOT NULL, size INTEGER NOT NULL
+         ) WITHOUT ROWID;",
+        answers!()
+    ),
 };
 
 /// The most values given up for one that is stored, so that a lowered limit is reached in steps.
@@ -132,22 +141,24 @@ pub(super) fn totals(connection: &Connection, namespace: Option<&Namespace>) -> 
         })
 }
 
+/// Makes the table anew, which takes a fraction of removing the answers one by one, and says how many there were.
+pub(super) fn clear_all(connection: &Connection) -> Result<u64> {
+    let (entries, _) = totals(connection, None)?;
+    connection.execute_batch(concat!("DROP TABLE answers; DELETE FROM totals;", answers!()))?;
+    Ok(entries)
+}
+
 pub(super) fn newest(connection: &Connection) -> Result<i64> {
     connection.query_row("SELECT ifnull(max(id), 0) FROM answers", [], |row| row.get(0))
 }
 
-pub(super) fn clear_some(connection: &Connection, namespace: Option<&Namespace>, newest: i64) -> Result<u64> {
-    let cleared = match namespace {
-        None => connection
-            .prepare_cached("DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id <= ?1 LIMIT ?2)")?
-            .execute(params![newest, CLEARED_AT_ONCE])?,
-        Some(namespace) => connection
-            .prepare_cached(
-                "DELETE FROM answers
-                 WHERE id IN (SELECT id FROM answers WHERE namespace = ?3 AND id <= ?1 LIMIT ?2)",
-            )?
-            .execute(params![newest, CLEARED_AT_ONCE, namespace.as_str()])?,
-    };
+pub(super) fn clear_some(connection: &Connection, namespace: &Namespace, newest: i64) -> Result<u64> {
+    let cleared = connection
+        .prepare_cached(
+            "DELETE FROM answers
+             WHERE id IN (SELECT id FROM answers WHERE namespace = ?1 AND id <= ?2 LIMIT ?3)",
+        )?
+        .execute(params![namespace.as_str(), newest, CLEARED_AT_ONCE])?;
     connection.prepare_cached("DELETE FROM totals WHERE entries = 0")?.execute([])?;
     Ok(cleared as u64)
 }

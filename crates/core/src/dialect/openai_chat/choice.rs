@@ -35,6 +35,8 @@ pub(super) struct Choice {
     /// Blocks of the provider's own: field → block.
     kept: Vec<(&'static str, u32)>,
     sound: Option<Sound>,
+    /// Thoughts came as plain text.
+    plain_thoughts: bool,
     finished: bool,
 }
 
@@ -54,6 +56,7 @@ impl Choice {
             calls: Calls::default(),
             kept: Vec::new(),
             sound: None,
+            plain_thoughts: false,
             finished: false,
         }
     }
@@ -211,11 +214,15 @@ impl Choice {
         let fields = [said.take("reasoning_content"), said.take("reasoning")];
         let words = fields.into_iter().flatten().filter_map(text).find(|words| !words.is_empty());
         let details: Vec<Value> = lenient(said.take("reasoning_details")).unwrap_or_default();
-        let words = words.map(|words| words.into_owned()).unwrap_or_else(|| {
-            let texts =
-                details.iter().filter_map(|detail| detail.get("text").or_else(|| detail.get("summary"))?.as_str());
-            texts.collect()
-        });
+        let words = match words {
+            Some(words) => {
+                self.plain_thoughts = true;
+                words.into_owned()
+            }
+            // The details tell the same thoughts again, perhaps in chunks of their own.
+            None if self.plain_thoughts => String::new(),
+            None => details.iter().filter_map(|one| one.get("text").or_else(|| one.get("summary"))?.as_str()).collect(),
+        };
         self.text(Kind::Reasoning, words, deltas);
         if !details.is_empty() {
             self.keep("reasoning_details", Value::Array(details), deltas);
@@ -312,7 +319,7 @@ struct Sound {
 
 impl Sound {
     fn push(&mut self, choice: u32, data: &str, deltas: &mut Vec<Delta>) -> Result<()> {
-        let joinable = self.rest.is_empty() && data.len() % 4 == 0 && !data.ends_with('=');
+        let joinable = self.rest.is_empty() && data.len().is_multiple_of(4) && !data.ends_with('=');
         let bytes = if joinable {
             data.to_owned()
         } else {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::dialect::json::Writer;
 use crate::dialect::openai_chat::messages::{KEPT_FIELDS, ODD_CALL, WHOLE_MESSAGE};
-use crate::dialect::openai_chat::{History, Quirks, types};
+use crate::dialect::openai_chat::{History, Quirks, turns, types};
 use crate::dialect::{Dialect, FieldPath};
 use crate::error::{Error, Result};
 use crate::request::{Block, BlockBody, Message, Role, Source};
@@ -23,56 +23,13 @@ pub(super) fn encode(
     to: &mut Writer,
     dropped: &mut Vec<FieldPath>,
 ) -> Result<()> {
-    let messages = if quirks.strict_alternation { Cow::Owned(alternate(messages)) } else { Cow::Borrowed(messages) };
+    let messages = if quirks.strict_alternation { Cow::Owned(turns::join(messages)) } else { Cow::Borrowed(messages) };
     to.open(b'[');
     for (at, message) in messages.iter().enumerate() {
         Turn { message, at, quirks, to, dropped }.write()?;
     }
     to.close(b']');
     Ok(())
-}
-
-/// Whether neighbours would have to be joined for a server that wants user and assistant strictly in turn.
-pub(super) fn alternates(messages: &[Message]) -> bool {
-    messages.windows(2).all(|pair| !matches!(pair, [a, b] if joinable(a, b)))
-}
-
-fn joinable(a: &Message, b: &Message) -> bool {
-    let plain = |message: &Message| {
-        let calls = |block: &Block| matches!(block.body, BlockBody::ToolCall { .. } | BlockBody::ToolResult { .. });
-        !message.content.iter().any(calls)
-    };
-    a.role == b.role && matches!(a.role, Role::System | Role::User | Role::Assistant) && plain(a) && plain(b)
-}
-
-fn alternate(messages: &[Message]) -> Vec<Message> {
-    let mut joined: Vec<Message> = Vec::with_capacity(messages.len());
-    for message in messages {
-        match joined.last_mut() {
-            Some(last) if joinable(last, message) => {
-                let mut blocks = message.content.iter();
-                if let (Some(end), [first, ..]) =
-                    (last.content.last_mut().and_then(plain_text), message.content.as_slice())
-                    && let Some(text) = first.as_text()
-                    && first.extra.is_empty()
-                {
-                    end.push_str("\n\n");
-                    end.push_str(text);
-                    blocks.next();
-                }
-                last.content.extend(blocks.cloned());
-            }
-            _ => joined.push(message.clone()),
-        }
-    }
-    joined
-}
-
-fn plain_text(block: &mut Block) -> Option<&mut String> {
-    match &mut block.body {
-        BlockBody::Text { text, .. } if block.extra.is_empty() => Some(text),
-        _ => None,
-    }
 }
 
 /// One message on its way out.
@@ -189,9 +146,9 @@ impl Turn<'_> {
                 _ => content.push((at, block)),
             }
         }
-        match (content.as_slice(), calls.is_empty()) {
-            ([], false) => self.to.field("content", &None::<()>),
-            _ => self.content(&content)?,
+        match content.as_slice() {
+            [] => self.to.field("content", &None::<()>),
+            content => self.content(content)?,
         }
         match self.quirks.history {
             _ if reasoning.is_empty() => {}
@@ -391,15 +348,5 @@ mod tests {
                 json!({"type":"reasoning.encrypted","index":1,"data":"x"})
             ]
         );
-    }
-
-    #[test]
-    fn neighbours_are_joined_for_servers_that_want_turns() {
-        let messages =
-            [Message::system("s"), Message::user("a"), Message::user("b"), Message::text(Role::Assistant, "c")];
-        assert!(!alternates(&messages));
-        let joined = alternate(&messages);
-        assert!(alternates(&joined));
-        assert_eq!(joined[1].content[0].as_text(), Some("a\n\nb"));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::dialect::FieldPath;
 use crate::dialect::json::{Object, Writer, lenient, read, text};
-use crate::dialect::openai_chat::{History, MaxTokens, Quirks, ReasoningField, history};
+use crate::dialect::openai_chat::{History, MaxTokens, Quirks, ReasoningField, history, turns};
 use crate::dialect::splice::Splice;
 use crate::error::Result;
 use crate::provider::Call;
@@ -147,7 +147,7 @@ fn conversation<'a>(
     body: &mut Splice<'a>,
     dropped: &mut Vec<FieldPath>,
 ) -> Result<()> {
-    let needs_turns = quirks.strict_alternation && !history::alternates(&call.request.messages);
+    let needs_turns = quirks.strict_alternation && !turns::alternates(&call.request.messages);
     if needs_turns || (quirks.text_as_string && raw.get().contains('[')) {
         let mut to = Writer::with_capacity(raw.get().len() + 64);
         history::encode(&call.request.messages, quirks, &mut to, dropped)?;
@@ -159,7 +159,8 @@ fn conversation<'a>(
         History::Omit => &["reasoning_content", "reasoning", "reasoning_details"],
         _ => &[],
     };
-    if !developer && !(!thoughts.is_empty() && raw.get().contains("reasoning")) {
+    let thoughts = if raw.get().contains("reasoning") { thoughts } else { &[] };
+    if !developer && thoughts.is_empty() {
         return Ok(());
     }
     for (at, raw) in read::<Vec<&RawValue>>(raw, &"messages")?.into_iter().enumerate() {

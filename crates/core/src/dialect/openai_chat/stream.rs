@@ -74,7 +74,6 @@ impl ChatDecoder {
         for name in ["object", "obfuscation"] {
             fields.take(name);
         }
-        self.unknown(fields, deltas);
         if !self.started && (!choices.is_empty() || usage.is_some()) {
             self.started = true;
             self.answer.id = id.unwrap_or_default().into_owned();
@@ -85,6 +84,7 @@ impl ChatDecoder {
             let Answer { id, model, .. } = self.answer.clone();
             deltas.push(Delta::Start { id, model, created });
         }
+        self.unknown(fields, deltas);
         for raw in choices {
             self.choice(raw, deltas)?;
         }

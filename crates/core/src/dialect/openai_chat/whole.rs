@@ -1,5 +1,7 @@
 //! A whole answer as one body of this dialect. Chunks are in `response.rs`; reading is `stream.rs`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::dialect::Dialect;
@@ -14,8 +16,14 @@ const OURS: Dialect = Dialect::OpenaiChat;
 #[derive(Default)]
 struct Unknown {
     top: Map<String, Value>,
-    /// Choice → fields beside its message, fields of its message.
-    choices: Vec<(u32, Map<String, Value>, Map<String, Value>)>,
+    choices: BTreeMap<u32, OfChoice>,
+}
+
+/// What was not known of one choice.
+#[derive(Clone, Default)]
+struct OfChoice {
+    beside: Map<String, Value>,
+    message: Map<String, Value>,
 }
 
 impl Unknown {
@@ -35,11 +43,7 @@ impl Unknown {
         let Some(fields) = raw.as_object() else { return };
         let index =
             fields.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
-        let at = self.choices.iter().position(|(known, ..)| *known == index).unwrap_or_else(|| {
-            self.choices.push((index, Map::new(), Map::new()));
-            self.choices.len() - 1
-        });
-        let Some((_, beside, message)) = self.choices.get_mut(at) else { return };
+        let OfChoice { beside, message } = self.choices.entry(index).or_default();
         for (name, value) in fields {
             match (name.as_str(), value) {
                 ("delta" | "message", Value::Object(said)) => {
@@ -49,11 +53,6 @@ impl Unknown {
                 _ => join(beside, name, value),
             }
         }
-    }
-
-    fn of_choice(&self, index: u32) -> (Map<String, Value>, Map<String, Value>) {
-        let known = self.choices.iter().find(|(known, ..)| *known == index);
-        known.map(|(_, beside, message)| (beside.clone(), message.clone())).unwrap_or_default()
     }
 }
 
@@ -77,7 +76,7 @@ pub(super) fn encode(response: &Response) -> Vec<u8> {
     to.key("choices");
     to.open(b'[');
     for choice in &response.choices {
-        write_choice(choice, unknown.of_choice(choice.index), &mut to);
+        write_choice(choice, unknown.choices.get(&choice.index).cloned().unwrap_or_default(), &mut to);
     }
     to.close(b']');
     if let Some(usage) = &response.usage {
@@ -139,7 +138,7 @@ impl<'a> Said<'a> {
     }
 }
 
-fn write_choice(choice: &Choice, (beside, unknown): (Map<String, Value>, Map<String, Value>), to: &mut Writer) {
+fn write_choice(choice: &Choice, OfChoice { beside, message: unknown }: OfChoice, to: &mut Writer) {
     let said = Said::of(choice);
     to.open(b'{');
     to.field("index", &choice.index);

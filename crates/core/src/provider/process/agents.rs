@@ -4,10 +4,10 @@
 //! well. A command line of the user's own (`*_CLI_CMD`, or `command` in the config) replaces all of it. An agent has a plain form here only where its exit
 //! status tells a whole answer from a cut one; the others say what to set.
 
-use super::{CommandProvider, CommandSettings, Environment, Folder, Runner, Template};
+use super::{CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
+use crate::config::ProviderSettings;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
-use crate::provider::Describe;
 
 /// One agent, under one of its provider ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub struct Agent {
     pub aliases: &'static [&'static str],
     /// The variable for a command line of the user's own, without its prefix.
     pub variable: Option<&'static str>,
-    /// The program and its words, the program first; empty where there is no plain form.
-    words: &'static [&'static str],
+    /// The executable.
+    pub program: &'static str,
+    /// The arguments of its plain form, where it has one.
+    plain: Option<&'static [&'static str]>,
     /// Words that name the model, where one is named.
     model_words: &'static [&'static str],
     /// The variable by which the program learns the model.
@@ -41,7 +43,8 @@ const CODEX: Agent = Agent {
     id: "codex_cli",
     aliases: &["codex"],
     variable: None,
-    words: &["codex", "exec"],
+    program: "codex",
+    plain: Some(&["exec"]),
     model_words: &["-m", "{model}"],
     model_variable: None,
     default_model: Some("gpt-5.1-codex-mini"),
@@ -55,8 +58,8 @@ const COPILOT: Agent = Agent {
     id: "copilot_cli",
     aliases: &[],
     variable: Some("COPILOT_CLI_CMD"),
-    words: &[
-        "copilot",
+    program: "copilot",
+    plain: Some(&[
         "-s",
         "--no-auto-update",
         "--available-tools=none",
@@ -65,7 +68,7 @@ const COPILOT: Agent = Agent {
         "--disable-builtin-mcps",
         "--no-remote",
         "--no-color",
-    ],
+    ]),
     model_words: &[],
     model_variable: Some("COPILOT_MODEL"),
     default_model: None,
@@ -79,8 +82,9 @@ const GEMINI: Agent = Agent {
     id: "gemini_cli",
     aliases: &[],
     variable: Some("GEMINI_CLI_CMD"),
+    program: "gemini",
     // Cut answers end with status 0 and look whole in its plain output.
-    words: &[],
+    plain: None,
     model_words: &[],
     model_variable: None,
     default_model: None,
@@ -94,8 +98,8 @@ const CLAUDE: Agent = Agent {
     id: "claude_code",
     aliases: &[],
     variable: Some("CLAUDE_CODE_CLI_CMD"),
-    words: &[
-        "claude",
+    program: "claude",
+    plain: Some(&[
         "-p",
         "--output-format",
         "text",
@@ -106,7 +110,7 @@ const CLAUDE: Agent = Agent {
         "1",
         "--tools",
         "",
-    ],
+    ]),
     model_words: &["--model", "{model}"],
     model_variable: None,
     default_model: None,
@@ -131,62 +135,51 @@ pub fn agent(id: &str) -> Option<&'static Agent> {
     AGENTS.iter().find(|agent| agent.id == id || agent.aliases.contains(&id))
 }
 
-/// What may be set of an agent.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct AgentSettings {
-    /// A command line of the user's own.
-    pub command: Option<String>,
-    /// The model used when none is named.
-    pub model: Option<ModelName>,
-    /// Everything that was read of the environment: the agent sees its own part of it.
-    pub environment: Environment,
-    /// `CODEX_SANDBOX`: `read-only` unless set.
-    pub codex_sandbox: Option<String>,
-    /// `CODEX_SKIP_GIT_REPO_CHECK`: on unless set to off.
-    pub codex_skip_git_repo_check: Option<bool>,
-    /// More variables that the program may see, for a command of the user's own.
-    pub passed: Vec<String>,
-}
-
 impl Agent {
-    /// The provider of this agent.
+    /// What its program may see of the environment.
+    pub(super) fn environment(&self, all: &Environment) -> Environment {
+        all.for_program(self.passed)
+    }
+
+    /// How to come by its program.
+    pub(super) fn install(&self) -> &'static str {
+        self.install
+    }
+
+    /// The provider of this agent. `environment` is all that was read: the agent sees its own part of it and what `passed` names.
     ///
     /// # Errors
     /// `caller_invalid_request` for a command line that cannot be read and a sandbox that Codex does not know.
-    pub fn provider(&self, settings: AgentSettings, runner: Runner) -> Result<CommandProvider> {
-        let id = ProviderId::new(self.id)?;
-        let default_model = match (settings.model, self.default_model) {
-            (Some(model), _) => Some(model),
-            (None, Some(name)) => Some(ModelName::new(name)?),
-            (None, None) => None,
-        };
+    pub fn provider(
+        &self,
+        settings: &ProviderSettings,
+        environment: &Environment,
+        passed: &[String],
+        runner: Runner,
+    ) -> Result<CommandProvider> {
+        let mut describe = command::described(ProviderId::new(self.id)?, settings);
+        describe.agent = true;
+        if describe.default_model.is_none() {
+            describe.default_model = self.default_model.map(ModelName::new).transpose()?;
+        }
         let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
         let command = match own {
             Some(line) => Some(Template::parse(line)?),
-            None if self.words.is_empty() => None,
-            None => Some(self.plain(&settings.codex_sandbox, settings.codex_skip_git_repo_check)?),
+            None => self.plain_form(settings)?,
         };
-        let mut environment = settings.environment.for_program(self.passed);
-        for name in &settings.passed {
-            if let Some(value) = settings.environment.get(name) {
-                environment = environment.with(name, value);
-            }
-        }
+        let passed: Vec<&str> = self.passed.iter().copied().chain(passed.iter().map(String::as_str)).collect();
+        let mut made = CommandSettings::new(describe, command, environment, &passed);
         if own.is_none() {
-            environment = self.given.iter().fold(environment, |all, (name, value)| all.with(*name, *value));
+            made.environment = self.given.iter().fold(made.environment, |all, (name, value)| all.with(*name, *value));
         }
-        let mut describe = Describe::new(id);
-        describe.default_model = default_model;
-        describe.agent = true;
-        let mut made = CommandSettings::new(describe, command, environment);
         made.named_only = if own.is_none() { self.named_only.map(Template::parse).transpose()? } else { None };
         made.model_variable = if own.is_none() { self.model_variable.map(str::to_owned) } else { None };
         // An agent in the caller's folder would read its files and obey instructions in them; a command of the user's own is his to place, and
         // who wants Codex to look for a repository means the one he stands in.
-        let placed = own.is_some() || settings.codex_skip_git_repo_check == Some(false);
+        let placed = own.is_some() || settings.skip_git_repo_check == Some(false);
         made.folder = if placed { Folder::Inherited } else { Folder::Private };
         made.hold = true;
+        made.models = command::models(settings)?;
         made.install = self.install.to_owned();
         if let Some(variable) = self.variable {
             made.absent = (
@@ -197,22 +190,23 @@ impl Agent {
         Ok(CommandProvider::new(made, runner))
     }
 
-    /// The agent's own plain form.
-    fn plain(&self, sandbox: &Option<String>, skip_git_repo_check: Option<bool>) -> Result<Template> {
-        let mut words = self.words.to_vec();
+    /// The agent's own plain form, where it has one.
+    fn plain_form(&self, settings: &ProviderSettings) -> Result<Option<Template>> {
+        let Some(args) = self.plain else { return Ok(None) };
+        let mut words = [&[self.program], args].concat();
         if self.id == CODEX.id {
             const SANDBOXES: &[&str] = &["read-only", "workspace-write", "danger-full-access"];
-            let sandbox = sandbox.as_deref().unwrap_or("read-only");
+            let sandbox = settings.sandbox.as_deref().unwrap_or("read-only");
             if !SANDBOXES.contains(&sandbox) {
                 return Err(Error::invalid(format!("CODEX_SANDBOX is {sandbox:?}, which Codex does not know"))
                     .with_hint(format!("use one of {}", SANDBOXES.join(", "))));
             }
-            if skip_git_repo_check.unwrap_or(true) {
+            if settings.skip_git_repo_check.unwrap_or(true) {
                 words.push("--skip-git-repo-check");
             }
             words.extend(["--sandbox", sandbox]);
         }
-        Ok(Template::of(&words, self.model_words))
+        Ok(Some(Template::of(&words, self.model_words)))
     }
 }
 
@@ -231,7 +225,7 @@ mod tests {
     use crate::response::collect;
 
     /// A folder of stand-ins that print how they were called: arguments, standard input, variables.
-    fn stand_ins(names: &[&str]) -> (tempfile::TempDir, AgentSettings) {
+    fn stand_ins(names: &[&str]) -> (tempfile::TempDir, Environment) {
         let folder = tempfile::tempdir().unwrap();
         let draft = folder.path().join("draft");
         std::fs::write(&draft, "#!/bin/sh\nprintf '<%s>' \"${0##*/}\" \"$@\"; echo; cat; echo; env; ls -A\n").unwrap();
@@ -244,7 +238,11 @@ mod tests {
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
         let planted = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GITHUB_TOKEN", "OPENROUTER_API_KEY"];
         let environment = Environment::from_vars(planted.map(|name| (name.to_owned(), format!("canary {name}"))));
-        (folder, AgentSettings { environment: environment.with("PATH", path), ..AgentSettings::default() })
+        (folder, environment.with("PATH", path))
+    }
+
+    fn made(agent: &Agent, settings: &ProviderSettings, environment: &Environment) -> Result<CommandProvider> {
+        agent.provider(settings, environment, &[], Runner::default())
     }
 
     async fn answer(provider: &CommandProvider, model: Option<&str>) -> Result<String> {
@@ -256,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_plain_form_calls_its_program_safely() {
-        let (_folder, settings) = stand_ins(&["codex", "copilot", "claude"]);
+        let (_folder, environment) = stand_ins(&["codex", "copilot", "claude"]);
         for (id, line, own, model) in [
             (
                 "codex",
@@ -279,7 +277,7 @@ mod tests {
                 Some("m1"),
             ),
         ] {
-            let provider = agent(id).unwrap().provider(settings.clone(), Runner::default()).unwrap();
+            let provider = made(agent(id).unwrap(), &ProviderSettings::default(), &environment).unwrap();
             assert_eq!(Provider::availability(&provider), Availability::Ready);
             assert!(provider.describe().agent);
             let text = answer(&provider, model).await.unwrap();
@@ -293,22 +291,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_of_the_users_own_replaces_the_plain_form() {
-        let (_folder, settings) = stand_ins(&["mine"]);
-        let settings = AgentSettings { command: Some("mine -p {prompt}".into()), ..settings };
+        let (_folder, environment) = stand_ins(&["mine"]);
+        let settings = ProviderSettings { command: Some("mine -p {prompt}".into()), ..Default::default() };
         for agent in AGENTS {
-            let provider = agent.provider(settings.clone(), Runner::default()).unwrap();
+            let provider = made(agent, &settings, &environment).unwrap();
             let text = answer(&provider, None).await.unwrap();
             assert_eq!(text.lines().next(), Some("<mine><-p><"), "{}", agent.id);
         }
-        let broken = AgentSettings { command: Some("mine 'x".into()), ..AgentSettings::default() };
-        assert!(CODEX.provider(broken, Runner::default()).unwrap_err().message().contains("character 6"));
+        let broken = ProviderSettings { command: Some("mine 'x".into()), ..Default::default() };
+        assert!(made(&CODEX, &broken, &environment).unwrap_err().message().contains("character 6"));
     }
 
     #[tokio::test]
     async fn what_is_missing_is_said_and_npx_only_serves_who_names_it() {
-        let (_folder, settings) = stand_ins(&["npx"]);
+        let (_folder, environment) = stand_ins(&["npx"]);
         for agent in AGENTS {
-            let provider = agent.provider(settings.clone(), Runner::default()).unwrap();
+            let provider = made(agent, &ProviderSettings::default(), &environment).unwrap();
             let Availability::Missing { what, hint } = Provider::availability(&provider) else {
                 panic!("{}", agent.id)
             };
@@ -320,15 +318,21 @@ mod tests {
                 }
             }
         }
-        let gemini = GEMINI.provider(AgentSettings::default(), Runner::default()).unwrap();
+        let gemini = made(&GEMINI, &ProviderSettings::default(), &environment).unwrap();
         let Availability::Missing { what, .. } = Provider::availability(&gemini) else { panic!() };
         assert!(what.contains("GEMINI_CLI_CMD"), "{what}");
     }
 
     #[test]
     fn codex_keeps_its_sandbox() {
-        let words = |sandbox: &str, skip| CODEX.plain(&Some(sandbox.to_owned()), Some(skip));
-        let args = words("workspace-write", false).unwrap().render("p", None).unwrap().args;
+        let words = |sandbox: &str, skip| {
+            CODEX.plain_form(&ProviderSettings {
+                sandbox: Some(sandbox.to_owned()),
+                skip_git_repo_check: Some(skip),
+                ..Default::default()
+            })
+        };
+        let args = words("workspace-write", false).unwrap().unwrap().render("p", None).unwrap().args;
         assert_eq!(args, ["exec", "--sandbox", "workspace-write"]);
         assert!(words("none", true).unwrap_err().hint().unwrap().contains("read-only"));
     }

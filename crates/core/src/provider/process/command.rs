@@ -13,6 +13,7 @@ use super::patience::Patience;
 use super::{
     Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript,
 };
+use crate::config::ProviderSettings;
 use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
@@ -22,13 +23,15 @@ use crate::provider::{Availability, Call, Describe, Provider};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandSettings {
-    /// Who it is.
+    /// Who it is. An agent that ends well and prints nothing has failed; any other command may answer with nothing.
     pub describe: Describe,
+    /// The models it serves, as far as they are known.
+    pub models: Vec<ModelName>,
     /// The command line; `None` where the user has to give one first.
     pub command: Option<Template>,
     /// A command line for calls that name the provider, where the program of `command` does not resolve: too slow or too costly to count as available.
     pub named_only: Option<Template>,
-    /// Everything the program may see of the environment; see [`Environment::for_program`].
+    /// The program's whole environment.
     pub environment: Environment,
     /// A variable that tells the program which model to use.
     pub model_variable: Option<String>,
@@ -47,11 +50,19 @@ pub struct CommandSettings {
 }
 
 impl CommandSettings {
-    /// A command that streams its answer, in this process's folder.
-    pub fn new(describe: Describe, command: Option<Template>, environment: Environment) -> Self {
+    /// A command that streams its answer, in this process's folder. Of `environment`, which is all that was read, it sees the common part and what `passed`
+    /// names.
+    pub fn new(
+        describe: Describe,
+        command: Option<Template>,
+        environment: &Environment,
+        passed: &[impl AsRef<str>],
+    ) -> Self {
+        let environment = environment.for_program(passed);
         let id = describe.id.clone();
         Self {
             describe,
+            models: Vec::new(),
             command,
             named_only: None,
             environment,
@@ -64,6 +75,37 @@ impl CommandSettings {
             install: "install it, or name it with its whole path".into(),
         }
     }
+}
+
+/// The provider of a `[providers.ID]` with a `command`. `environment` is all that was read; the program sees the common part of it and what `passed` names.
+///
+/// # Errors
+/// `caller_invalid_request` for a command or a model name that cannot be read.
+pub fn command_provider(
+    id: ProviderId,
+    settings: &ProviderSettings,
+    environment: &Environment,
+    passed: &[String],
+    runner: Runner,
+) -> Result<CommandProvider> {
+    let command = settings.command.as_deref().map(Template::parse).transpose()?;
+    let mut made = CommandSettings::new(described(id, settings), command, environment, passed);
+    made.models = models(settings)?;
+    Ok(CommandProvider::new(made, runner))
+}
+
+/// Who a provider is by its settings.
+pub(super) fn described(id: ProviderId, settings: &ProviderSettings) -> Describe {
+    let mut describe = Describe::new(id);
+    describe.default_model = settings.default_model.clone();
+    describe.privacy = settings.privacy.unwrap_or_default();
+    describe.agent = settings.agent;
+    describe
+}
+
+/// The models that settings name; `*` names none.
+pub(super) fn models(settings: &ProviderSettings) -> Result<Vec<ModelName>> {
+    settings.models.iter().filter(|name| *name != "*").map(ModelName::new).collect()
 }
 
 /// A provider that runs a command for each call.
@@ -149,9 +191,11 @@ impl CommandProvider {
             reader: settings.output.reader(),
             streamed,
             held: String::new(),
+            prompt,
             begun: false,
             id: call.cx.id.to_string(),
             model: model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string),
+            must_speak: settings.describe.agent,
             at: (settings.describe.id.clone(), model.cloned()),
         })
     }
@@ -175,6 +219,10 @@ impl Provider for CommandProvider {
         }
     }
 
+    fn models(&self) -> Vec<ModelName> {
+        self.settings.models.clone()
+    }
+
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
         let answer = self.begin(&call).await.map_err(at)?;
@@ -196,10 +244,13 @@ struct Answer {
     reader: Reader,
     streamed: bool,
     held: String,
+    /// Kept to be left out of what the program says when it fails.
+    prompt: String,
     begun: bool,
     waiting_for: String,
     id: String,
     model: String,
+    must_speak: bool,
     at: (ProviderId, Option<ModelName>),
 }
 
@@ -215,9 +266,13 @@ impl Answer {
                 return Ok((self.deltas(text).into(), true));
             }
         }
-        self.patience.wait(&self.waiting_for, self.process.exit_with(&self.held)).await?;
+        self.patience.wait(&self.waiting_for, self.process.exit_of(&self.prompt, &self.held)).await?;
         self.reader.end()?;
         let text = std::mem::take(&mut self.held);
+        if self.must_speak && !self.begun && text.is_empty() {
+            return Err(Error::protocol(format!("{} ended well and printed no answer", self.process.name()))
+                .with_hint("run it by hand with the same prompt to see why"));
+        }
         let mut deltas = self.deltas(text);
         deltas.push(Delta::BlockEnd { choice: 0, block: 0 });
         deltas.push(Delta::Finish { choice: 0, reason: FinishReason::Stop, raw_reason: None });

@@ -84,6 +84,13 @@ impl Environment {
     }
 }
 
+impl crate::config::Environment {
+    /// The variables for programs that a provider starts; each sees its own part of them.
+    pub fn for_programs(&self) -> Environment {
+        Environment::from_vars(self.iter().map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+}
+
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()

@@ -1,6 +1,6 @@
 //! How a program fails, in the words of the error table: not started, ended badly, and what it said last.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -54,14 +54,22 @@ impl Tail {
         self.cut |= over > 0;
     }
 
-    /// The text, masked and shortened to its last lines.
-    pub(super) fn text(&self) -> String {
+    /// The last lines, masked and shortened; from the first on that calls itself an error, where one does. What repeats `prompt` is left out: some programs
+    /// print what they were asked, and prompts are not for error messages.
+    pub(super) fn text(&self, prompt: &str) -> String {
         let (front, back) = self.bytes.as_slices();
         let bytes = [front, back].concat();
         let text = String::from_utf8_lossy(&bytes);
-        // The first word after a cut may be the rest of a key that no mask would know.
-        let whole = if self.cut { text.split_once(char::is_whitespace).map_or("", |(_, rest)| rest) } else { &text };
-        shortened(whole)
+        // What stands before the first line end after a cut may be the rest of a key, or of a prompt, that nothing would recognise.
+        let whole = if self.cut { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
+        let asked: HashSet<&str> = prompt.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let whole = if asked.is_empty() { whole.to_owned() } else { whole.replace(prompt.trim(), "\n") };
+        let unasked = |line: &&str| !line.trim().is_empty() && !asked.contains(line.trim());
+        let mut kept: Vec<&str> = whole.lines().filter(unasked).collect();
+        kept.dedup();
+        let calls_itself_error = |line: &&str| line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("error"));
+        let from = kept.iter().position(calls_itself_error).unwrap_or(0);
+        shortened(&kept.split_off(from).join("\n"))
     }
 }
 
@@ -173,13 +181,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_is_bounded_masked_and_starts_at_a_word() {
+    fn the_tail_is_bounded_masked_and_says_nothing_of_the_prompt() {
         let mut tail = Tail::default();
         (0..4000).for_each(|_| tail.push(b"sk-proj-0123456789abcdefABCDEF "));
-        tail.push("the end: é\n".as_bytes());
-        let text = tail.text();
-        assert!(tail.bytes.len() <= TAIL && text.chars().count() <= SHOWN + 1);
-        assert!(text.ends_with("the end: é") && !text.contains("0123456789"), "{text}");
+        tail.push("\nuser\n  my secret plan\nthe end: \u{e9}\n".as_bytes());
+        let text = tail.text("first\nmy secret plan\n");
+        assert!(tail.bytes.len() <= TAIL);
+        assert_eq!(text, "user\nthe end: \u{e9}");
+        let mut banner = Tail::default();
+        banner.push(b"Agent 1.0\nsession: 1\nERROR: no\nERROR: no\n  at once\n");
+        assert_eq!(banner.text(""), "ERROR: no\n  at once");
+        let mut long = Tail::default();
+        (0..400).for_each(|n| long.push(format!("{n} hf_abcDEF0123456789 and words\n").as_bytes()));
+        let text = long.text("");
+        assert!(
+            text.chars().count() <= SHOWN + 1 && text.starts_with('\u{2026}') && !text.contains("DEF0123"),
+            "{text}"
+        );
     }
 
     #[test]

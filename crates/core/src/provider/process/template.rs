@@ -247,6 +247,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_quoted_comes_out_as_it_went_in(words in proptest::collection::vec("[^\0]{0,20}", 1..5)) {
+            let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
+            proptest::prop_assert_eq!(split(&quoted.join(" ")).unwrap(), words);
+        }
+
+        #[test]
+        fn any_line_is_read_or_refused(line in ".{0,60}") {
+            let _ = Template::parse(&line);
+        }
+    }
+
     fn args(line: &str, prompt: &str, model: Option<&str>) -> Vec<String> {
         Template::parse(line).unwrap().render(prompt, model).unwrap().args
     }

@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -14,8 +15,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::StoreError;
 
-/// How long a process waits for another one's commit.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a process waits for another one's commit; an answer that cannot be stored soon is better not stored.
+const fn patience(care: Care) -> Duration {
+    match care {
+        Care::Keep => Duration::from_secs(5),
+        Care::ThrowAway => Duration::from_secs(2),
+    }
+}
 
 /// What an unusable file means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +56,13 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))?;
     let path = folder.join(schema.file);
-    match attempt(&path, schema) {
+    match attempt(&path, schema, care) {
         Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) if care == Care::ThrowAway => {
             let _lock = lock(&path)?;
-            match attempt(&path, schema) {
+            match make(&path, schema, care) {
                 Err(StoreError::Corrupt(_) | StoreError::Newer { .. }) => {
                     let aside = set_aside(&path)?;
-                    make(&path, schema).map(|opened| Opened { aside: Some(aside), ..opened })
+                    make(&path, schema, care).map(|opened| Opened { aside: Some(aside), ..opened })
                 }
                 otherwise => otherwise,
             }
@@ -76,21 +82,21 @@ pub(super) fn replace_damaged(path: &Path, opened: Opened) {
     }
 }
 
-fn attempt(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
-    let opened = connect(path)?;
+fn attempt(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
+    let opened = connect(path, care)?;
     match check(&opened.connection, path, schema)? {
-        Format::Known => tune(opened),
+        Format::Known => tune(opened, path),
         Format::Empty => {
             drop(opened);
             let _lock = lock(path)?;
-            make(path, schema)
+            make(path, schema, care)
         }
     }
 }
 
-/// Opens under the lock: whoever held it before may have made the tables.
-fn make(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
-    let opened = connect(path)?;
+/// Opens under the lock, which the caller holds: whoever held it before may have made the tables.
+fn make(path: &Path, schema: &Schema, care: Care) -> Result<Opened, StoreError> {
+    let opened = connect(path, care)?;
     if let Format::Empty = check(&opened.connection, path, schema)? {
         opened.connection.execute_batch(&format!(
             "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
@@ -98,24 +104,43 @@ fn make(path: &Path, schema: &Schema) -> Result<Opened, StoreError> {
             schema.tables, schema.application, schema.version
         ))?;
     }
-    tune(opened)
+    tune(opened, path)
 }
 
-fn connect(path: &Path) -> Result<Opened, StoreError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| unwritable(path, &error))?;
-    let found = file.metadata().map_err(|error| unwritable(path, &error))?;
-    drop(file);
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
+fn connect(path: &Path, care: Care) -> Result<Opened, StoreError> {
+    if !path.exists() {
+        create(path)?;
+    }
+    let found = fs::metadata(path).map_err(|error| unwritable(path, &error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(patience(care))?;
     Ok(Opened { connection, aside: None, identity: (found.dev(), found.ino()) })
+}
+
+/// Puts an empty file with mode 0600 in place, which SQLite would make with more rights.
+///
+/// It is made under another name and linked, so that no handle of ours on the real name is ever closed: closing one
+/// would drop the locks that SQLite holds for this process (POSIX record locks belong to a process and a file).
+fn create(path: &Path) -> Result<(), StoreError> {
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = beside(path, &format!(".new-{}-{number}", std::process::id()));
+    // One that a killed process of the same number left behind; only its name is removed.
+    let _ = fs::remove_file(&draft);
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+    made.map_err(|error| unwritable(path, &error))?;
+    let linked = fs::hard_link(&draft, path);
+    let _ = fs::remove_file(&draft);
+    match linked {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // A file system without links: nobody has opened the file in the instant between making and closing it.
+        Err(_) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(path, &error)),
+            _ => Ok(()),
+        },
+    }
 }
 
 enum Format {
@@ -139,7 +164,12 @@ fn check(connection: &Connection, path: &Path, schema: &Schema) -> Result<Format
 }
 
 /// Commits reach the file at once and the disk at the next checkpoint, which `database.rs` brings about where it matters.
-fn tune(opened: Opened) -> Result<Opened, StoreError> {
+fn tune(opened: Opened, path: &Path) -> Result<Opened, StoreError> {
+    let mode: String = opened.connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let why = "its file system has no memory that processes share, which several need to use one database";
+        return Err(StoreError::Unwritable(format!("{}: {why}", path.display())));
+    }
     opened.connection.execute_batch(
         "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192; PRAGMA cell_size_check = ON; PRAGMA secure_delete = FAST;",
     )?;

@@ -1,0 +1,64 @@
+# The door for people: each target is a few words here and a script in scripts/ where it takes more.
+# CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint deny fmt bench dist test-dist clean
+
+# What `make run` starts; its tests put something cheaper here.
+RUN = scripts/run.sh
+
+help: ## say what there is
+	@echo 'make run [PROMPT="..."]  build, fetch the default model once, print its answer'
+	@echo 'make test                everything that can fail, on this machine'
+	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
+	@echo 'make lint                format and lints of the whole workspace and its scripts'
+	@echo 'make deny                licences, bans and sources of every dependency'
+	@echo 'make fmt                 format the code'
+	@echo 'make bench               measurements, a release build'
+	@echo 'make dist                one archive with its checksum in dist/'
+	@echo 'make test-dist           that archive in an empty Debian (root, debootstrap)'
+	@echo 'make clean               remove build output; models and answers stay in the cache folder'
+
+# $(value) hands the prompt on as it was typed: make would read its dollar signs.
+run: override export PROMPT := $(value PROMPT)
+run:
+	@$(RUN)
+
+test:
+	@scripts/test.sh
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked -p ipfs-llm-router --all-targets --all-features -- -D warnings
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    cargo nextest run --locked -p ipfs-llm-router --all-features; \
+	else \
+	    cargo test --locked -p ipfs-llm-router --all-features --lib --tests; \
+	fi
+
+lint:
+	@scripts/tools.sh
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features --quiet
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
+
+deny:
+	@scripts/deny.sh
+
+fmt:
+	cargo fmt --all
+
+bench:
+	@scripts/tools.sh
+	cargo bench --locked --workspace
+
+dist:
+	@scripts/dist.sh
+
+test-dist:
+	@scripts/test-dist.sh
+
+clean:
+	cargo clean
+	rm -rf dist

@@ -1,0 +1,84 @@
+//! One file a command. Here only: which file runs which command, and what all of them share.
+
+mod auth;
+mod cache;
+mod chat;
+mod config;
+mod doctor;
+mod explain;
+mod generate;
+mod models;
+mod providers;
+mod pull;
+mod test;
+
+use clap::CommandFactory;
+use llm_router::config::{Environment, Flags};
+use llm_router_app::App;
+
+use crate::args::{Cli, Command, Global};
+use crate::output::{self, Failure, Outcome};
+use crate::signals::interruptible;
+
+/// Runs the command of a line.
+pub(crate) fn run(cli: Cli) -> Outcome {
+    let Cli { command, global } = cli;
+    match &command {
+        Command::Config(args) => return config::run(&global, args),
+        Command::Completions { shell } => return completions(*shell),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("the runtime", &error))?;
+    runtime.block_on(async {
+        let app = open(&global, &command)?;
+        let outcome = interruptible(dispatch(&app, &global, &command)).await;
+        app.close().await;
+        outcome
+    })
+}
+
+async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
+    match command {
+        Command::Generate(args) => generate::run(app, global, args).await,
+        Command::Chat(args) => chat::run(app, global, args).await,
+        Command::Providers(args) => providers::run(app, global, args),
+        Command::Models(args) => models::run(app, global, args).await,
+        Command::Test(args) => test::run(app, global, args).await,
+        Command::ClearCache => cache::clear(app, global).await,
+        Command::Cache(args) => cache::run(app, global, args).await,
+        Command::Pull(args) => pull::run(app, global, args).await,
+        Command::Auth(args) => auth::run(app, global, args),
+        Command::Explain(args) => explain::run(app, global, args).await,
+        Command::Doctor(args) => doctor::run(app, global, args).await,
+        Command::Worker => app.serve_worker().await.map_err(Failure::from),
+        Command::Config(_) | Command::Completions { .. } => Ok(()),
+    }
+}
+
+fn open(global: &Global, command: &Command) -> Outcome<App> {
+    let mut flags = global.config.as_ref().map_or_else(Flags::new, |file| Flags::new().config(file));
+    let request = match command {
+        Command::Generate(args) => Some(&args.request),
+        Command::Chat(args) => Some(&args.request),
+        Command::Explain(args) => Some(&args.request),
+        _ => None,
+    };
+    if request.is_some_and(|request| request.offline) {
+        flags = flags.set("--offline", "local.offline", "true");
+    }
+    let app = App::open(Environment::from_process(), &flags).map_err(Failure::Usage)?;
+    if !matches!(command, Command::Doctor(_) | Command::Worker) {
+        output::show_downloads(&app);
+        app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    }
+    Ok(app)
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "llm-router", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}

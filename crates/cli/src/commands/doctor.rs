@@ -1,0 +1,89 @@
+//! `doctor`: what is missing, and the next step for each. It looks; it asks nobody and starts nothing.
+
+use llm_router::provider::Availability;
+use llm_router_app::App;
+use serde_json::json;
+
+use crate::args::{Doctor, Global};
+use crate::output::{self, Outcome};
+
+/// One thing looked at.
+struct Finding {
+    what: String,
+    ok: bool,
+    detail: String,
+    hint: Option<String>,
+}
+
+pub(crate) async fn run(app: &App, global: &Global, args: &Doctor) -> Outcome {
+    if args.refresh {
+        app.forget_refusals().await?;
+    }
+    let mut findings = machine(app);
+    findings.extend(providers(app).await);
+    if global.json {
+        let body: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({ "what": finding.what, "ok": finding.ok, "detail": finding.detail, "hint": finding.hint }))
+            .collect();
+        return output::print_json(&json!({ "findings": body }));
+    }
+    let mut text = String::new();
+    for finding in &findings {
+        let mark = if finding.ok { "ok     " } else { "missing" };
+        text.push_str(&format!("{mark}  {}: {}\n", finding.what, finding.detail));
+        if let Some(hint) = finding.hint.as_ref().filter(|_| !finding.ok) {
+            text.push_str(&format!("         → {hint}\n"));
+        }
+    }
+    output::print(&text)
+}
+
+fn machine(app: &App) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |what: &str, ok: bool, detail: String, hint: Option<String>| {
+        findings.push(Finding { what: what.to_owned(), ok, detail, hint });
+    };
+    let file =
+        app.loaded.file.as_ref().map_or("none; defaults and environment".to_owned(), |file| file.display().to_string());
+    add("configuration", true, file, None);
+    for warning in app.warnings() {
+        add("configuration", false, warning, Some("`llm-router config show --origin` shows every value".to_owned()));
+    }
+    for miss in app.environment.near_misses() {
+        add(
+            &miss.name,
+            false,
+            "set, but it means nothing here".to_owned(),
+            Some(format!("did you mean {}?", miss.meant)),
+        );
+    }
+    for (what, folder) in app.folders() {
+        match folder {
+            Ok(path) => add(what, true, path.display().to_string(), None),
+            Err(error) => add(what, false, error.message().to_owned(), error.hint().map(str::to_owned)),
+        }
+    }
+    match app.check_cpu() {
+        Ok(()) => add("processor", true, "has what the embedded engine needs".to_owned(), None),
+        Err(error) => add("processor", false, error.message().to_owned(), error.hint().map(str::to_owned)),
+    }
+    findings
+}
+
+async fn providers(app: &App) -> Vec<Finding> {
+    let refused = app.refused().await;
+    let of = |entry: &llm_router::router::resolve::Entry| {
+        let (ok, detail, hint) = match entry.provider.availability() {
+            Availability::Ready if refused.contains(&entry.id) => (
+                false,
+                "its key or login was refused lately, so automatic plans pass it over for ten minutes".to_owned(),
+                Some(format!("mend it, then `llm-router doctor --refresh`, or name it: --provider {}", entry.id)),
+            ),
+            Availability::Ready => (true, "ready".to_owned(), None),
+            Availability::Missing { what, hint } => (false, what, Some(hint)),
+        };
+        Finding { what: entry.id.to_string(), ok, detail, hint }
+    };
+    app.router.entries().iter().map(of).collect()
+}

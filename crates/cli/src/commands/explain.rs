@@ -1,0 +1,62 @@
+//! `explain`: the plan of a request, and why. Nothing is sent.
+
+use llm_router::provider::Availability;
+use llm_router::request::Request;
+use llm_router::router::resolve::Door;
+use llm_router_app::App;
+use serde_json::json;
+
+use crate::args::{Explain, Global};
+use crate::output::{self, Outcome};
+use crate::prompt;
+
+pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
+    let mut request = Request::new(args.prompt.clone());
+    prompt::apply(&args.request, &mut request)?;
+    let (plan, keys) = app.router.explain(&request, Door::Command).await?;
+    let key_of = |provider: &str, model: Option<&str>| {
+        let same = |target: &llm_router::provider::Target| {
+            target.provider == provider && target.model.as_ref().map(|model| model.as_str()) == model
+        };
+        let at = plan.targets.iter().position(|planned| same(&planned.target))?;
+        keys.get(at)?.as_ref().map(|key| key.printed().to_owned())
+    };
+    let availability = |id: &str| {
+        let entry = app.router.entries().iter().find(|entry| entry.id == *id);
+        entry.map_or(Availability::Ready, |entry| entry.provider.availability())
+    };
+    if global.json {
+        let targets: Vec<_> = plan
+            .candidates
+            .iter()
+            .map(|candidate| {
+                let model = candidate.model.as_ref().map(|model| model.as_str());
+                json!({
+                    "provider": candidate.provider,
+                    "model": candidate.model,
+                    "planned": candidate.planned,
+                    "available": availability(candidate.provider.as_str()).is_ready(),
+                    "reason": candidate.reason,
+                    "key": key_of(candidate.provider.as_str(), model),
+                })
+            })
+            .collect();
+        return output::print_json(&json!({ "targets": targets }));
+    }
+    let mut place = 0;
+    let rows: Vec<Vec<String>> = plan
+        .candidates
+        .iter()
+        .map(|candidate| {
+            let number = if candidate.planned {
+                place += 1;
+                place.to_string()
+            } else {
+                "-".to_owned()
+            };
+            let model = candidate.model.as_ref().map_or("-".to_owned(), ToString::to_string);
+            vec![number, candidate.provider.to_string(), model, candidate.reason.clone()]
+        })
+        .collect();
+    output::print(&output::table(&rows))
+}

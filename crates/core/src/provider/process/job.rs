@@ -1,0 +1,96 @@
+//! What a program is given: its words, its environment, its folder and its bounds. `../process.rs` runs it.
+
+use std::path::PathBuf;
+
+use super::Environment;
+
+/// What a program may print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of standard output in all.
+    pub total: u64,
+    /// Bytes of one line, where output is read by lines.
+    pub line: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { total: 32 << 20, line: 16 << 20 }
+    }
+}
+
+/// The folder a program works in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Folder {
+    /// This process's own.
+    #[default]
+    Inherited,
+    /// A given one.
+    At(PathBuf),
+    /// A new and empty one below `TMPDIR` that only this user can enter, the program's own `TMPDIR` too, removed when the program has ended.
+    Private,
+}
+
+/// A program to run, with everything it is given.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Job {
+    /// The executable; see [`resolve`].
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub environment: Environment,
+    /// Where it works.
+    pub folder: Folder,
+    /// What it may print.
+    pub limits: Limits,
+}
+
+impl Job {
+    /// A program without arguments, variables or folder of its own.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            environment: Environment::default(),
+            folder: Folder::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// With these arguments.
+    #[must_use]
+    pub fn with_args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// With this environment.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// In this folder.
+    #[must_use]
+    pub fn with_folder(mut self, folder: Folder) -> Self {
+        self.folder = folder;
+        self
+    }
+
+    /// With these bounds on what it prints.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The program's file name, for messages.
+    pub(super) fn name(&self) -> String {
+        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
+    }
+}

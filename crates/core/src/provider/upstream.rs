@@ -1,0 +1,396 @@
+//! The provider behind an HTTP API: a row of `presets.rs` and a section of the config, made into something that answers calls.
+//!
+//! It picks a dialect and a key, sends what the codec wrote, and hands the answer's frames to the codec's decoder. It decides nothing about retries or
+//! other targets; only among its own keys it goes on to the next when one is refused. Read next: `upstream/answer.rs` (the answer's
+//! stream), `upstream/refusal.rs` (an answer that is none).
+
+mod answer;
+mod models;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
+
+use super::credential::{Credentials, Key, Tried};
+use super::http::{HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
+use super::presets::{self, Auth, CHAT, Preset, Speaks};
+use super::process::patience::Patience;
+use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
+use crate::config::ProviderSettings;
+use crate::delta::DeltaStream;
+use crate::dialect::openai_chat::{OpenaiChat, Quirks};
+use crate::dialect::{Codec, Dialect, Framing, HttpCall};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::ids::{ModelName, ProviderId};
+use crate::request::{Privacy, Request};
+
+/// The most bytes of a whole answer, and of all bytes of a streamed one.
+const LARGEST_ANSWER: u64 = 256 << 20;
+/// How long a refused connection to a default address is remembered: nothing is tried there meanwhile.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+
+/// A provider that is an HTTP API.
+pub struct HttpProvider {
+    describe: Describe,
+    /// Without a trailing `/`.
+    base_url: Option<String>,
+    spoken: Vec<Spoken>,
+    /// Why nothing is spoken, where nothing is.
+    mute: Option<String>,
+    credentials: Credentials,
+    /// The variables that would hold a key, where one is needed.
+    key_names: Vec<String>,
+    models: Vec<ModelName>,
+    headers: HeaderMap,
+    upstream: Option<Framing>,
+    /// Appended to each model: the provider behind an aggregator.
+    via: Option<String>,
+    slots: Option<(usize, Arc<Semaphore>)>,
+    /// Whether its address is a guess: then a refused connection means that the server is not installed.
+    probe: bool,
+    refused: Mutex<Option<Instant>>,
+    first_model: OnceCell<ModelName>,
+}
+
+/// A dialect that is spoken, with its codec.
+#[derive(Clone)]
+struct Spoken {
+    how: Speaks,
+    codec: Arc<dyn Codec>,
+}
+
+impl HttpProvider {
+    /// A provider of the preset that its settings or its id name, or of the settings alone.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` naming the setting that cannot be used: a preset, a URL, a header.
+    pub fn new(id: &ProviderId, settings: &ProviderSettings) -> Result<Self> {
+        let preset = preset_of(id, settings)?;
+        let base_url = settings.base_url.as_deref().or(preset.and_then(|preset| preset.base_url));
+        let loopback = match base_url {
+            Some(url) => base(url).map_err(|error| error.at(id, None))?,
+            None => false,
+        };
+        let (spoken, unspoken) = spoken(settings, preset);
+        let own_address = settings.base_url.is_some();
+        let describe = Describe {
+            id: id.clone(),
+            default_model: match (&settings.default_model, preset.and_then(|preset| preset.default_model)) {
+                (Some(model), _) => Some(model.clone()),
+                (None, Some(model)) => Some(ModelName::new(model)?),
+                (None, None) => None,
+            },
+            dialects: spoken.iter().map(|one| one.how.dialect).collect(),
+            capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities),
+            privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),
+            agent: settings.agent,
+        };
+        // A server of one's own behind a preset's name (LocalAI as `openai`) may go without a key.
+        let keyless = loopback || preset.is_none_or(|preset| preset.keys.is_empty());
+        let key_names = preset.filter(|_| !keyless).map(|preset| preset.keys).unwrap_or_default();
+        Ok(Self {
+            describe,
+            base_url: base_url.map(|url| url.trim_end_matches('/').to_owned()),
+            mute: spoken.is_empty().then(|| format!("no codec for {} in this build", unspoken.join(", "))),
+            spoken,
+            credentials: Credentials::new(&settings.credentials),
+            key_names: key_names.iter().map(|name| (*name).to_owned()).collect(),
+            models: named_models(settings),
+            headers: headers(id, settings)?,
+            upstream: settings.upstream,
+            via: settings.via.clone().filter(|via| via != "auto"),
+            slots: settings
+                .max_in_flight
+                .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
+            probe: preset.is_some_and(|preset| preset.probe) && !own_address,
+            refused: Mutex::default(),
+            first_model: OnceCell::new(),
+        })
+    }
+
+    /// Whether its address is a guess, tried just before the local floor.
+    pub fn is_guess(&self) -> bool {
+        self.probe
+    }
+
+    /// The dialect for a request: the caller's own where it is spoken, else the preferred one.
+    fn choose(&self, request: &Request) -> Result<&Spoken> {
+        let origin = request.origin.as_ref().map(|origin| origin.dialect);
+        let same = self.spoken.iter().find(|one| Some(one.how.dialect) == origin);
+        same.or(self.spoken.first()).ok_or_else(|| Error::unavailable(self.mute.clone().unwrap_or_default()))
+    }
+
+    /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
+    async fn prepared(&self, call: &Arc<Call>) -> Result<Arc<Call>> {
+        let model = match (&call.target.model, &self.describe.default_model) {
+            (Some(model), _) | (None, Some(model)) => model.clone(),
+            (None, None) => self.first_model(call).await?,
+        };
+        let model = match &self.via {
+            // A colon in the last part already says who is to serve it.
+            Some(via) if !model.as_str().rsplit('/').next().is_some_and(|last| last.contains(':')) => {
+                ModelName::new(format!("{model}:{via}"))?
+            }
+            _ => model,
+        };
+        let stream = self.upstream.map_or(call.request.stream, |framing| framing == Framing::Stream);
+        if call.target.model.as_ref() == Some(&model) && stream == call.request.stream {
+            return Ok(call.clone());
+        }
+        let mut request = call.request.clone();
+        if stream != request.stream {
+            Arc::make_mut(&mut request).stream = stream;
+        }
+        let mut prepared = Call::new(request, Target::new(call.target.provider.clone(), Some(model)), call.cx.clone());
+        (prepared.attempt, prepared.deadlines) = (call.attempt, call.deadlines);
+        Ok(Arc::new(prepared))
+    }
+
+    /// Sends a request with one key after the other until one is not refused.
+    async fn send(
+        &self,
+        call: &Call,
+        spoken: &Spoken,
+        request: &HttpRequest,
+        patience: &mut Patience,
+    ) -> Result<HttpResponse> {
+        let mut tried = Tried::default();
+        let mut last = None;
+        loop {
+            let key = match patience.wait("the key", self.credentials.next(&mut tried)).await {
+                Ok(key) => key,
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            if key.is_none() && (last.is_some() || !self.credentials.is_empty()) {
+                return Err(last.unwrap_or_else(|| Error::new(ErrorKind::ProviderAuth, "no key can be used")));
+            }
+            let signed = sign(request.clone(), spoken.how.auth, key.as_ref())?;
+            let answer = patience.wait("the answer", call.cx.http.send(signed)).await;
+            let answer = answer.map_err(|error| self.not_reached(error))?;
+            if answer.status.is_success() {
+                if let Some(key) = &key {
+                    self.credentials.accept(key);
+                }
+                return Ok(answer);
+            }
+            let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
+            let error = patience.wait("the error", read).await?;
+            match (error.kind(), key) {
+                (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
+                    self.credentials.refuse(&key);
+                    last = Some(error);
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// A failure to reach the server; of a guessed address it says that nothing is there.
+    fn not_reached(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::ProviderConnection { self.not_there(error) } else { error }
+    }
+
+    /// Where the address is a guess, remembers for a while that it was a wrong one.
+    fn not_there(&self, error: Error) -> Error {
+        if !self.probe || error.fault() == Fault::Caller {
+            return error;
+        }
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        error.with_kind(ErrorKind::ProviderUnavailable)
+    }
+
+    fn request(&self, spoken: &Spoken, call: &HttpCall, connect: Duration) -> Result<HttpRequest> {
+        let mut url = join(self.base_url()?, spoken.how.prefix, &call.path);
+        if let Some(query) = &call.query {
+            url.push('?');
+            url.push_str(query);
+        }
+        let mut request = HttpRequest::post_json(&url, call.body.clone())?;
+        request.headers.extend(call.headers.clone());
+        request.headers.extend(self.headers.clone());
+        Ok(request.with_limits(Limits { connect, head: None, idle: None, body: LARGEST_ANSWER }))
+    }
+
+    fn base_url(&self) -> Result<&str> {
+        self.base_url.as_deref().ok_or_else(|| Error::unavailable("no base_url is set"))
+    }
+}
+
+impl Provider for HttpProvider {
+    fn describe(&self) -> &Describe {
+        &self.describe
+    }
+
+    fn availability(&self) -> Availability {
+        let id = &self.describe.id;
+        if let Some(mute) = &self.mute {
+            return Availability::missing(mute, "choose a dialect that this build speaks, `openai_chat` for example");
+        }
+        if self.base_url.is_none() {
+            return Availability::missing("no base_url is set", format!("add base_url to [providers.{id}]"));
+        }
+        let hint = || format!("set it, or add api_key, api_key_env or api_key_file to [providers.{id}]");
+        if let (true, [first, ..]) = (self.credentials.is_empty(), self.key_names.as_slice()) {
+            return Availability::missing(format!("{first} is not set"), hint());
+        }
+        if let Some(what) = self.credentials.missing() {
+            return Availability::missing(what, hint());
+        }
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_some_and(|at| at.elapsed() < REFUSED_FOR) {
+            let at = self.base_url.as_deref().unwrap_or_default();
+            return Availability::missing(
+                format!("no {id} answers at {at}"),
+                format!("start {id}, or set its base_url"),
+            );
+        }
+        Availability::Ready
+    }
+
+    async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
+        let id = &self.describe.id;
+        let permit = match &self.slots {
+            Some((most, slots)) => Some(slots.clone().try_acquire_owned().map_err(|_| {
+                Error::new(ErrorKind::ProviderOverloaded, format!("{most} calls run already, its max_in_flight"))
+                    .at(id, call.target.model.as_ref())
+            })?),
+            None => None,
+        };
+        let asked = Framing::of(call.request.stream);
+        let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
+        let model = call.target.model.clone();
+        let at = |error: Error| error.at(id, model.as_ref());
+        let spoken = self.choose(&call.request).map_err(at)?;
+        let encoded = spoken.codec.encode_request(&call).map_err(at)?;
+        let request = self.request(spoken, &encoded, call.deadlines.connect).map_err(at)?;
+        call.note_dropped(encoded.dropped);
+        let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
+        // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
+        let theirs = call.request.origin.as_ref().is_some_and(|origin| origin.body == encoded.body);
+        let blame = |error: Error| match error.kind() {
+            ErrorKind::CallerInvalidRequest if !theirs && error.status().is_some() => {
+                at(error.with_kind(ErrorKind::ProviderRejected))
+            }
+            _ => at(error),
+        };
+        let answer = self.send(&call, spoken, &request, &mut patience).await.map_err(blame)?;
+        let reading = answer::Reading { asked, framing: encoded.framing, patience, _permit: permit, at: id.clone() };
+        answer::read(&call, spoken.codec.as_ref(), answer, reading).map_err(at)
+    }
+
+    fn models(&self) -> Vec<ModelName> {
+        self.models.clone()
+    }
+
+    async fn list_models(&self, cx: &Context) -> Result<Vec<ModelName>> {
+        self.listed(&cx.http, Limits::default()).await
+    }
+
+    fn login_mark(&self) -> Option<String> {
+        let keys = self.credentials.mark()?;
+        Some(format!("{} {} {keys}", self.describe.id, self.base_url.as_deref().unwrap_or_default()))
+    }
+}
+
+impl std::fmt::Debug for HttpProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpProvider")
+            .field("id", &self.describe.id)
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks a base URL and says whether it is this machine.
+fn base(url: &str) -> Result<bool> {
+    let uri = parse_url(url)?;
+    if uri.query().is_some() {
+        return Err(Error::invalid("base_url holds a query").with_hint("a key goes into api_key, not into the URL"));
+    }
+    Ok(uri.host().is_some_and(is_loopback_host))
+}
+
+fn preset_of(id: &ProviderId, settings: &ProviderSettings) -> Result<Option<&'static Preset>> {
+    match &settings.preset {
+        Some(name) => presets::find(name).map(Some).ok_or_else(|| {
+            let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.id).collect();
+            Error::invalid(format!("{name:?} is no preset")).with_hint(format!("presets are {}", known.join(", ")))
+        }),
+        None => Ok(presets::find(id.as_str())),
+    }
+}
+
+/// What is spoken, and the names of the dialects that have no codec in this build.
+fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<Spoken>, Vec<&'static str>) {
+    let offered = preset.map_or(CHAT, |preset| preset.speaks);
+    let quirks = preset.map(|preset| preset.quirks.clone()).unwrap_or_default();
+    let wanted: Vec<Speaks> = if settings.dialects.is_empty() {
+        offered.to_vec()
+    } else {
+        // A dialect that the preset does not list is spoken as the preset's first one is reached.
+        let like = |dialect| offered.iter().find(|how| how.dialect == dialect).copied();
+        let first = |dialect| Speaks { dialect, prefix: "", auth: default_auth(dialect) };
+        settings.dialects.iter().map(|&dialect| like(dialect).unwrap_or_else(|| first(dialect))).collect()
+    };
+    let (mut spoken, mut unspoken) = (Vec::new(), Vec::new());
+    for how in wanted {
+        match codec(how.dialect, &quirks) {
+            Some(codec) => spoken.push(Spoken { how, codec }),
+            None => unspoken.push(how.dialect.as_str()),
+        }
+    }
+    (spoken, unspoken)
+}
+
+fn codec(dialect: Dialect, quirks: &Quirks) -> Option<Arc<dyn Codec>> {
+    match dialect {
+        Dialect::OpenaiChat => Some(Arc::new(OpenaiChat::new(quirks.clone()))),
+        dialect => crate::dialect::codec(dialect),
+    }
+}
+
+/// How the inventor of a dialect takes its key.
+fn default_auth(dialect: Dialect) -> Auth {
+    match dialect {
+        Dialect::Anthropic => Auth::Header("x-api-key"),
+        Dialect::Gemini => Auth::Header("x-goog-api-key"),
+        _ => Auth::Bearer,
+    }
+}
+
+/// The names of a provider's list that are names: `*` says only that any other is taken too.
+fn named_models(settings: &ProviderSettings) -> Vec<ModelName> {
+    settings.models.iter().filter(|name| !name.contains('*')).filter_map(|name| ModelName::new(name).ok()).collect()
+}
+
+fn headers(id: &ProviderId, settings: &ProviderSettings) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let header: HeaderName =
+            name.parse().map_err(|_| Error::invalid(format!("{name:?} is not a header's name")).at(id, None))?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| Error::invalid(format!("the header {header} holds a control character")).at(id, None))?;
+        // Gateways take keys in headers of their own.
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+fn sign(request: HttpRequest, auth: Auth, key: Option<&Key>) -> Result<HttpRequest> {
+    let Some(key) = key else { return Ok(request) };
+    let (name, value) = auth.header(key.secret.expose());
+    request.with_secret(name, &value)
+}
+
+/// Base URL, prefix and path as one URL. A base URL that already ends in the prefix is taken as it is.
+fn join(base: &str, prefix: &str, path: &str) -> String {
+    let prefix = if base.ends_with(prefix) { "" } else { prefix };
+    format!("{base}{prefix}{path}")
+}

@@ -1,0 +1,192 @@
+//! The stream of an answer: bytes to frames, frames to events, within the call's deadlines. Dropping it ends the transfer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use http::header;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::refusal::is_page;
+use crate::delta::{Delta, DeltaStream, Event};
+use crate::dialect::lines::Framer;
+use crate::dialect::{Codec, Decoder, Frame, Framing, decode_whole, sse};
+use crate::error::{Error, Result};
+use crate::ids::{ModelName, ProviderId};
+use crate::provider::Call;
+use crate::provider::http::{HttpBody, HttpResponse};
+use crate::provider::process::patience::Patience;
+
+/// How long the end of a body may come after the end of its answer.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// What reading an answer needs besides the answer.
+pub(super) struct Reading {
+    /// How the caller wants it.
+    pub(super) asked: Framing,
+    /// How the upstream was asked for it.
+    pub(super) framing: Framing,
+    pub(super) patience: Patience,
+    /// Held until the stream is gone.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    pub(super) at: ProviderId,
+}
+
+/// The stream of a successful answer.
+///
+/// # Errors
+/// `provider_protocol` when its head says that it is no answer of the dialect.
+pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading: Reading) -> Result<DeltaStream> {
+    let framing = framing(&answer, reading.framing)?;
+    let state = State {
+        body: answer.body,
+        framer: (framing == Framing::Stream).then(|| Framer::new(codec.dialect(), sse::MAX_FRAME)),
+        decoder: codec.decoder(call, framing),
+        events: VecDeque::new(),
+        // Bytes of another framing than the caller's cannot be passed on as they are.
+        keep_raw: framing == reading.asked,
+        over: false,
+        model: call.target.model.clone(),
+        reading,
+    };
+    let events = stream::unfold(Some(state), |state| async {
+        let mut state = state?;
+        match state.next().await {
+            Ok(Some(event)) => Some((Ok(event), Some(state))),
+            Ok(None) => None,
+            // The state is dropped with the error: connection and permit are free before anybody reads it.
+            Err(error) => Some((Err(error.at(&state.reading.at, state.model.as_ref())), None)),
+        }
+    });
+    Ok(DeltaStream::new(events.fuse()))
+}
+
+/// How the answer really comes: its content type says so, whatever was asked.
+fn framing(answer: &HttpResponse, asked: Framing) -> Result<Framing> {
+    if let Some(coding) = answer.headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        return Err(Error::protocol(format!("the answer is compressed ({coding:?}), which was not asked for"))
+            .with_status(answer.status));
+    }
+    match answer.media_type().as_str() {
+        "text/event-stream" | "application/x-ndjson" | "application/jsonl" => Ok(Framing::Stream),
+        "application/json" => Ok(Framing::Whole),
+        "text/html" => Err(page().with_status(answer.status)),
+        // Some servers name no type, or a wrong one: the frames themselves will tell.
+        _ => Ok(asked),
+    }
+}
+
+fn page() -> Error {
+    Error::protocol("it answered with a web page (HTML) where an API's answer was expected")
+        .with_hint("check base_url: it may name a web site, or a login page stands in between")
+}
+
+struct State {
+    body: HttpBody,
+    /// `None` for a whole answer.
+    framer: Option<Framer>,
+    decoder: Box<dyn Decoder>,
+    /// Decoded and not yet given out; an error comes after what was said before it, whichever way the bytes were cut.
+    events: VecDeque<Result<Event>>,
+    keep_raw: bool,
+    over: bool,
+    model: Option<ModelName>,
+    reading: Reading,
+}
+
+impl State {
+    async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                let mut event = event?;
+                if !self.keep_raw {
+                    event.raw = None;
+                }
+                return Ok(Some(event));
+            }
+            if self.over {
+                self.drain().await;
+                return Ok(None);
+            }
+            match &mut self.framer {
+                None => self.whole().await?,
+                Some(_) => self.frames().await?,
+            }
+        }
+    }
+
+    async fn whole(&mut self) -> Result<()> {
+        let body = self.reading.patience.wait("the answer", gather(&mut self.body)).await?;
+        if is_page("", &body) {
+            return Err(page());
+        }
+        self.over = true;
+        self.events.push_back(decode_whole(self.decoder.as_mut(), body));
+        Ok(())
+    }
+
+    /// Waits for the next frames and decodes them.
+    async fn frames(&mut self) -> Result<()> {
+        let Some(framer) = &mut self.framer else { return Ok(()) };
+        let mut frames = Vec::new();
+        let waiting = next_frames(&mut self.body, framer, &mut frames);
+        let ended = self.reading.patience.wait("the answer", waiting).await;
+        if !frames.is_empty() {
+            self.reading.patience.saw_event();
+        }
+        for frame in frames {
+            let event = self.decoder.frame(frame);
+            let done = event.as_ref().map_or(true, |event| event.deltas.contains(&Delta::End));
+            self.push(event);
+            if done {
+                self.over = true;
+                return Ok(());
+            }
+        }
+        match ended {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let last = self.decoder.end();
+                self.push(last);
+            }
+            Err(error) => self.push(Err(error)),
+        }
+        self.over = true;
+        Ok(())
+    }
+
+    /// Reads what is left of the body after its last event, usually nothing, so that the connection can serve again. What keeps coming is cut.
+    async fn drain(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
+        // Whether it ended in time is seen by the connection's fate alone.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
+    }
+
+    fn push(&mut self, event: Result<Event>) {
+        if event.as_ref().map_or(true, |event| !event.deltas.is_empty() || event.raw.is_some()) {
+            self.events.push_back(event);
+        }
+    }
+}
+
+/// Reads until a frame is complete, or the body ends: then it says so. Comments alone are no event.
+async fn next_frames(body: &mut HttpBody, framer: &mut Framer, frames: &mut Vec<Frame>) -> Result<bool> {
+    while frames.is_empty() {
+        match body.next().await {
+            Some(piece) => framer.push(&piece?, frames)?,
+            None => {
+                framer.end(frames);
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+async fn gather(body: &mut HttpBody) -> Result<bytes::Bytes> {
+    let mut whole = bytes::BytesMut::new();
+    while let Some(piece) = body.next().await {
+        whole.extend_from_slice(&piece?);
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,189 @@
+//! The embedded model as a provider: loaded on its first call, kept until dropped.
+//!
+//! It knows one model file that is there already; finding and fetching files is not its business. `provider/job.rs`
+//! turns a request into a [`Job`](crate::engine::Job), `provider/stream.rs` an answer into deltas. Read those next.
+
+mod job;
+mod stream;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use llm_router::delta::DeltaStream;
+use llm_router::dialect::Dialect;
+use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::ids::{ModelName, ProviderId};
+use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
+use llm_router::request::Privacy;
+use tokio::sync::OnceCell;
+
+use crate::engine::{Engine, EngineError, EngineOptions, Job};
+use crate::gguf;
+use crate::template::{CHATML, Input, Limits, Template};
+
+/// A GGUF file and the name callers know it by.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is called.
+    pub name: ModelName,
+}
+
+/// The embedded model. Cheap to make: nothing is opened before the first call.
+pub struct LocalProvider {
+    describe: Describe,
+    file: ModelFile,
+    options: EngineOptions,
+    loaded: OnceCell<Loaded>,
+}
+
+/// What the first call leaves behind.
+struct Loaded {
+    engine: Arc<Engine>,
+    template: Arc<Template>,
+}
+
+impl fmt::Debug for LocalProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalProvider")
+            .field("file", &self.file)
+            .field("loaded", &self.loaded.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalProvider {
+    /// A provider called `id` for the model in `file`.
+    #[must_use]
+    pub fn new(id: ProviderId, file: ModelFile, options: EngineOptions) -> Self {
+        let mut capabilities = Capabilities::default();
+        capabilities.json_schema = true;
+        let describe = Describe::new(id)
+            .with_default_model(file.name.clone())
+            .with_dialects(vec![Dialect::Native])
+            .with_capabilities(capabilities)
+            .with_privacy(Privacy::Local);
+        Self { describe, file, options, loaded: OnceCell::new() }
+    }
+
+    /// Loads the model if no call did so yet: for a server that wants its first caller not to wait.
+    ///
+    /// # Errors
+    /// `router_unavailable` on a processor that cannot run it, `provider_unavailable` for a file that cannot be used.
+    pub async fn load(&self) -> Result<()> {
+        self.loaded().await.map(|_| ())
+    }
+
+    async fn loaded(&self) -> Result<&Loaded> {
+        self.loaded
+            .get_or_try_init(|| async {
+                let (path, options) = (self.file.path.clone(), self.options.clone());
+                tokio::task::spawn_blocking(move || load(&path, &options))
+                    .await
+                    .map_err(|error| Error::internal(format!("loading the model ended early: {error}")))?
+            })
+            .await
+    }
+
+    /// The model's name, if the call may have it.
+    fn serve(&self, call: &Call) -> Result<&ModelName> {
+        match &call.target.model {
+            // A digest after the name pins the file; that it is this one is checked where names are resolved.
+            Some(asked) if asked.as_str().split('@').next() != Some(self.file.name.as_str()) => {
+                Err(Error::new(ErrorKind::CallerModelUnknown, format!("the embedded engine has no model {asked}"))
+                    .with_hint(format!("it has {}", self.file.name)))
+            }
+            _ => Ok(&self.file.name),
+        }
+    }
+
+    async fn start(&self, call: &Call) -> Result<DeltaStream> {
+        let name = self.serve(call)?;
+        let mut plan = job::plan(&call.request)?;
+        let loaded = self.loaded().await?;
+        let info = loaded.engine.model_info();
+        let now = call.cx.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let input = Input {
+            messages: &plan.messages,
+            tools: &[],
+            add_generation_prompt: true,
+            bos_token: info.bos.as_deref().unwrap_or_default(),
+            eos_token: info.eos.as_deref().unwrap_or_default(),
+            now: i64::try_from(now).unwrap_or(i64::MAX),
+            extra: None,
+        };
+        let prompt = loaded
+            .template
+            .render(&input)
+            .map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
+        plan.job.prompt = crate::engine::Prompt::Template(prompt);
+        call.note_dropped(plan.dropped);
+        let answer = begin(Arc::clone(&loaded.engine), plan.job).await?;
+        let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: now };
+        Ok(stream::deltas(head, answer, call.cx.cancel.clone(), call.request.stream))
+    }
+}
+
+impl Provider for LocalProvider {
+    fn describe(&self) -> &Describe {
+        &self.describe
+    }
+
+    fn availability(&self) -> Availability {
+        if self.loaded.initialized() || self.file.path.is_file() {
+            return Availability::Ready;
+        }
+        let what = format!("the model file {} is missing", self.file.path.display());
+        Availability::missing(what, "fetch it with `llm-router pull`")
+    }
+
+    async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
+        self.start(&call).await.map_err(|error| error.at(&self.describe.id, Some(&self.file.name)))
+    }
+
+    fn models(&self) -> Vec<ModelName> {
+        vec![self.file.name.clone()]
+    }
+}
+
+/// Checks the file's header, then hands it to the engine.
+fn load(path: &Path, options: &EngineOptions) -> Result<Loaded> {
+    let unusable = |error: String| {
+        Error::new(ErrorKind::ProviderUnavailable, error)
+            .with_hint("fetch it again with `llm-router pull`, or choose another model")
+    };
+    let header = gguf::check(path).map_err(|error| unusable(error.to_string()))?;
+    let template = Template::new(header.templates.choose(false).unwrap_or(CHATML), Limits::default())
+        .map_err(|error| unusable(error.to_string()))?;
+    let engine = Engine::load(path, options).map_err(translate)?;
+    Ok(Loaded { engine: Arc::new(engine), template: Arc::new(template) })
+}
+
+/// Tokenizing a long prompt takes a while, so it is done off the runtime's own threads.
+async fn begin(engine: Arc<Engine>, job: Job) -> Result<crate::engine::Answer> {
+    tokio::task::spawn_blocking(move || engine.generate(job))
+        .await
+        .map_err(|error| Error::internal(format!("the prompt's tokenizing ended early: {error}")))?
+        .map_err(translate)
+}
+
+/// The engine's errors in the router's kinds.
+fn translate(error: EngineError) -> Error {
+    let kind = match &error {
+        EngineError::Processor(_) => ErrorKind::RouterUnavailable,
+        EngineError::ContextLength { .. } => ErrorKind::CallerContextLength,
+        EngineError::Invalid { .. } => ErrorKind::CallerInvalidRequest,
+        // Another target may well have room: the router's own overload would end the plan here.
+        EngineError::Overloaded { .. } => ErrorKind::ProviderOverloaded,
+        EngineError::Compute { .. } => ErrorKind::ProviderServerError,
+        EngineError::Model { .. } | EngineError::Closed => ErrorKind::ProviderUnavailable,
+    };
+    let text = Error::new(kind, error.to_string());
+    match error {
+        EngineError::Overloaded { retry_after, .. } => text.with_retry_after(retry_after),
+        other => text.with_source(other),
+    }
+}
