@@ -14,7 +14,7 @@ pub mod manifest;
 pub mod provider;
 pub mod source;
 pub mod template;
-pub mod tools;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tools;
 mod zip;

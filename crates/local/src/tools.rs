@@ -123,7 +123,8 @@ impl Parser {
         match self.form {
             Form::Llama if self.fresh => {
                 let joined = self.joined;
-                let start = self.held.trim_start_matches(|letter: char| letter.is_whitespace() || (joined && letter == ';'));
+                let start =
+                    self.held.trim_start_matches(|letter: char| letter.is_whitespace() || (joined && letter == ';'));
                 if start.is_empty() || (PYTHON.starts_with(start) && start != PYTHON) {
                     return false;
                 }
@@ -156,8 +157,10 @@ impl Parser {
             self.enter();
             return true;
         }
-        let keep = (1..mark.len()).rev().find(|length| self.held.ends_with(mark.get(..*length).unwrap_or(mark))).unwrap_or(0);
-        let blank = self.held.len() - keep - self.held.get(..self.held.len() - keep).map_or(0, |text| text.trim_end().len());
+        let keep =
+            (1..mark.len()).rev().find(|length| self.held.ends_with(mark.get(..*length).unwrap_or(mark))).unwrap_or(0);
+        let blank =
+            self.held.len() - keep - self.held.get(..self.held.len() - keep).map_or(0, |text| text.trim_end().len());
         let rest = self.held.split_off(self.held.len() - keep - blank);
         let out = std::mem::replace(&mut self.held, rest);
         text(events, &out);
@@ -216,7 +219,9 @@ impl Parser {
                 Some(end) => {
                     let list = self.held.get(begin..end).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
                     let calls: Option<Vec<Call>> = list.and_then(|list| list.iter().map(call).collect());
-                    calls.filter(|calls| !calls.is_empty()).map_or(Found::Text(CALLS.len()), |calls| Found::Calls(calls, end))
+                    calls
+                        .filter(|calls| !calls.is_empty())
+                        .map_or(Found::Text(CALLS.len()), |calls| Found::Calls(calls, end))
                 }
             },
             // The later form: a name, then its arguments.
@@ -225,13 +230,27 @@ impl Parser {
                 let Some(args) = self.held.get(begin..).and_then(|rest| rest.find(ARGS)) else {
                     return if self.held.len() - begin > 256 { Found::Text(CALLS.len()) } else { Found::More };
                 };
-                let name = self.held.get(begin..begin + args).unwrap_or_default().split("[CALL_ID]").next().unwrap_or_default().trim().to_owned();
-                let id = self.held.get(begin..begin + args).and_then(|head| head.split_once("[CALL_ID]")).map(|(_, id)| id.trim().to_owned());
+                let name = self
+                    .held
+                    .get(begin..begin + args)
+                    .unwrap_or_default()
+                    .split("[CALL_ID]")
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
+                let id = self
+                    .held
+                    .get(begin..begin + args)
+                    .and_then(|head| head.split_once("[CALL_ID]"))
+                    .map(|(_, id)| id.trim().to_owned());
                 let from = begin + args + ARGS.len();
                 match self.scan.end(&self.held, from) {
                     None => Found::More,
                     Some(end) => match self.held.get(from..end).and_then(object) {
-                        Some(arguments) if !name.is_empty() => Found::Calls(vec![Call { name, arguments: arguments.to_string(), id }], end),
+                        Some(arguments) if !name.is_empty() => {
+                            Found::Calls(vec![Call { name, arguments: arguments.to_string(), id }], end)
+                        }
                         _ => Found::Text(CALLS.len()),
                     },
                 }
@@ -354,7 +373,8 @@ mod tests {
         let mut parser = Parser::new(form);
         let letters: Vec<char> = whole.chars().collect();
         let mut events = Vec::new();
-        let pieces = letters.chunks(size).flat_map(|piece| parser.push(&piece.iter().collect::<String>())).collect::<Vec<_>>();
+        let pieces =
+            letters.chunks(size).flat_map(|piece| parser.push(&piece.iter().collect::<String>())).collect::<Vec<_>>();
         for event in pieces.into_iter().chain(parser.finish()) {
             match event {
                 Event::Text(words) => text(&mut events, &words),
@@ -380,7 +400,11 @@ mod tests {
         );
         reads(Form::Hermes, "a < b <tool> <tool_cal", &[said("a < b <tool> <tool_cal")]);
         reads(Form::Hermes, "<tool_call>no json</tool_call> after", &[said("<tool_call>no json</tool_call> after")]);
-        reads(Form::Hermes, "<tool_call>{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}", &[called("f", r#"{"a":1}"#, None)]);
+        reads(
+            Form::Hermes,
+            "<tool_call>{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}",
+            &[called("f", r#"{"a":1}"#, None)],
+        );
         reads(Form::Hermes, "x <tool_call>{\"name\":", &[said("x<tool_call>{\"name\":")]);
     }
 
@@ -391,7 +415,11 @@ mod tests {
             r#"[TOOL_CALLS] [{"name": "f", "arguments": {"a": [1]}, "id": "abcdefghi"}, {"name": "g", "arguments": {}}]"#,
             &[called("f", r#"{"a":[1]}"#, Some("abcdefghi")), called("g", "{}", None)],
         );
-        reads(Form::Mistral, r#"Well. [TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]x1[ARGS]{}"#, &[said("Well."), called("f", r#"{"a":1}"#, None), called("g", "{}", Some("x1"))]);
+        reads(
+            Form::Mistral,
+            r#"Well. [TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]x1[ARGS]{}"#,
+            &[said("Well."), called("f", r#"{"a":1}"#, None), called("g", "{}", Some("x1"))],
+        );
         reads(Form::Mistral, "[TOOL_CALLS][1, 2] then", &[said("[TOOL_CALLS][1, 2] then")]);
         reads(Form::Mistral, "an [INST] and [TOOL", &[said("an [INST] and [TOOL")]);
     }
@@ -399,16 +427,29 @@ mod tests {
     #[test]
     fn llama() {
         reads(Form::Llama, r#"{"name": "f", "parameters": {"a": "}"}}"#, &[called("f", r#"{"a":"}"}"#, None)]);
-        reads(Form::Llama, "\n<|python_tag|>{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": {\"b\":2}}", &[called("f", "{}", None), called("g", r#"{"b":2}"#, None)]);
+        reads(
+            Form::Llama,
+            "\n<|python_tag|>{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": {\"b\":2}}",
+            &[called("f", "{}", None), called("g", r#"{"b":2}"#, None)],
+        );
         reads(Form::Llama, "The answer is {\"a\": 1}.", &[said("The answer is {\"a\": 1}.")]);
         reads(Form::Llama, r#"{"answer": 42}"#, &[said(r#"{"answer": 42}"#)]);
-        reads(Form::Llama, "Sure.<|python_tag|>{\"name\": \"f\", \"parameters\": {}}", &[said("Sure."), called("f", "{}", None)]);
+        reads(
+            Form::Llama,
+            "Sure.<|python_tag|>{\"name\": \"f\", \"parameters\": {}}",
+            &[said("Sure."), called("f", "{}", None)],
+        );
         reads(Form::Llama, "<|python_tag|>print(1)", &[said("<|python_tag|>print(1)")]);
     }
 
     #[test]
     fn the_form_is_known_by_the_template() {
-        for (template, form) in [("… <tool_call> …", Form::Hermes), ("[TOOL_CALLS]", Form::Mistral), ("<|python_tag|>", Form::Llama), ("plain", Form::None)] {
+        for (template, form) in [
+            ("… <tool_call> …", Form::Hermes),
+            ("[TOOL_CALLS]", Form::Mistral),
+            ("<|python_tag|>", Form::Llama),
+            ("plain", Form::None),
+        ] {
             assert_eq!(Form::of_template(template), form);
         }
         reads(Form::None, "<tool_call>{}</tool_call>", &[said("<tool_call>{}</tool_call>")]);

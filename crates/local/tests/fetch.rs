@@ -72,7 +72,11 @@ impl Hub {
                 log.lock().unwrap().push((path.clone(), headers.clone()));
                 let scripted = lines.lock().unwrap().pop_front();
                 let reply = scripted.unwrap_or_else(|| rule(&path, &headers));
-                let mut text = format!("HTTP/1.1 {} x\r\ncontent-length: {}\r\nconnection: close\r\n", reply.status, reply.body.len());
+                let mut text = format!(
+                    "HTTP/1.1 {} x\r\ncontent-length: {}\r\nconnection: close\r\n",
+                    reply.status,
+                    reply.body.len()
+                );
                 for (name, value) in &reply.headers {
                     text.push_str(&format!("{name}: {value}\r\n"));
                 }
@@ -98,11 +102,14 @@ fn serve(file: &[u8], path: &str, headers: &HeaderMap) -> Reply {
     if !path.ends_with("/m.gguf") {
         return Reply::new(404, "");
     }
-    let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let range = headers
+        .get("range")
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let same = headers.get("if-range").is_none_or(|tag| tag == "\"v1\"");
     match range.filter(|_| same) {
         Some(from) if from >= file.len() => Reply::new(416, ""),
-        Some(from) => Reply::new(206, &file[from..]).header("content-range", format!("bytes {from}-{}/{}", file.len() - 1, file.len())),
+        Some(from) => Reply::new(206, &file[from..])
+            .header("content-range", format!("bytes {from}-{}/{}", file.len() - 1, file.len())),
         None => Reply::new(200, file),
     }
     .header("etag", "\"v1\"")
@@ -115,7 +122,9 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<(String, HeaderMap)> 
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).await.ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { return Some((first.trim_end().to_owned(), headers)) };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            return Some((first.trim_end().to_owned(), headers));
+        };
         headers.append(name.parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?);
     }
 }
@@ -128,7 +137,10 @@ impl Get for Plain {
         Box::pin(async move {
             let away = |error: std::io::Error| Unreachable(error.to_string());
             let (authority, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-            let stream = tokio::time::timeout(connect, TcpStream::connect(authority)).await.map_err(|_| Unreachable("too slow".into()))?.map_err(away)?;
+            let stream = tokio::time::timeout(connect, TcpStream::connect(authority))
+                .await
+                .map_err(|_| Unreachable("too slow".into()))?
+                .map_err(away)?;
             let mut stream = BufReader::new(stream);
             let mut text = format!("GET /{path} HTTP/1.1\r\nhost: {authority}\r\n");
             for (name, value) in headers {
@@ -137,7 +149,8 @@ impl Get for Plain {
             stream.write_all(format!("{text}\r\n").as_bytes()).await.map_err(away)?;
             let (first, headers) = head(&mut stream).await.ok_or_else(|| Unreachable("no head".into()))?;
             let status = first.split(' ').nth(1).unwrap().parse().unwrap();
-            let left: usize = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+            let left: usize =
+                headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
             let body = futures_util::stream::unfold((stream, left), |(mut stream, left)| async move {
                 if left == 0 {
                     return None;
@@ -180,7 +193,9 @@ async fn pull(options: &Options) -> Result<source::Resolved, FetchError> {
 
 /// The names in a repository's folder.
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder.join("o--r")).map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()).unwrap_or_default();
+    let mut names: Vec<String> = std::fs::read_dir(folder.join("o--r"))
+        .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+        .unwrap_or_default();
     names.sort();
     names
 }
@@ -192,8 +207,14 @@ async fn a_file_lands_whole_with_its_record_and_is_fetched_once() {
     let got = pull(&options).await.unwrap();
     assert_eq!(std::fs::read(&got.path).unwrap(), model());
     let manifest = got.manifest.clone().unwrap();
-    assert_eq!((manifest.source.as_str(), manifest.commit.as_deref(), manifest.etag.as_deref()), ("hf:o/r/m.gguf", Some("c0ffee"), Some("\"v1\"")));
-    assert_eq!((manifest.sha256.as_str(), manifest.size, manifest.fetched), (digest(&model()).as_str(), model().len() as u64, 7));
+    assert_eq!(
+        (manifest.source.as_str(), manifest.commit.as_deref(), manifest.etag.as_deref()),
+        ("hf:o/r/m.gguf", Some("c0ffee"), Some("\"v1\""))
+    );
+    assert_eq!(
+        (manifest.sha256.as_str(), manifest.size, manifest.fetched),
+        (digest(&model()).as_str(), model().len() as u64, 7)
+    );
     assert_eq!(files(folder.path()), ["m.gguf", "m.gguf.lock", "m.gguf.manifest.json"]);
     assert_eq!(pull(&options).await.unwrap(), got);
     assert_eq!(hub.seen().len(), 1);
@@ -206,11 +227,18 @@ async fn a_cut_transfer_goes_on_where_it_stopped() {
     hub.script.lock().unwrap().push_back(whole.cut(100_000));
     let told = Mutex::new(Vec::new());
     let options = options(&hub, folder.path());
-    let got = source::resolve(&Source::parse("hf:o/r/m.gguf").unwrap(), &options, &Plain, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
+    let got = source::resolve(&Source::parse("hf:o/r/m.gguf").unwrap(), &options, &Plain, &|progress| {
+        told.lock().unwrap().push(progress)
+    })
+    .await
+    .unwrap();
     assert_eq!(std::fs::read(got.path).unwrap(), model());
     let seen = hub.seen();
     assert_eq!(seen.len(), 2);
-    assert_eq!((seen[1].1["range"].to_str().unwrap(), seen[1].1["if-range"].to_str().unwrap()), ("bytes=100000-", "\"v1\""));
+    assert_eq!(
+        (seen[1].1["range"].to_str().unwrap(), seen[1].1["if-range"].to_str().unwrap()),
+        ("bytes=100000-", "\"v1\"")
+    );
     let told = told.into_inner().unwrap();
     assert!(told.contains(&Progress::Fetching { done: 100_000, total: Some(model().len() as u64) }));
     assert_eq!(told.last(), Some(&Progress::Checking));
@@ -256,7 +284,9 @@ async fn a_wrong_digest_is_thrown_away() {
     let folder = tempfile::tempdir().unwrap();
     let stated = "ab".repeat(32);
     let reply = stated.clone();
-    let hub = Hub::start(move |path, headers| serve(&model(), path, headers).header("x-linked-etag", format!("\"{reply}\""))).await;
+    let hub =
+        Hub::start(move |path, headers| serve(&model(), path, headers).header("x-linked-etag", format!("\"{reply}\"")))
+            .await;
     let error = pull(&options(&hub, folder.path())).await.unwrap_err();
     let FetchError::Digest { expected, found } = &error else { panic!("{error}") };
     assert_eq!((expected, found), (&stated, &digest(&model())));
@@ -352,7 +382,9 @@ async fn refusals_and_absences_say_the_next_step() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(|path, _| Reply::new(if path.contains("gated") { 401 } else { 404 }, "")).await;
     let mut options = options(&hub, folder.path());
-    let ask = async |name: &str, options: &Options| source::resolve(&Source::parse(name).unwrap(), options, &Plain, &|_| {}).await.unwrap_err().to_string();
+    let ask = async |name: &str, options: &Options| {
+        source::resolve(&Source::parse(name).unwrap(), options, &Plain, &|_| {}).await.unwrap_err().to_string()
+    };
     assert!(ask("hf:o/gated/m.gguf", &options).await.contains("HF_TOKEN"));
     assert!(ask("hf:o/r/absent.gguf", &options).await.contains("404"));
     assert!(ask("absent.gguf", &options).await.contains("absent.gguf"));

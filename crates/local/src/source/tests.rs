@@ -28,8 +28,20 @@ fn names_are_read() {
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     for name in [
-        "hf:", "hf:owner", "hf:owner/repo", "hf:owner/repo/", "hf:owner/repo:", "hf:owner/repo/../../etc.gguf", "hf:../repo/m.gguf", "hf:owner/repo/m.bin",
-        "hf:owner/repo/a//b.gguf", "hf:owner/repo@/m.gguf", "hf:owner/re po:Q4", "hf:owner/repo:../x", "hf:owner/repo/m.gguf?x=.gguf", "hf:owner/repo@a/b:Q4",
+        "hf:",
+        "hf:owner",
+        "hf:owner/repo",
+        "hf:owner/repo/",
+        "hf:owner/repo:",
+        "hf:owner/repo/../../etc.gguf",
+        "hf:../repo/m.gguf",
+        "hf:owner/repo/m.bin",
+        "hf:owner/repo/a//b.gguf",
+        "hf:owner/repo@/m.gguf",
+        "hf:owner/re po:Q4",
+        "hf:owner/repo:../x",
+        "hf:owner/repo/m.gguf?x=.gguf",
+        "hf:owner/repo@a/b:Q4",
     ] {
         let error = Source::parse(name).unwrap_err();
         assert!(error.to_string().contains("hf:owner/repo:Q4_K_M"), "{name}: {error}");
@@ -39,7 +51,16 @@ fn names_that_lead_elsewhere_are_refused() {
 #[test]
 fn a_quantisation_is_a_word_of_the_name() {
     let files = |names: &[&str]| -> Vec<(String, u64)> { names.iter().map(|name| ((*name).to_owned(), 0)).collect() };
-    let list = files(&["m-Q4_K_S.gguf", "m-Q4_K_M.gguf", "m-Q4_K_M-imatrix.gguf", "m-IQ4_XS.gguf", "m.Q8_0.gguf", "mmproj-Q8_0.gguf", "m-F16-00001-of-00002.gguf", "Q5_0/m-Q5_0.gguf"]);
+    let list = files(&[
+        "m-Q4_K_S.gguf",
+        "m-Q4_K_M.gguf",
+        "m-Q4_K_M-imatrix.gguf",
+        "m-IQ4_XS.gguf",
+        "m.Q8_0.gguf",
+        "mmproj-Q8_0.gguf",
+        "m-F16-00001-of-00002.gguf",
+        "Q5_0/m-Q5_0.gguf",
+    ]);
     assert_eq!(choose(&list, "Q4_K_M"), Some("m-Q4_K_M.gguf"));
     assert_eq!(choose(&list, "q8_0"), Some("m.Q8_0.gguf"));
     assert_eq!(choose(&list, "Q5_0"), Some("Q5_0/m-Q5_0.gguf"));
