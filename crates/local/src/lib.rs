@@ -16,4 +16,5 @@ pub mod source;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tools;
 mod zip;

@@ -94,7 +94,7 @@ pub(crate) async fn land(
         std::fs::rename(&part, &model).map_err(disk(&model))?;
         Ok(manifest)
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(FetchError::Protocol(format!("checking the file failed: {error}"))))
+    #[allow(clippy::disallowed_methods, reason = "awaited right here")]
+    let checked = tokio::task::spawn_blocking(work).await;
+    checked.unwrap_or_else(|error| Err(FetchError::Protocol(format!("checking the file failed: {error}"))))
 }

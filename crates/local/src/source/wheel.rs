@@ -89,6 +89,7 @@ async fn unpacked(
         zip::extract(&mut File::open(&archive)?, file, size, &mut out)?;
         std::io::Write::flush(&mut out)
     };
+    #[allow(clippy::disallowed_methods, reason = "awaited right here")]
     let done = tokio::task::spawn_blocking(unpack).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     match done {
         Ok(()) => {
