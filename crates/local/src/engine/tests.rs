@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::testing::tiny::{self, Family};
 
-fn load(path: &PathBuf, parallel: usize) -> Engine {
+fn load(path: &std::path::Path, parallel: usize) -> Engine {
     Engine::load(path, &EngineOptions { parallel, ..EngineOptions::default() }).unwrap()
 }
 
