@@ -22,7 +22,6 @@ use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
 use llm_router::provider::process::Runner;
-use llm_router::provider::registry::{Registry, Surroundings};
 use llm_router::provider::{Describe, DynProvider, worker};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
@@ -57,7 +56,7 @@ impl App {
         let keys = ProviderKeys::new(loaded.places.data().ok().map(|folder| folder.join("provider-keys.json")));
         keys.complete(&mut loaded.settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let settings = Arc::new(loaded.settings.clone());
+        let settings = &loaded.settings;
 
         let disk = Arc::new(LazyDisk::new(loaded.answers_dir().ok(), settings.cache.disk_bytes, Arc::clone(&clock)));
         let strategy = KeyStrategy::parse(&settings.cache.key, &settings.cache.cid_base)?;
@@ -72,17 +71,15 @@ impl App {
         deps.store = loaded.places.data().ok().map(|folder| Arc::new(LazyStore::new(folder, clock)) as _);
 
         let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone())?);
-        let registry = Registry::default();
-        registry.register(Arc::clone(&embedded) as Arc<dyn DynProvider>, Vec::new(), None);
-        let peers = PeerProvider::new(ProviderId::new("ipfs_peer")?, deps.ipfs_backend.clone());
-        registry.register(Arc::new(peers), Vec::new(), None);
-        for (id, package) in [("accelerate", "ipfs_accelerate_py"), ("local_hf", "transformers")] {
-            registry.register(Arc::new(in_python(id, package, &environment)?), Vec::new(), None);
-        }
         let runner = Runner::default();
-        let around = Surroundings { environment: environment.for_programs(), runner: runner.clone() };
-        let entries = registry.entries(&settings, &around)?;
-        let router = Router::new(deps, settings, entries);
+        let mut builder = Router::builder()
+            .programs(&environment, runner.clone())
+            .instance(Arc::clone(&embedded) as Arc<dyn DynProvider>)
+            .provider(PeerProvider::new(ProviderId::new("ipfs_peer")?, deps.ipfs_backend.clone()));
+        for (id, package) in [("accelerate", "ipfs_accelerate_py"), ("local_hf", "transformers")] {
+            builder = builder.provider(in_python(id, package, &environment)?);
+        }
+        let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
         Ok(Self { router, loaded, environment, disk, embedded, keys, runner })
     }
 

@@ -6,15 +6,12 @@
 use std::sync::Arc;
 
 use llm_router::Result;
-use llm_router::config::Settings;
 use llm_router::delta::DeltaStream;
-use llm_router::deps::RouterDeps;
 use llm_router::ids::ProviderId;
 use llm_router::provider::custom::provider_fn;
-use llm_router::provider::registry::{Automatic, Registry, Surroundings};
 use llm_router::provider::{Availability, Call, Describe, Provider};
 use llm_router::request::Request;
-use llm_router::response::{Choice, Response};
+use llm_router::response::Response;
 use llm_router::router::{Op, Router};
 
 /// A type that implements [`Provider`]: says everything backwards.
@@ -31,33 +28,19 @@ impl Provider for Backwards {
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let said: String = call.request.plain_prompt().unwrap_or_default().chars().rev().collect();
-        let choice = Choice {
-            index: 0,
-            content: vec![llm_router::request::Block::text(said)],
-            finish: llm_router::delta::FinishReason::Stop,
-            raw_reason: None,
-        };
-        let mut response = Response::default();
-        response.choices.push(choice);
+        let response = Response::of_text(call.cx.id.to_string(), "backwards", said);
         Ok(DeltaStream::of([Ok(response.to_deltas().into())]))
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let shout = provider_fn("shout", |call: Arc<Call>| async move {
-        Ok(call.request.plain_prompt().unwrap_or_default().to_uppercase())
-    })?;
-    let registry = Registry::default();
-    registry.register(Arc::new(shout), Vec::new(), None);
-    registry.register(
-        Arc::new(Backwards(Describe::new(ProviderId::new("backwards")?))),
-        Vec::new(),
-        Some(Automatic::No),
-    );
-    let settings = Settings::default();
-    let entries = registry.entries(&settings, &Surroundings::default())?;
-    let router = Router::new(RouterDeps::default(), Arc::new(settings), entries);
+    let router = Router::builder()
+        .provider_fn("shout", |call: Arc<Call>| async move {
+            Ok(call.request.plain_prompt().unwrap_or_default().to_uppercase())
+        })
+        .provider(Backwards(Describe::new(ProviderId::new("backwards")?)))
+        .build()?;
 
     // The closure heads the automatic plan; the type is asked by name.
     println!("shout:     {}", router.generate(Request::new("hello")).await?.text());

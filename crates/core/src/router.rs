@@ -5,6 +5,7 @@
 //! HTTP are unknown here. Names become plans in `router/resolve.rs`, failures become decisions in `router/retry.rs`, what happened is in `router/record.rs`.
 
 mod answer;
+mod builder;
 mod record;
 pub mod refused;
 pub mod resolve;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 pub use self::answer::Answer;
 use self::answer::Committed;
+pub use self::builder::RouterBuilder;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
