@@ -18,6 +18,8 @@ pub(crate) struct Sampler {
     recent: Vec<Token>,
     /// How often each token of the answer was picked.
     counts: Vec<(Token, u32)>,
+    /// The row with bias and penalties, kept for its memory.
+    logits: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
@@ -37,16 +39,30 @@ impl Sampler {
     pub(crate) fn new(settings: Sampling, grammar: Option<Grammar>, seed: u64, prompt: &[Token]) -> Self {
         let window = if settings.repeat_penalty == 1.0 { 0 } else { settings.repeat_window };
         let recent = prompt.get(prompt.len().saturating_sub(window)..).unwrap_or_default().to_vec();
-        Self { settings, random: Random(seed), grammar, recent, counts: Vec::new(), candidates: Vec::new() }
+        Self {
+            settings,
+            random: Random(seed),
+            grammar,
+            recent,
+            counts: Vec::new(),
+            logits: Vec::new(),
+            candidates: Vec::new(),
+        }
     }
 
     /// Picks the next token; `None` where the grammar leaves nothing to pick.
     pub(crate) fn pick(&mut self, logits: &[f32], ends: impl Fn(Token) -> bool) -> Option<Pick> {
-        self.candidates.clear();
-        self.candidates.extend((0..).zip(logits).map(|(id, &logit)| Candidate { id, logit, p: 0.0 }));
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
         self.bias();
         self.penalise();
-        let token = self.choose()?;
+        let token = if self.settings.temperature <= 0.0 && self.grammar.is_none() {
+            highest(&self.logits)?
+        } else {
+            self.candidates.clear();
+            self.candidates.extend((0..).zip(&self.logits).map(|(id, &logit)| Candidate { id, logit, p: 0.0 }));
+            self.choose()?
+        };
         if !ends(token) {
             self.remember(token);
         }
@@ -101,8 +117,8 @@ impl Sampler {
 
     fn bias(&mut self) {
         for &(token, bias) in &self.settings.logit_bias {
-            if let Some(candidate) = usize::try_from(token).ok().and_then(|at| self.candidates.get_mut(at)) {
-                candidate.logit += bias;
+            if let Some(logit) = usize::try_from(token).ok().and_then(|at| self.logits.get_mut(at)) {
+                *logit += bias;
             }
         }
     }
@@ -111,18 +127,17 @@ impl Sampler {
         let mut seen = self.recent.clone();
         seen.sort_unstable();
         seen.dedup();
+        let penalty = self.settings.repeat_penalty;
         for token in seen {
-            if let Some(candidate) = usize::try_from(token).ok().and_then(|at| self.candidates.get_mut(at)) {
-                let penalty = self.settings.repeat_penalty;
-                candidate.logit =
-                    if candidate.logit > 0.0 { candidate.logit / penalty } else { candidate.logit * penalty };
+            if let Some(logit) = usize::try_from(token).ok().and_then(|at| self.logits.get_mut(at)) {
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
             }
         }
         for &(token, count) in &self.counts {
-            if let Some(candidate) = usize::try_from(token).ok().and_then(|at| self.candidates.get_mut(at)) {
+            if let Some(logit) = usize::try_from(token).ok().and_then(|at| self.logits.get_mut(at)) {
                 #[allow(clippy::cast_precision_loss)] // an answer has far fewer than 2^24 tokens
                 let count = count as f32;
-                candidate.logit -= count * self.settings.frequency_penalty + self.settings.presence_penalty;
+                *logit -= count * self.settings.frequency_penalty + self.settings.presence_penalty;
             }
         }
     }
@@ -165,6 +180,21 @@ impl Sampler {
         }
         candidates.iter().rev().find(|c| c.p > 0.0).map(|c| c.id)
     }
+}
+
+/// The first of the highest logits. Sixteen lanes, for one at a time would take longer than the rest of the pick.
+fn highest(logits: &[f32]) -> Option<Token> {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in logits.chunks(16) {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            if logit > *lane {
+                *lane = logit;
+            }
+        }
+    }
+    let most = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let at = logits.iter().position(|&logit| logit >= most)?;
+    Token::try_from(at).ok()
 }
 
 /// Likelier first, and of two alike the lower token: a total order, so that no sort depends on its algorithm.
