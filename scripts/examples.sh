@@ -36,8 +36,8 @@ for crate in crates/*; do
     for example in $names; do
         home=$scratch/$example
         mkdir -p "$home"
-        # Settings of whoever runs this must not answer instead: only what a program needs to start is handed on.
-        if (cd "$home" && env -i PATH="$PATH" HOME="$home" XDG_CACHE_HOME="$cache_home" TMPDIR="$scratch" \
+        # Settings and agents of whoever runs this must not answer instead: only what a program needs to start is handed on.
+        if (cd "$home" && env -i PATH=/usr/bin:/bin HOME="$home" XDG_CACHE_HOME="$cache_home" TMPDIR="$scratch" \
             timeout 60 "$CARGO_TARGET_DIR/debug/examples/$example") </dev/null >"$home/out" 2>&1; then
             passed=$((passed + 1))
             say "ok    $name $example"

@@ -2,7 +2,7 @@
 # Runs the blocks of the README that say they run: what a reader types first must work as it is printed.
 #
 # A block runs when the line `<!-- runs -->` stands before its ```sh fence. Each runs in a folder and a home of its own, with the built
-# program on PATH and no setting of whoever runs this. Another document is named as the first argument.
+# program and the system's on PATH, and no setting or agent of whoever runs this. Another document is named as the first argument.
 # Prints `N passed, N failed`.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ for block in "$blocks"/*.sh; do
     line=$(basename "$block" .sh | sed 's/^0*//')
     home=$scratch/home-$line
     mkdir "$home"
-    if (cd "$home" && env -i PATH="$program:$PATH" HOME="$home" XDG_CACHE_HOME="$cache_home" TMPDIR="$scratch" \
+    if (cd "$home" && env -i PATH="$program:/usr/bin:/bin" HOME="$home" XDG_CACHE_HOME="$cache_home" TMPDIR="$scratch" \
         timeout 120 sh "$block") </dev/null >"$home/.out" 2>&1; then
         passed=$((passed + 1))
         say "ok    $document:$line"

@@ -3,7 +3,13 @@
 //! `cargo bench -p llm-router-local`, on a machine with nothing else to do. Rounds alternate between what is compared,
 //! so that a slow minute slows both. Nothing is asserted: times belong to the machine. The numbers are tokens of
 //! answer a second, the prompt's time included.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss)]
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods
+)]
 
 use std::ffi::CString;
 use std::num::NonZeroUsize;

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::cpu;
 use crate::ffi::{Context, ContextOptions, Grammar, Model, Token};
+use crate::gguf;
 
 pub mod answer;
 mod gbnf;
@@ -120,6 +121,11 @@ impl Engine {
         if !path.is_file() {
             return Err(refuse("there is no such file; fetch it with `llm-router pull`"));
         }
+        let header = gguf::check(path).map_err(|error| {
+            let text = error.to_string();
+            let named = format!("{}: ", path.display());
+            refuse(text.strip_prefix(&named).unwrap_or(&text))
+        })?;
         let model = Model::load(path).ok_or_else(|| {
             refuse("it is damaged or of a kind this version cannot run; fetch it again or choose another")
         })?;
@@ -140,12 +146,12 @@ impl Engine {
             Box::new(move || watched.should_stop()),
         )
         .ok_or_else(|| refuse("there is not enough memory for its window; set a smaller one"))?;
-        let info = describe(&model, path, window, parallel);
         let reuse = Reuse {
             rewind: model.can_rewind(),
-            any_length: rows_are_independent(&model),
+            any_length: header.file_type.is_some_and(rows_are_independent),
             copy_worth: (padded / 128).max(CHUNK),
         };
+        let info = describe(&model, header, path, window, parallel);
         let scheduler = Scheduler::new(Arc::clone(&model), context, Arc::clone(&shared), parallel, reuse);
         let thread = thread::Builder::new()
             .name("llm-engine".into())
@@ -284,7 +290,7 @@ fn check(job: &Job) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn describe(model: &Model, path: &Path, window: usize, parallel: usize) -> ModelInfo {
+fn describe(model: &Model, header: gguf::Header, path: &Path, window: usize, parallel: usize) -> ModelInfo {
     let text = |token: Option<Token>| {
         let mut bytes = Vec::new();
         model.piece(token?, true, &mut bytes);
@@ -292,9 +298,9 @@ fn describe(model: &Model, path: &Path, window: usize, parallel: usize) -> Model
     };
     let file = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     ModelInfo {
-        name: model.metadata("general.name").filter(|name| !name.trim().is_empty()).unwrap_or_else(file),
-        architecture: model.metadata("general.architecture").unwrap_or_default(),
-        template: model.metadata("tokenizer.chat_template"),
+        name: header.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(file),
+        architecture: header.architecture,
+        template: header.templates.choose(false).map(str::to_owned),
         bos: text(model.bos()),
         eos: text(model.eos()),
         window,
@@ -306,8 +312,10 @@ fn describe(model: &Model, path: &Path, window: usize, parallel: usize) -> Model
 ///
 /// So it is for the plain and the simple quantized formats; the K and I formats have a second kernel for eight rows
 /// and more, so there only state made in whole chunks is kept for later prompts. Numbers are `general.file_type` of
-/// the GGUF specification.
-fn rows_are_independent(model: &Model) -> bool {
-    const SIMPLE: [&str; 7] = ["0", "1", "2", "3", "7", "8", "9"];
-    model.metadata("general.file_type").is_some_and(|kind| SIMPLE.contains(&kind.as_str()))
+/// the GGUF specification: F32, F16, and the Q4_0 to Q8_0 family.
+fn rows_are_independent(file_type: u32) -> bool {
+    matches!(file_type, 0..=3 | 7..=9)
 }
+
+#[cfg(test)]
+mod tests;

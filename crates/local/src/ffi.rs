@@ -116,30 +116,6 @@ impl Model {
         }
     }
 
-    /// A string of the file's metadata, `None` where the key is absent.
-    pub(crate) fn metadata(&self, key: &str) -> Option<String> {
-        let key = CString::new(key).ok()?;
-        let read = |buffer: &mut [u8]| {
-            // SAFETY: pointer and length describe `buffer`; the key is terminated.
-            unsafe {
-                sys::llama_model_meta_val_str(
-                    self.model.as_ptr(),
-                    key.as_ptr(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                )
-            }
-        };
-        let mut buffer = vec![0; 256];
-        let mut length = usize::try_from(read(&mut buffer)).ok()?;
-        if length >= buffer.len() {
-            buffer.resize(length + 1, 0);
-            length = usize::try_from(read(&mut buffer)).ok()?;
-        }
-        buffer.truncate(length);
-        Some(String::from_utf8_lossy(&buffer).into_owned())
-    }
-
     /// The number of tokens in the vocabulary.
     pub(crate) fn vocabulary(&self) -> usize {
         // SAFETY: as above.

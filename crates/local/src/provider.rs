@@ -19,8 +19,7 @@ use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider}
 use llm_router::request::Privacy;
 use tokio::sync::OnceCell;
 
-use crate::engine::{Engine, EngineError, EngineOptions, Job};
-use crate::gguf;
+use crate::engine::{Engine, EngineError, EngineOptions, Prompt};
 use crate::template::{CHATML, Input, Limits, Template};
 
 /// A GGUF file and the name callers know it by.
@@ -81,9 +80,7 @@ impl LocalProvider {
         self.loaded
             .get_or_try_init(|| async {
                 let (path, options) = (self.file.path.clone(), self.options.clone());
-                tokio::task::spawn_blocking(move || load(&path, &options))
-                    .await
-                    .map_err(|error| Error::internal(format!("loading the model ended early: {error}")))?
+                aside(move || load(&path, &options)).await
             })
             .await
     }
@@ -119,9 +116,11 @@ impl LocalProvider {
             .template
             .render(&input)
             .map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
-        plan.job.prompt = crate::engine::Prompt::Template(prompt);
+        plan.job.prompt = Prompt::Template(prompt);
         call.note_dropped(plan.dropped);
-        let answer = begin(Arc::clone(&loaded.engine), plan.job).await?;
+        let (engine, job) = (Arc::clone(&loaded.engine), plan.job);
+        // Tokenizing a long prompt and reading a grammar take their time.
+        let answer = aside(move || engine.generate(job).map_err(translate)).await?;
         let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: now };
         Ok(stream::deltas(head, answer, call.cx.cancel.clone(), call.request.stream))
     }
@@ -149,25 +148,21 @@ impl Provider for LocalProvider {
     }
 }
 
-/// Checks the file's header, then hands it to the engine.
+/// Loads the file, and parses its template: one that cannot be read is found before the first prompt.
 fn load(path: &Path, options: &EngineOptions) -> Result<Loaded> {
-    let unusable = |error: String| {
-        Error::new(ErrorKind::ProviderUnavailable, error)
-            .with_hint("fetch it again with `llm-router pull`, or choose another model")
-    };
-    let header = gguf::check(path).map_err(|error| unusable(error.to_string()))?;
-    let template = Template::new(header.templates.choose(false).unwrap_or(CHATML), Limits::default())
-        .map_err(|error| unusable(error.to_string()))?;
     let engine = Engine::load(path, options).map_err(translate)?;
+    let source = engine.model_info().template.as_deref().unwrap_or(CHATML);
+    let template = Template::new(source, Limits::default())
+        .map_err(|error| Error::new(ErrorKind::ProviderUnavailable, format!("{}: {error}", path.display())))?;
     Ok(Loaded { engine: Arc::new(engine), template: Arc::new(template) })
 }
 
-/// Tokenizing a long prompt takes a while, so it is done off the runtime's own threads.
-async fn begin(engine: Arc<Engine>, job: Job) -> Result<crate::engine::Answer> {
-    tokio::task::spawn_blocking(move || engine.generate(job))
+/// Runs what takes milliseconds and more off the runtime's own threads, and waits for it.
+#[allow(clippy::disallowed_methods)] // awaited on the spot: nobody else owns it
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::internal(format!("the prompt's tokenizing ended early: {error}")))?
-        .map_err(translate)
+        .map_err(|error| Error::internal(format!("the embedded engine's caller ended early: {error}")))?
 }
 
 /// The engine's errors in the router's kinds.

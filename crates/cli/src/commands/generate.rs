@@ -1,7 +1,7 @@
 //! `generate`: a prompt in, text out, as it comes.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
@@ -35,7 +35,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
     let (response, trace) = copy(answer, &mut sink).await?;
     match &mut sink {
         Sink::Nothing if !global.json => output::print(&with_newline(response.text()))?,
-        Sink::Terminal { newline: false, .. } if io::stdout().is_terminal() => output::print("\n")?,
+        Sink::Terminal { newline: false, .. } => output::print("\n")?,
         _ => {}
     }
     if let Sink::File(file) = sink {

@@ -153,6 +153,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         name: "provider::Call",
         reason: "the trait Codec writes and reads the answer to a call",
     },
+    Exception {
+        module: "config",
+        name: "provider::process::Template",
+        reason: "a command line is checked by what will split it",
+    },
     Exception { module: "provider", name: "deps::Clock", reason: "the trait of the clock in every call's context" },
     Exception { module: "provider", name: "deps::IpfsBackend", reason: "the trait that a libp2p node implements" },
     Exception { module: "cache", name: "deps::Clock", reason: "entries grow old by the clock tests can set" },

@@ -206,7 +206,7 @@ impl Json {
                 if self.sort {
                     keys.sort();
                 }
-                self.list(state, "{", "}", depth, keys, |json, state, key| {
+                self.list(state, ["{", "}"], depth, keys, |json, state, key| {
                     json.text(&key.to_string());
                     json.out.push_str(&json.colon.clone());
                     json.value(state, &value.get_item(&key)?, depth + 1)
@@ -214,7 +214,7 @@ impl Json {
             }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.list(state, "[", "]", depth, items, |json, state, item| json.value(state, &item, depth + 1))?;
+                self.list(state, ["[", "]"], depth, items, |json, state, item| json.value(state, &item, depth + 1))?;
             }
             kind => {
                 return Err(Error::new(
@@ -229,8 +229,7 @@ impl Json {
     fn list(
         &mut self,
         state: &State<'_, '_>,
-        open: &str,
-        close: &str,
+        [open, close]: [&str; 2],
         depth: usize,
         items: Vec<Value>,
         mut write: impl FnMut(&mut Self, &State<'_, '_>, Value) -> Result<(), Error>,
