@@ -2,7 +2,6 @@
 //! text is noise, but it has to be the same noise alone, in company and after a prefix, in whole characters.
 #![allow(clippy::unwrap_used)]
 
-
 use super::*;
 use crate::testing::tiny::{self, Family};
 
