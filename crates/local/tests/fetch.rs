@@ -99,7 +99,7 @@ impl Hub {
 }
 
 fn serve(file: &[u8], path: &str, headers: &HeaderMap) -> Reply {
-    if !path.ends_with("/m.gguf") {
+    if !path.split('?').next().unwrap().ends_with("/m.gguf") {
         return Reply::new(404, "");
     }
     let range = headers

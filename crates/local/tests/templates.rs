@@ -11,7 +11,6 @@ const NOW: i64 = 1_772_366_400;
 #[test]
 fn prompts_are_those_of_transformers() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
-    #[allow(clippy::disallowed_methods, reason = "a test may be told of other golden files")]
     let golden = std::env::var("LLM_ROUTER_GOLDEN").unwrap_or_else(|_| format!("{folder}/golden.json"));
     let read = |path: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
     let conversations = read(&format!("{folder}/conversations.json"));

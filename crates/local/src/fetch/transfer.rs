@@ -1,6 +1,7 @@
 //! The network's half of fetching: redirects, ranges, and going on where a transfer was cut.
 
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Uri, header};
@@ -13,6 +14,8 @@ use crate::manifest::{Manifest, beside};
 
 /// Transfers begun anew after a cut, in one run.
 const TRIES: usize = 6;
+/// How long a host that went away is left alone.
+const PAUSE: Duration = Duration::from_millis(500);
 const MAX_REDIRECTS: usize = 6;
 /// The largest file fetched: larger than any model for one machine.
 const MAX_FILE: u64 = 2 << 40;
@@ -55,7 +58,10 @@ pub(super) async fn run(get: &dyn Get, job: &Job<'_>, report: Report<'_>) -> Res
         let (answer, facts) = match ask(get, job, &headers).await {
             Ok(answered) => answered,
             // After a first cut a host that is away for a moment is asked again.
-            Err(FetchError::Unreachable { .. }) if last.is_some() => continue,
+            Err(FetchError::Unreachable { .. }) if last.is_some() => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let expected = job.sha256.map(str::to_owned).or_else(|| facts.sha256.clone());
@@ -92,8 +98,8 @@ pub(super) async fn run(get: &dyn Get, job: &Job<'_>, report: Report<'_>) -> Res
             return Err(FetchError::Protocol("the file is larger than 2 TiB".to_owned()));
         }
         std::fs::write(&notes, serde_json::to_vec(&part).unwrap_or_default()).map_err(disk(&notes))?;
-        let done = receive(answer, &path, begin, part.total, report).await?;
-        if part.total.is_none_or(|total| done == total) && done > 0 {
+        let (done, ended) = receive(answer, &path, begin, part.total, report).await?;
+        if part.total.map_or(ended, |total| done == total) && done > 0 {
             let mut manifest = Manifest::new(job.source, "", 0, job.now);
             manifest.commit = facts.commit;
             manifest.etag = part.etag;
@@ -107,21 +113,27 @@ pub(super) async fn run(get: &dyn Get, job: &Job<'_>, report: Report<'_>) -> Res
     Err(FetchError::Cut { done, total })
 }
 
-/// Writes a body behind the first `begin` bytes of the part and says how many are there then. A cut is no error; a disk that refuses is.
+/// Writes a body behind the first `begin` bytes of the part and says how many are there then and whether it came to its
+/// end. A cut is no error; a disk that refuses is.
 async fn receive(
     mut answer: Answer,
     path: &Path,
     begin: u64,
     total: Option<u64>,
     report: Report<'_>,
-) -> Result<u64, FetchError> {
+) -> Result<(u64, bool), FetchError> {
     let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(disk(path))?;
     file.set_len(begin).map_err(disk(path))?;
     let mut file = tokio::fs::File::from_std(file);
     tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(begin)).await.map_err(disk(path))?;
     let mut done = begin;
     report(Progress::Fetching { done, total });
-    while let Some(Ok(piece)) = answer.body.next().await {
+    let mut ended = true;
+    while let Some(piece) = answer.body.next().await {
+        let Ok(piece) = piece else {
+            ended = false;
+            break;
+        };
         done += piece.len() as u64;
         if done > total.unwrap_or(MAX_FILE) {
             return Err(FetchError::Protocol("the answer is longer than it said".to_owned()));
@@ -130,7 +142,7 @@ async fn receive(
         report(Progress::Fetching { done, total });
     }
     file.flush().await.map_err(disk(path))?;
-    Ok(done)
+    Ok((done, ended))
 }
 
 /// Asks what upstream has now, without taking the body.

@@ -12,6 +12,9 @@ const MAX_EXPERTS: i128 = 1024;
 /// Wider than any model, and small enough that no product of two overflows.
 const MAX_WIDTH: i128 = 1 << 20;
 
+/// Longer than any context; llama.cpp counts positions in 32 bits with a sign.
+const MAX_CONTEXT: i128 = 1 << 30;
+
 /// Architectures without attention: no heads to count.
 const RECURRENT: [&str; 6] = ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"];
 /// Architectures that mix: a layer may have no key-value heads, keys and values may differ in size.
@@ -96,7 +99,7 @@ pub(super) fn check(metadata: &Metadata) -> Result<Model> {
     let numbers = Numbers { metadata, architecture };
     let blocks = numbers.required("block_count", 1, MAX_BLOCKS)?;
     let width = numbers.required("embedding_length", 1, MAX_WIDTH)?;
-    let context = numbers.required("context_length", 1, u32::MAX.into())?;
+    let context = numbers.required("context_length", 1, MAX_CONTEXT)?;
     if let Some(extra) = numbers.optional("nextn_predict_layers", 0, MAX_BLOCKS)?
         && extra >= blocks
     {
@@ -233,7 +236,7 @@ impl Numbers<'_> {
                 "its {first} heads of {key} elements do not make up its width of {width}"
             )));
         }
-        let rotated = self.optional("rope.dimension_count", 0, MAX_WIDTH)?.unwrap_or(key);
+        let rotated = self.optional("rope.dimension_count", 2, MAX_WIDTH)?.unwrap_or(key);
         if rotated % 2 != 0 || (rotated > key && !mixed) {
             return Err(inconsistent(format!("{} is {rotated} of {key}", self.key("rope.dimension_count"))));
         }

@@ -125,6 +125,8 @@ fn each_lie_is_refused_by_name() {
         (Family::Qwen, |file| { file.set("qwen2.attention.head_count_kv", Value::Array(4, vec![Value::U32(2); 3])); }, "head_count_kv"),
         (Family::Qwen, |file| { file.set("qwen2.attention.value_length", 8u32); }, "its values 8"),
         (Family::Qwen, |file| { file.set("qwen2.rope.dimension_count", 15u32); }, "rope.dimension_count"),
+        (Family::World, |file| { file.set("gemma.rope.dimension_count", 0u32); }, "rope.dimension_count is 0"),
+        (Family::Qwen, |file| { file.set("qwen2.context_length", u32::MAX); }, "context_length is 4294967295"),
         (Family::Qwen, |file| { file.set("qwen2.rope.scaling.type", "spiral"); }, "spiral"),
         (Family::Qwen, |file| { file.set("qwen2.attention.layer_norm_rms_epsilon", -1f32); }, "epsilon"),
         (Family::Qwen, |file| { file.set("qwen2.attention.layer_norm_rms_epsilon", f32::NAN); }, "epsilon"),

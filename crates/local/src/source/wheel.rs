@@ -31,7 +31,13 @@ pub(super) async fn fetch(
     let _ = std::fs::remove_dir_all(&folder);
     let outcome = unpacked(known, python, &folder, to, report).await;
     let _ = std::fs::remove_dir_all(&folder);
-    let part = outcome?;
+    let part = match outcome {
+        Ok(part) => part,
+        Err(error) => {
+            let _ = std::fs::remove_file(beside(to, "unpacked"));
+            return Err(error);
+        }
+    };
     let manifest = Manifest::new(known.name, "", 0, now);
     let manifest = Manifest { commit: Some(known.revision.to_owned()), ..manifest };
     land(&part, to, Some(known.sha256), manifest, report).await
