@@ -1,6 +1,6 @@
 //! A whole answer: a folded delta stream, and the way back to deltas.
 //!
-//! It holds what the model said and what it cost. How it came about (attempts, cache, prices) is its [`Trace`](crate::trace::Trace).
+//! It holds what the model said and what it cost. How it came about (attempts, cache, prices) is its [`Trace`].
 
 use std::{collections::BTreeMap, sync::Arc};
 

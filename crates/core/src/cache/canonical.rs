@@ -2,7 +2,7 @@
 //!
 //! The spelling is what Python's `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`
 //! prints after `json.loads(text)`: members sorted by code point, the last of equal names kept, no blanks, strings
-//! unescaped except quotes, backslashes and control characters, numbers as in [`number`]. It works on the source
+//! unescaped except quotes, backslashes and control characters, numbers as in `number.rs`. It works on the source
 //! text, because a parsed tree no longer tells `1` from `1.0` beyond 64 bits.
 //!
 //! What Python prints but JSON has no word for is refused: infinities (`1e999`) and unpaired surrogates.

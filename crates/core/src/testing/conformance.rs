@@ -1,4 +1,4 @@
-//! The promises of a [`Provider`], as a test that any implementation can run against itself.
+//! The promises of a provider, as a test that any implementation can run against itself.
 
 use std::{sync::Arc, time::Duration};
 

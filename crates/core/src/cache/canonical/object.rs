@@ -55,7 +55,7 @@ impl<'a> Object<'a> {
     /// A member given as JSON source text.
     ///
     /// # Errors
-    /// See [`Reason`]; the member is then left out.
+    /// See `Reason`; the member is then left out.
     pub fn source(&mut self, name: &'a str, text: &[u8]) -> Result<(), CanonicalError> {
         let before = self.bytes.len();
         let mut outcome = Ok(());

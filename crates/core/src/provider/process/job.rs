@@ -37,7 +37,7 @@ pub enum Folder {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Job {
-    /// The executable; see [`resolve`].
+    /// The executable; see `resolve`.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
