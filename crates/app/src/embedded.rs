@@ -154,7 +154,8 @@ impl Embedded {
     }
 
     fn engine_options(&self) -> EngineOptions {
-        let mut options = EngineOptions::default();
+        // One command asks for one answer at a time; whoever serves many says so in the settings.
+        let mut options = EngineOptions::single();
         let set = |to: &mut usize, from: Option<u32>| *to = from.map_or(*to, |from| from as usize);
         set(&mut options.window, self.settings.context);
         set(&mut options.parallel, self.settings.parallel);

@@ -102,7 +102,7 @@ impl Default for RouterSettings {
             provider: None,
             model: None,
             fallback: true,
-            model_fallback: true,
+            model_fallback: false,
             substitute: Substitute::default(),
             privacy: Privacy::default(),
             timeouts: Timeouts::default(),

@@ -285,13 +285,17 @@ async fn a_named_model_is_a_contract() {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_know_the_model_may_answer_with_its_own_and_says_so() {
+async fn a_provider_that_does_not_know_the_model_answers_with_its_own_only_where_that_was_allowed_and_says_so() {
     let setup = || {
         let script = [Script::Fail(ErrorKind::CallerModelUnknown), Script::Answer("own")];
         Setup::default().with("openai", &script, |p| {
             p.describe = p.describe.clone().with_default_model(model("gpt-4o-mini"));
         })
     };
+    let (router, _) = setup().build();
+    let error = router.generate(asking(Some("gpt-9"), Some("openai"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerModelUnknown);
+    let setup = || setup().settings(|settings| settings.router.model_fallback = true);
     let (router, _) = setup().build();
     let response = router.generate(asking(Some("gpt-9"), Some("openai"))).await.unwrap();
     assert_eq!(response.text(), "own");

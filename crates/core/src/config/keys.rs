@@ -148,7 +148,7 @@ keys! {
         "The default model of `openrouter`, `accelerate`, `local_hf` and of `router.provider`." => |s, _, v| s.router.model = v.model();
     "router.fallback", Kind::Flag, "true", "false";
         "Whether an automatic plan goes on after its first target." => |s, _, v| put(&mut s.router.fallback, v.flag());
-    "router.model_fallback", Kind::Flag, "true", "false";
+    "router.model_fallback", Kind::Flag, "false", "true";
         "Whether a provider that does not know the model asked for may be asked for its default one (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
     "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"same_model\"", "\"never\"", later NO_RIDER;
         "Whether another model may answer, for requests that do not say." => |s, _, v| put(&mut s.router.substitute, v.parsed());
