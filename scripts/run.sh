@@ -9,5 +9,5 @@ cd "$(dirname "$0")/.."
 scripts/tools.sh
 cargo build --release --locked -p llm-router-cli
 program=$CARGO_TARGET_DIR/release/llm-router
-"$program" pull >&2
+"$program" pull >/dev/null
 exec "$program" generate --provider local --prompt="${PROMPT:-Say hello to somebody who has just built you, in one sentence.}"
