@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::cache::ResponseCache;
+use crate::cache::{ResponseCache, Tier};
 use crate::delta::DeltaStream;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, RequestId};
@@ -35,6 +35,8 @@ pub struct RouterDeps {
     pub ids: Arc<dyn Ids>,
     /// Stored answers; without it nothing is stored and nothing is shared.
     pub cache: Option<ResponseCache>,
+    /// A farther tier of the cache, shared with other machines: asked after the cache's own tiers.
+    pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
     /// The IPFS backend: a libp2p node of this project, or one of the user's own.
@@ -57,6 +59,7 @@ impl Default for RouterDeps {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             cache: None,
+            remote_cache: None,
             store: None,
             ipfs_backend: None,
             hooks: Vec::new(),

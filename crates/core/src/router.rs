@@ -81,7 +81,10 @@ impl From<Request> for Op {
 
 impl Router {
     /// A router over these providers, in resolution order.
-    pub fn new(deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
+    pub fn new(mut deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
+        if let Some(remote) = deps.remote_cache.clone() {
+            deps.cache = deps.cache.map(|cache| cache.with_tier(remote));
+        }
         Self(Arc::new(Inner { deps, settings, entries, recent: Recent::default(), refused: Refused::default() }))
     }
 
@@ -172,9 +175,7 @@ impl Router {
 
     async fn run(&self, op: Op) -> Result<Answer> {
         let Op { mut request, door, provider } = op;
-        for hook in &self.0.deps.hooks {
-            hook.on_request(&mut request)?;
-        }
+        self.ask_hooks(&mut request)?;
         // The operator's rule and the caller's: the stricter one holds.
         request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
@@ -185,6 +186,20 @@ impl Router {
         record.planned(&plan);
         let committed = self.first_answer(&Arc::new(request), plan, door, &record).await?;
         Ok(Answer::new(committed, record))
+    }
+
+    /// Lets the hooks see the request and change it.
+    fn ask_hooks(&self, request: &mut Request) -> Result<()> {
+        if self.0.deps.hooks.is_empty() {
+            return Ok(());
+        }
+        let before = request.clone();
+        self.0.deps.hooks.iter().try_for_each(|hook| hook.on_request(request))?;
+        if *request != before {
+            // What a hook took out must not go out in the bytes as received.
+            request.origin = None;
+        }
+        Ok(())
     }
 
     /// Whom this request's plan passes over; nobody where somebody was named.

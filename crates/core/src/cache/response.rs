@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::canonical::canonical;
+use super::cid::{Base, Codec, Sha256Digest};
 use super::flight::{Flights, Joined};
 use super::key::{Key, KeyStrategy};
 use super::{StorageKey, Tier};
@@ -66,6 +67,8 @@ impl CacheKey {
 pub struct Stored {
     /// The format's version.
     pub v: u32,
+    /// The content identifier of what was said: two answers that say the same have the same, whoever gave them and when.
+    pub cid: String,
     /// The answer.
     pub response: Response,
     /// Where it came from.
@@ -88,31 +91,30 @@ pub struct Provenance {
 impl ResponseCache {
     /// A cache over tiers, the nearest first. `by_default` says whether requests are covered that do not say so themselves.
     pub fn new(tiers: Vec<Arc<dyn Tier>>, strategy: KeyStrategy, clock: Arc<dyn Clock>, by_default: bool) -> Self {
-        Self(Arc::new(Inner {
-            tiers,
-            flights: Flights::default(),
-            strategy,
-            ttl: None,
-            by_default,
-            failed: Mutex::default(),
-            clock,
-        }))
+        let (flights, failed) = (Flights::default(), Mutex::default());
+        Self(Arc::new(Inner { tiers, flights, strategy, ttl: None, by_default, failed, clock }))
     }
 
     /// With a time after which answers are no longer used.
     #[must_use]
     pub fn with_ttl(self, ttl: Option<Duration>) -> Self {
-        let Inner { tiers, strategy, by_default, clock, .. } = &*self.0;
-        let (tiers, strategy, by_default, clock) = (tiers.clone(), *strategy, *by_default, Arc::clone(clock));
-        Self(Arc::new(Inner {
-            tiers,
-            flights: Flights::default(),
-            strategy,
-            ttl,
-            by_default,
-            failed: Mutex::default(),
-            clock,
-        }))
+        self.changed(|inner| inner.ttl = ttl)
+    }
+
+    /// With one more tier, asked last.
+    #[must_use]
+    pub fn with_tier(self, tier: Arc<dyn Tier>) -> Self {
+        self.changed(|inner| inner.tiers.push(tier))
+    }
+
+    /// A cache like this one but for a change; calls under way stay with the old one.
+    fn changed(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let Self(inner) =
+            Self::new(self.0.tiers.clone(), self.0.strategy, Arc::clone(&self.0.clock), self.0.by_default);
+        let Some(mut inner) = Arc::into_inner(inner) else { return self };
+        inner.ttl = self.0.ttl;
+        change(&mut inner);
+        Self(Arc::new(inner))
     }
 
     /// Whether the cache is used for a request.
@@ -205,7 +207,8 @@ impl ResponseCache {
     async fn store(&self, place: &StorageKey, target: &Target, response: Response) {
         let provenance =
             Provenance { provider: target.provider.to_string(), model: target.model.clone(), at: self.now() };
-        let stored = serde_json::to_vec(&Stored { v: 1, response, provenance });
+        let Some(cid) = content_cid(&response) else { return };
+        let stored = serde_json::to_vec(&Stored { v: 1, cid, response, provenance });
         let Some(value) = stored.ok().and_then(|text| canonical(&text).ok()) else { return };
         if value.len() > LARGEST_VALUE {
             return;
@@ -250,6 +253,13 @@ impl std::fmt::Debug for ResponseCache {
     }
 }
 
+/// The CIDv1 of an answer's content and finish reasons, over their canonical JSON; ids, counts and times are not part of it.
+pub fn content_cid(response: &Response) -> Option<String> {
+    let said: Vec<_> = response.choices.iter().map(|choice| (choice.index, &choice.content, choice.finish)).collect();
+    let bytes = canonical(&serde_json::to_vec(&said).ok()?).ok()?;
+    Some(Sha256Digest::of(&bytes).cid(Codec::Raw, Base::default()))
+}
+
 struct Filling {
     cache: ResponseCache,
     place: StorageKey,
@@ -279,4 +289,17 @@ fn is_complete(response: &Response) -> bool {
         matches!(reason, FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls | FinishReason::Refusal)
     };
     !response.choices.is_empty() && response.choices.iter().all(|choice| whole(choice.finish))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_has_one_identifier_whoever_said_it() {
+        let (one, other) = (Response::of_text("1", "a", "hello"), Response::of_text("2", "b", "hello"));
+        assert!(content_cid(&one).is_some_and(|cid| cid.starts_with("bafkrei")));
+        assert_eq!(content_cid(&one), content_cid(&other));
+        assert_ne!(content_cid(&one), content_cid(&Response::of_text("1", "a", "hello!")));
+    }
 }
