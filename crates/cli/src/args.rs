@@ -75,7 +75,7 @@ pub(crate) enum Command {
 }
 
 /// What a request is made of.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct RequestArgs {
     /// Provider to ask; see `llm-router providers`
     #[arg(long, value_name = "ID")]
@@ -122,7 +122,7 @@ pub(crate) struct RequestArgs {
     pub offline: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Generate {
     /// The prompt; what comes on standard input is added behind a blank line
     #[arg(value_name = "PROMPT")]

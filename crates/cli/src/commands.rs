@@ -32,12 +32,15 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("the runtime", &error))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let app = open(&global, &command)?;
         let outcome = interruptible(dispatch(&app, &global, &command)).await;
         app.close().await;
         outcome
-    })
+    });
+    // Everything is closed; a thread that still reads standard input is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {

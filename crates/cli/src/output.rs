@@ -3,6 +3,7 @@
 //! Exit status: 0 answered or help, 1 failed, 2 bad usage or configuration, 130 interrupted.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -123,6 +124,19 @@ pub(crate) fn print(text: &str) -> Outcome {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::io("standard output", &error))
 }
 
+/// Text of a model on standard output. A terminal gets it without control characters: what a stranger wrote must not move the cursor, set the
+/// clipboard or hide a line. A file or a pipe gets every byte.
+pub(crate) fn print_answer(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    let shown = if out.is_terminal() { without_controls(text) } else { Cow::Borrowed(text) };
+    out.write_all(shown.as_bytes()).map_err(|error| Failure::io("standard output", &error))
+}
+
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) { text.replace(steers, "").into() } else { Cow::Borrowed(text) }
+}
+
 /// A line for the person at the terminal; nothing where nobody reads it.
 pub(crate) fn status(text: &str) {
     if io::stderr().is_terminal() {
@@ -176,4 +190,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_steered_by_an_answer() {
+        assert_eq!(without_controls("a\u{1b}]52;c;eA==\u{7}b\r\u{8}\u{9b}2Jc\n\td é"), "a]52;c;eA==b2Jc\n\td é");
+        assert!(matches!(without_controls("plain\n"), Cow::Borrowed(_)));
+    }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: the work is dropped, which ends every child and connection, and the command ends with 130.
+//! Ctrl-C, a request to end and a closed terminal: the work is dropped, which ends every child and connection, and the command ends with 130.
 
 use std::future::Future;
 
@@ -8,13 +8,15 @@ use crate::output::{Failure, Outcome};
 
 /// Runs `work` until it is done or the person interrupts.
 pub(crate) async fn interruptible<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else {
         return work.await;
     };
     tokio::select! {
         outcome = work => outcome,
         _ = interrupt.recv() => Err(Failure::Interrupted),
         _ = terminate.recv() => Err(Failure::Interrupted),
+        // Programs that were started lead groups of their own, which the terminal's end does not reach.
+        _ = hangup.recv() => Err(Failure::Interrupted),
     }
 }

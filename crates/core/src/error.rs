@@ -182,6 +182,8 @@ pub struct Error(Box<Inner>);
 #[derive(Clone, Serialize, Deserialize)]
 struct Inner {
     kind: ErrorKind,
+    /// Cleaned also when it comes over a wire: a peer or a worker may be hostile, or older.
+    #[serde(deserialize_with = "clean_text")]
     message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -203,7 +205,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl AsRef<str>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: bounded(mask(message.as_ref())),
+            message: clean(message.as_ref()),
             hint: None,
             provider: None,
             model: None,
@@ -299,16 +301,23 @@ impl Error {
     }
 }
 
-/// Upstream texts can be pages long; an error message is a line.
-fn bounded(text: Cow<'_, str>) -> String {
+/// Upstream texts can be pages long, hold a key, or steer a terminal; an error message is text of a bounded length that does none of this.
+fn clean(text: &str) -> String {
     const LIMIT: usize = 2000;
-    let mut text = text.into_owned();
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    // Masked after the control characters are gone, so that none of them can cut a key in two.
+    let plain: Cow<'_, str> = if text.contains(steers) { text.replace(steers, "").into() } else { Cow::Borrowed(text) };
+    let mut text = mask(&plain).into_owned();
     if text.len() > LIMIT {
         let cut = (0..=LIMIT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }
     text
+}
+
+fn clean_text<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
+    String::deserialize(from).map(|text| clean(&text))
 }
 
 impl fmt::Display for Error {
@@ -409,6 +418,15 @@ mod tests {
         assert!(!error.to_string().contains("abcdefghijkl"), "{error}");
         let long = Error::internal("é".repeat(5000));
         assert!(long.message().len() < 2100);
+    }
+
+    #[test]
+    fn messages_steer_no_terminal_wherever_they_come_from() {
+        let hostile = "bad\u{1b}[2J \u{9b}31m sk-proj-abcdefghij\u{7}klmnopqrstuvwxyz0123456789\nmore";
+        let wire = serde_json::json!({ "kind": "provider_rejected", "message": hostile });
+        for error in [Error::invalid(hostile), serde_json::from_value(wire).unwrap()] {
+            assert_eq!(error.message(), "bad[2J 31m sk-…\nmore");
+        }
     }
 
     #[test]

@@ -30,9 +30,9 @@ use crate::deps::RouterDeps;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ProviderId, RequestId};
 use crate::provider::{Availability, Call, Context, Deadlines, DynProvider, Target};
-use crate::request::{Privacy, Request, Substitute};
+use crate::request::{Request, Substitute};
 use crate::response::Response;
-use crate::trace::{CacheStatus, Served, Trace};
+use crate::trace::{CacheStatus, Candidate, Served, Trace};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -109,8 +109,10 @@ impl Router {
     /// # Errors
     /// As [`resolve::plan`].
     pub async fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
-        let plan = resolve::plan(request, self.scope(door, &self.refused().await))?;
-        let keys = plan.targets.iter().map(|planned| self.key(request, &planned.target)).collect();
+        let mut request = request.clone();
+        self.keep_private(&mut request);
+        let plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
+        let keys = plan.targets.iter().map(|planned| self.key(&request, &planned.target)).collect();
         Ok((plan, keys))
     }
 
@@ -176,8 +178,7 @@ impl Router {
     async fn run(&self, op: Op) -> Result<Answer> {
         let Op { mut request, door, provider } = op;
         self.ask_hooks(&mut request)?;
-        // The operator's rule and the caller's: the stricter one holds.
-        request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
+        self.keep_private(&mut request);
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
         let plan = match provider {
             Some(provider) => only(provider, &request)?,
@@ -200,6 +201,11 @@ impl Router {
             request.origin = None;
         }
         Ok(())
+    }
+
+    /// The operator's rule and the caller's: the stricter one holds.
+    fn keep_private(&self, request: &mut Request) {
+        request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
     }
 
     /// Whom this request's plan passes over; nobody where somebody was named.
@@ -241,7 +247,7 @@ impl Router {
                 }
             }
         }
-        Err(last_of(failures))
+        Err(last_of(failures, &plan.candidates))
     }
 
     /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
@@ -251,7 +257,8 @@ impl Router {
             && request.provider.is_some()
             && request.riders.substitute != Substitute::Never
             && self.0.settings.router.model_fallback;
-        let model = planned.provider.describe().default_model.clone().filter(|_| may)?;
+        let model = planned.provider.describe().default_model.as_ref().filter(|_| may)?;
+        let model = planned.provider.exact_model(model);
         (planned.target.model.as_ref() != Some(&model)).then(|| {
             let target = Target::new(planned.target.provider.clone(), Some(model));
             Planned { target, ..planned.clone() }
@@ -270,6 +277,9 @@ impl Router {
         let Some((cache, key)) =
             cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)))
         else {
+            if request.cache.only_if_cached {
+                return Err(not_cached("the request asked for a stored answer, and the cache is off for it"));
+            }
             record.cache(CacheStatus::Bypass, None);
             let attempts = Attempts::new(self, request, planned, others, record);
             return attempts.committed().await;
@@ -279,8 +289,7 @@ impl Router {
             return Ok(Committed::replay(&stored, request.stream));
         }
         if request.cache.only_if_cached {
-            return Err(Error::unavailable("the answer is not in the cache, and the request asked for nothing else")
-                .with_hint("drop `only-if-cached` to have it generated"));
+            return Err(not_cached("the answer is not in the cache, and the request asked for nothing else"));
         }
         let attempts = Attempts::new(self, request, planned, others, record);
         let (shared, joined) =
@@ -291,10 +300,14 @@ impl Router {
     }
 }
 
+fn not_cached(message: &str) -> Error {
+    Error::unavailable(message).with_hint("drop `only-if-cached` to have it generated")
+}
+
 /// A plan of one provider that the caller brought along.
 fn only(provider: Arc<dyn DynProvider>, request: &Request) -> Result<Plan> {
     let describe = provider.describe().clone();
-    if describe.privacy > request.riders.privacy && request.riders.privacy != Privacy::Any {
+    if describe.privacy > request.riders.privacy {
         return Err(
             Error::new(ErrorKind::PolicyForbidden, "the request's privacy does not allow it").at(&describe.id, None)
         );
@@ -309,17 +322,18 @@ fn only(provider: Arc<dyn DynProvider>, request: &Request) -> Result<Plan> {
     Ok(Plan { targets: vec![Planned { provider, target, deadlines }], candidates: Vec::new() })
 }
 
-/// The error that the caller sees: the only one as it is, or the last one with all that came before it.
-fn last_of(mut failures: Vec<Error>) -> Error {
+/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
+fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
     let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
     if failures.is_empty() {
         return last;
     }
-    let all: Vec<String> = failures.iter().chain([&last]).map(ToString::to_string).collect();
-    let mut error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")));
-    if let Some(hint) = last.hint() {
-        error = error.with_hint(hint);
-    }
+    let tried = failures.iter().chain([&last]).map(ToString::to_string);
+    let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
+    let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
+    let all: Vec<String> = tried.chain(left_out).collect();
+    let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
+        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
     let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
     soonest.map_or(error.clone(), |after| error.with_retry_after(after))
 }

@@ -332,6 +332,39 @@ async fn privacy_leaves_out_who_may_not_see_the_request() {
     assert_eq!(router.generate(request).await.unwrap_err().kind(), ErrorKind::PolicyForbidden);
 }
 
+#[tokio::test]
+async fn the_operators_privacy_holds_for_what_explain_says_too() {
+    let (router, _) = Setup::default()
+        .provider("openai", &[Script::Answer("no")])
+        .with("local", &[Script::Answer("here")], |p| p.describe = p.describe.clone().with_privacy(Privacy::Local))
+        .settings(|settings| settings.router.privacy = Privacy::Local)
+        .build();
+    let (plan, _) = router.explain(&Request::new("hello"), Door::Command).await.unwrap();
+    let planned: Vec<_> = plan.targets.iter().map(|planned| planned.target.provider.as_str()).collect();
+    assert_eq!(planned, ["local"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_have_been_next_is_named_in_the_last_error() {
+    let (router, _) = Setup::default()
+        .provider("ollama", &[Script::Fail(ErrorKind::ProviderUnavailable)])
+        .provider("lmstudio", &[Script::Fail(ErrorKind::ProviderUnavailable)])
+        .with("local", &[Script::Answer("no")], |p| p.missing = Some("the model is not here"))
+        .build();
+    let error = router.generate(Request::new("hello")).await.unwrap_err();
+    assert!(error.message().ends_with("; local: the model is not here"), "{error}");
+    assert!(error.hint().unwrap().contains("doctor"));
+}
+
+#[tokio::test]
+async fn only_a_stored_answer_is_only_a_stored_answer_where_the_cache_is_off() {
+    let (router, calls) = Setup::default().provider("openai", &[Script::Answer("no")]).build();
+    let mut request = Request::new("hello");
+    request.cache.only_if_cached = true;
+    assert_eq!(router.generate(request).await.unwrap_err().kind(), ErrorKind::ProviderUnavailable);
+    assert_eq!(calls("openai"), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_failures_are_named_in_the_last_error() {
     let (router, _) = Setup::default()

@@ -420,6 +420,7 @@ async fn without_a_hub_the_package_is_tried_and_checked() {
     options.endpoint = "http://127.0.0.1:1".into();
     for (python, part) in [
         (script("failing", "echo 'ERROR: hashes differ' >&2; exit 1"), "hashes differ"),
+        (script("settled", "ls >&2; exit 1"), "requirements.txt"), // it works in its own folder, not in the caller's
         (script("empty", "exit 0"), "left no package"),
         (script("broken", "while [ \"$1\" != --dest ]; do shift; done; echo no zip > \"$2/x.whl\""), "no zip archive"),
         (folder.path().join("absent"), "does not start"),

@@ -69,7 +69,8 @@ async fn answer(app: &App, global: &Global, session: &mut Session) -> Outcome {
                 if let Delta::BlockDelta { choice: 0, block, part: Part::Text(more) } = delta
                     && folder.is_text(0, *block)
                 {
-                    output::print(more)?;
+                    output::print_answer(more)?;
+                    output::print("")?;
                     text.push_str(more);
                     session.so_far(&text);
                 }

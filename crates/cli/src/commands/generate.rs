@@ -19,7 +19,10 @@ use crate::output::{self, Failure, Outcome};
 use crate::prompt;
 
 pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome {
-    let mut request = prompt::of_generate(args)?;
+    // On a thread of its own: a pipe that stays open must not keep Ctrl-C from being heard.
+    let typed = args.clone();
+    let reading = tokio::task::spawn_blocking(move || prompt::of_generate(&typed));
+    let mut request = reading.await.map_err(|error| llm_router::Error::internal(error.to_string()))??;
     request.stream = !(args.no_stream || global.json);
     // Opened first: an answer that cannot be written should not be paid for.
     let file = args.output.as_deref().map(OutputFile::create).transpose()?;
@@ -34,7 +37,10 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
     };
     let (response, trace) = copy(answer, &mut sink).await?;
     match &mut sink {
-        Sink::Nothing if !global.json => output::print(&with_newline(response.text()))?,
+        Sink::Nothing if !global.json => {
+            output::print_answer(&with_newline(response.text()))?;
+            output::print("")?;
+        }
         Sink::Terminal { newline: false, .. } => output::print("\n")?,
         _ => {}
     }
@@ -149,7 +155,7 @@ impl Sink {
             Self::Terminal { wrote, newline } => {
                 *wrote = true;
                 *newline = text.ends_with('\n');
-                io::stdout().lock().write_all(text.as_bytes()).map_err(|error| Failure::io("standard output", &error))
+                output::print_answer(text)
             }
             Self::File(file) => file.write(text),
             Self::Nothing => Ok(()),

