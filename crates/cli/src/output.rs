@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use clap::error::{ContextKind, ContextValue};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use llm_router::{Error, ErrorKind};
 use llm_router_app::App;
@@ -31,8 +32,10 @@ pub(crate) enum Failure {
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl From<Error> for Failure {
+    /// What the router refuses before anybody is asked is wrong on the command line: a provider that does not exist, for example.
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        let typed = error.kind() == ErrorKind::CallerInvalidRequest && error.provider().is_none();
+        if typed && error.status().is_none() { Self::Usage(error) } else { Self::Failed(error) }
     }
 }
 
@@ -96,15 +99,33 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     let asked = matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion);
     let json = std::env::args_os().any(|word| word == "--json");
+    if let Some(error) = planned(error) {
+        return fail(&Failure::Usage(error), json);
+    }
     if json && !asked {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let error = Error::new(ErrorKind::CallerInvalidRequest, message).with_hint("see `llm-router --help`");
-        let _ = print_json(&error_json(&error));
-        return ExitCode::from(2);
+        return fail(&Failure::Usage(Error::invalid(in_a_line(error)).with_hint("see `llm-router --help`")), true);
     }
     let _ = error.print();
     ExitCode::from(if asked { 0 } else { 2 })
+}
+
+/// Commands of the project's plan that this version does not have: a person who read of one should not look for a typing error.
+const PLANNED: [&str; 6] = ["serve", "mcp", "run", "peers", "keys", "usage"];
+
+fn planned(error: &clap::Error) -> Option<Error> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let name = PLANNED.iter().find(|name| **name == word.as_str())?;
+    Some(Error::invalid(format!("`{name}` is not in this version")).with_hint("`llm-router --help` lists what is"))
+}
+
+/// What clap says, without the usage line and the advice below it.
+fn in_a_line(error: &clap::Error) -> String {
+    if matches!(error.kind(), clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        return "no command was given".to_owned();
+    }
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// One JSON value and a newline on standard output.

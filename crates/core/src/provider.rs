@@ -137,6 +137,9 @@ pub struct Describe {
     pub privacy: Privacy,
     /// Whether it may use tools on this machine: such a provider answers the command and the library only.
     pub agent: bool,
+    /// Whether nobody said that it is there: its address is a default one, and only connecting tells.
+    #[serde(default)]
+    pub guess: bool,
 }
 
 impl Describe {
@@ -149,6 +152,7 @@ impl Describe {
             capabilities: Capabilities::default(),
             privacy: Privacy::Any,
             agent: false,
+            guess: false,
         }
     }
 

@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use bytes::Bytes;
+use llm_router::Error;
 use llm_router::cache::canonical::canonical;
 use llm_router::cache::cid::{Base, Codec, Sha256Digest};
 use llm_router::cache::response::Stored;
 use llm_router::cache::{DiskTier, StorageKey, Tier};
 use llm_router::ids::Namespace;
-use llm_router::{Error, ErrorKind};
 use llm_router_app::App;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -114,9 +114,10 @@ async fn get(disk: &DiskTier, key: &str) -> Outcome {
     let place = StorageKey { namespace: Namespace::default(), digest };
     match disk.get(&place).await? {
         Some(value) => output::print(&format!("{}\n", String::from_utf8_lossy(&value))),
-        None => Err(Error::new(ErrorKind::CallerInvalidRequest, "no answer is stored under this key")
-            .with_hint("`llm-router cache ls` lists what is stored")
-            .into()),
+        None => Err(Failure::Failed(
+            Error::invalid("no answer is stored under this key")
+                .with_hint("`llm-router cache ls` lists what is stored"),
+        )),
     }
 }
 

@@ -80,6 +80,9 @@ async fn providers(app: &App) -> Vec<Finding> {
                 "its key or login was refused lately, so automatic plans pass it over for ten minutes".to_owned(),
                 Some(format!("mend it, then `llm-router doctor --refresh`, or name it: --provider {}", entry.id)),
             ),
+            Availability::Ready if entry.provider.describe().guess => {
+                (true, "not configured; its default address is tried when its turn comes".to_owned(), None)
+            }
             Availability::Ready => (true, "ready".to_owned(), None),
             Availability::Missing { what, hint } => (false, what, Some(hint)),
         };

@@ -21,9 +21,13 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
         let at = plan.targets.iter().position(|planned| same(&planned.target))?;
         keys.get(at)?.as_ref().map(|key| key.printed().to_owned())
     };
-    let availability = |id: &str| {
-        let entry = app.router.entries().iter().find(|entry| entry.id == *id);
-        entry.map_or(Availability::Ready, |entry| entry.provider.availability())
+    // Of a server that is only guessed, nothing is known before it is asked.
+    let available = |id: &str| {
+        let entry = app.router.entries().iter().find(|entry| entry.id == *id)?;
+        match entry.provider.availability() {
+            Availability::Ready if entry.provider.describe().guess => None,
+            availability => Some(availability.is_ready()),
+        }
     };
     if global.json {
         let targets: Vec<_> = plan
@@ -35,7 +39,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
                     "provider": candidate.provider,
                     "model": candidate.model,
                     "planned": candidate.planned,
-                    "available": availability(candidate.provider.as_str()).is_ready(),
+                    "available": available(candidate.provider.as_str()),
                     "reason": candidate.reason,
                     "key": key_of(candidate.provider.as_str(), model),
                 })

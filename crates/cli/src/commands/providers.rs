@@ -1,6 +1,7 @@
 //! `providers`: who could answer now. Nothing is asked, started or imported.
 
 use llm_router::provider::Availability;
+use llm_router::router::resolve::Entry;
 use llm_router_app::App;
 use serde_json::json;
 
@@ -15,13 +16,16 @@ pub(crate) fn run(app: &App, global: &Global, args: &Providers) -> Outcome {
             .map(|entry| {
                 let describe = entry.provider.describe();
                 let (available, missing, hint) = match entry.provider.availability() {
-                    Availability::Ready => (true, None, None),
-                    Availability::Missing { what, hint } => (false, Some(what), Some(hint)),
+                    // Only connecting would tell.
+                    Availability::Ready if describe.guess => (None, None, None),
+                    Availability::Ready => (Some(true), None, None),
+                    Availability::Missing { what, hint } => (Some(false), Some(what), Some(hint)),
                 };
                 json!({
                     "id": entry.id,
                     "aliases": entry.aliases,
                     "available": available,
+                    "guess": describe.guess,
                     "missing": missing,
                     "hint": hint,
                     "default_model": describe.default_model,
@@ -36,14 +40,18 @@ pub(crate) fn run(app: &App, global: &Global, args: &Providers) -> Outcome {
     }
     let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, args.verbose)).collect();
     output::print(&output::table(&rows))?;
-    let ready = entries.iter().filter(|entry| entry.provider.availability().is_ready()).count();
+    let sure = |entry: &&Entry| entry.provider.availability().is_ready() && !entry.provider.describe().guess;
+    let ready = entries.iter().filter(sure).count();
     output::status(&format!("{ready} of {} can answer; `llm-router doctor` says what the others need", entries.len()));
     Ok(())
 }
 
-fn row(entry: &llm_router::router::resolve::Entry, verbose: bool) -> Vec<String> {
+fn row(entry: &Entry, verbose: bool) -> Vec<String> {
     let describe = entry.provider.describe();
     let (status, missing) = match entry.provider.availability() {
+        Availability::Ready if describe.guess => {
+            ("untried", "its default address is tried when its turn comes".to_owned())
+        }
         Availability::Ready => ("ready", String::new()),
         Availability::Missing { what, .. } => ("missing", what),
     };

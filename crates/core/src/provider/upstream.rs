@@ -52,8 +52,6 @@ pub struct HttpProvider {
     /// Appended to each model: the provider behind an aggregator.
     via: Option<String>,
     slots: Option<(usize, Arc<Semaphore>)>,
-    /// Whether its address is a guess: then a refused connection means that the server is not installed.
-    probe: bool,
     refused: Mutex<Option<Instant>>,
     first_model: OnceCell<ModelName>,
 }
@@ -78,7 +76,6 @@ impl HttpProvider {
             None => false,
         };
         let (spoken, unspoken) = spoken(settings, preset);
-        let own_address = settings.base_url.is_some();
         let describe = Describe {
             id: id.clone(),
             default_model: match (&settings.default_model, preset.and_then(|preset| preset.default_model)) {
@@ -90,6 +87,7 @@ impl HttpProvider {
             capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities),
             privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),
             agent: settings.agent,
+            guess: preset.is_some_and(|preset| preset.probe) && settings.base_url.is_none(),
         };
         // A server of one's own behind a preset's name (LocalAI as `openai`) may go without a key.
         let keyless = loopback || preset.is_none_or(|preset| preset.keys.is_empty());
@@ -108,15 +106,14 @@ impl HttpProvider {
             slots: settings
                 .max_in_flight
                 .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
-            probe: preset.is_some_and(|preset| preset.probe) && !own_address,
             refused: Mutex::default(),
             first_model: OnceCell::new(),
         })
     }
 
-    /// Whether its address is a guess, tried just before the local floor.
+    /// Whether its address is a guess, tried just before the local floor: then a refused connection means that the server is not installed.
     pub fn is_guess(&self) -> bool {
-        self.probe
+        self.describe.guess
     }
 
     /// The dialect for a request: the caller's own where it is spoken, else the preferred one.
@@ -198,7 +195,7 @@ impl HttpProvider {
 
     /// Where the address is a guess, remembers for a while that it was a wrong one.
     fn not_there(&self, error: Error) -> Error {
-        if !self.probe || error.fault() == Fault::Caller {
+        if !self.is_guess() || error.fault() == Fault::Caller {
             return error;
         }
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -184,7 +184,11 @@ fn targets(route: &RouteSettings, timeouts: Timeouts) -> Vec<(&str, Timeouts)> {
 
 fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
     let router = &scope.settings.router;
-    let of = |entry| Choice::new(entry, default_model(entry, router), "in resolution order");
+    let why = |entry: &Entry| match entry.provider.describe().guess {
+        true => "at its default address, if it answers there",
+        false => "in resolution order",
+    };
+    let of = |entry| Choice::new(entry, default_model(entry, router), why(entry));
     let floor = || scope.entries.iter().filter(|entry| entry.automatic == Automatic::Floor).map(of);
     if let Some(id) = &router.provider {
         let head = find(id.as_str(), scope)?;
