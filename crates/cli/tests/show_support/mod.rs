@@ -1,5 +1,5 @@
 //! What the `show_*` tests share: a home folder of its own for the real program, with nothing of this machine's environment in it.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, dead_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
