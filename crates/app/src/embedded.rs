@@ -5,22 +5,25 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use llm_router::cache::Sha256Digest;
-use llm_router::config::{Loaded, LocalSettings};
+use llm_router::config::{Environment, Loaded, LocalSettings};
 use llm_router::delta::DeltaStream;
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::http::HttpClient;
+use llm_router::provider::process::Runner;
+use llm_router::provider::worker::Worker;
 use llm_router::provider::{Availability, Call, Describe, Provider};
 use llm_router_local::engine::EngineOptions;
 use llm_router_local::fetch;
-use llm_router_local::provider::{LocalProvider, ModelFile};
+use llm_router_local::provider::{LocalProvider, ModelFile, takes_tools};
 use llm_router_local::source::{self, DEFAULT, Options, Resolved, Source};
 use tokio::sync::OnceCell;
 
+use crate::child::{self, Home};
 use crate::hub::Hub;
 
 const ID: &str = "local";
@@ -60,9 +63,27 @@ pub(crate) struct Embedded {
     source: Result<Source>,
     name: ModelName,
     describe: Describe,
+    /// The same for a model that takes tools.
+    with_tools: Describe,
+    /// Whether the model takes tools, once its file was looked at.
+    tools: OnceLock<bool>,
     hub: Hub,
     seen: Mutex<Option<Seen>>,
-    provider: OnceCell<LocalProvider>,
+    around: Around,
+    engine: OnceCell<Running>,
+}
+
+/// Where the engine runs, and what a child needs to be started.
+pub(crate) struct Around {
+    pub(crate) home: Home,
+    pub(crate) environment: Environment,
+    pub(crate) runner: Runner,
+}
+
+/// The engine at its home.
+enum Running {
+    Here(Box<LocalProvider>),
+    Child(Worker),
 }
 
 impl fmt::Debug for Embedded {
@@ -72,23 +93,47 @@ impl fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    pub(crate) fn new(loaded: &Loaded, http: HttpClient) -> Result<Self> {
+    pub(crate) fn new(loaded: &Loaded, http: HttpClient, around: Around) -> Result<Self> {
         let settings = loaded.settings.local.clone();
         let source = Source::parse(settings.model.as_deref().unwrap_or_default()).map_err(unfetched);
         let name = ModelName::new(source.as_ref().map_or(DEFAULT.name.to_owned(), name_of))?;
-        // What it can do does not depend on the file.
+        // But for tools, what it can do does not depend on the file.
         let file = ModelFile { path: PathBuf::new(), name: name.clone() };
         let describe = LocalProvider::new(ProviderId::new(ID)?, file, EngineOptions::default()).describe().clone();
-        Ok(Self {
+        let mut with_tools = describe.clone();
+        with_tools.capabilities.tools = true;
+        let embedded = Self {
             settings,
             folder: loaded.models_dir(),
             source,
             name,
             describe,
             hub: Hub(http),
+            with_tools,
+            tools: OnceLock::new(),
             seen: Mutex::new(None),
-            provider: OnceCell::new(),
-        })
+            around,
+            engine: OnceCell::new(),
+        };
+        // The default model takes none, which is known without reading its header at each start.
+        if !matches!(embedded.source, Ok(Source::Default))
+            && let Some(resolved) = embedded.present()
+        {
+            embedded.look_at(&resolved.path);
+        }
+        Ok(embedded)
+    }
+
+    fn look_at(&self, file: &Path) -> bool {
+        *self.tools.get_or_init(|| takes_tools(file))
+    }
+
+    /// The child's process id, where one runs.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        match self.engine.get()? {
+            Running::Here(_) => None,
+            Running::Child(worker) => worker.process_id(),
+        }
     }
 
     pub(crate) fn on_download(&self, seen: impl Fn(&Progress) + Send + Sync + 'static) {
@@ -140,17 +185,31 @@ impl Embedded {
         source::present(source, folder.map_or(Path::new(""), PathBuf::as_path))
     }
 
-    async fn provider(&self) -> Result<&LocalProvider> {
+    async fn engine(&self) -> Result<&Running> {
         let make = || async {
             let source = self.source.clone()?;
-            let resolved = match self.present() {
-                Some(resolved) => resolved,
-                None => self.resolve(&source, &self.options(self.folder.clone()?)).await?,
+            let resolved = match (self.present(), &self.around.home) {
+                (Some(resolved), _) => resolved,
+                (None, Home::Here) => self.resolve(&source, &self.options(self.folder.clone()?)).await?,
+                (None, Home::Child { .. }) => {
+                    return Err(Error::unavailable(format!("the model {} is not here", self.name))
+                        .with_hint("fetch it with `llm-router pull`"));
+                }
             };
             let file = ModelFile { path: resolved.path, name: self.name.clone() };
-            Ok(LocalProvider::new(ProviderId::new(ID)?, file, self.engine_options()))
+            let options = self.engine_options();
+            let Around { home, environment, runner } = &self.around;
+            Ok(match home {
+                Home::Here => Running::Here(Box::new(LocalProvider::new(ProviderId::new(ID)?, file, options))),
+                Home::Child { program, args } => {
+                    let describe = if self.look_at(&file.path) { &self.with_tools } else { &self.describe };
+                    let worker =
+                        child::worker((program, args), describe.clone(), file, &options, environment, runner.clone())?;
+                    Running::Child(worker)
+                }
+            })
         };
-        self.provider.get_or_try_init(make).await
+        self.engine.get_or_try_init(make).await
     }
 
     fn engine_options(&self) -> EngineOptions {
@@ -166,7 +225,11 @@ impl Embedded {
 
 impl Provider for Embedded {
     fn describe(&self) -> &Describe {
-        &self.describe
+        match self.engine.get() {
+            Some(Running::Here(provider)) if provider.describe().capabilities.tools => &self.with_tools,
+            _ if self.tools.get() == Some(&true) => &self.with_tools,
+            _ => &self.describe,
+        }
     }
 
     fn availability(&self) -> Availability {
@@ -178,7 +241,7 @@ impl Provider for Embedded {
                 format!("there is no model file {}", path.display()),
                 "name another in [local] model, or remove the line for the default model",
             ),
-            _ if self.settings.offline => {
+            _ if self.settings.offline || self.around.home != Home::Here => {
                 Availability::missing(format!("the model {} is not here", self.name), "fetch it with `llm-router pull`")
             }
             _ => Availability::Ready,
@@ -186,7 +249,10 @@ impl Provider for Embedded {
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        Provider::generate(self.provider().await?, call).await
+        match self.engine().await? {
+            Running::Here(provider) => Provider::generate(&**provider, call).await,
+            Running::Child(worker) => Provider::generate(worker, call).await,
+        }
     }
 
     fn models(&self) -> Vec<ModelName> {

@@ -4,6 +4,7 @@
 //! database, starts no program and loads no model before the first request needs it.
 #![forbid(unsafe_code)]
 
+mod child;
 mod embedded;
 mod hub;
 mod keys;
@@ -22,10 +23,11 @@ use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
 use llm_router::provider::process::Runner;
-use llm_router::provider::{Describe, DynProvider, worker};
+use llm_router::provider::{Describe, DynProvider};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
 
+pub use self::child::{Home, serve_worker};
 use self::embedded::Embedded;
 pub use self::embedded::{Progress, Pulled};
 pub use self::keys::ProviderKeys;
@@ -47,11 +49,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds the router of a configuration.
+    /// Builds the router of a configuration, with the embedded engine at `home`.
     ///
     /// # Errors
     /// `caller_invalid_request` with every problem of the configuration.
-    pub fn open(environment: Environment, flags: &Flags) -> Result<Self> {
+    pub fn open(environment: Environment, flags: &Flags, home: Home) -> Result<Self> {
         let mut loaded = Settings::load(&environment, flags)?;
         let keys = ProviderKeys::new(loaded.places.data().ok().map(|folder| folder.join("provider-keys.json")));
         keys.complete(&mut loaded.settings)?;
@@ -70,8 +72,9 @@ impl App {
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
         deps.store = loaded.places.data().ok().map(|folder| Arc::new(LazyStore::new(folder, clock)) as _);
 
-        let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone())?);
         let runner = Runner::default();
+        let around = embedded::Around { home, environment: environment.clone(), runner: runner.clone() };
+        let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone(), around)?);
         let mut builder = Router::builder()
             .programs(&environment, runner.clone())
             .instance(Arc::clone(&embedded) as Arc<dyn DynProvider>)
@@ -170,15 +173,9 @@ impl App {
         self.router.refused().await
     }
 
-    /// Serves the embedded model to a parent process over standard input and output, until that closes.
-    ///
-    /// # Errors
-    /// `router_internal` when the pipes break.
-    pub async fn serve_worker(&self) -> Result<()> {
-        let (input, output) =
-            worker::stdio().map_err(|error| Error::internal(format!("standard input and output: {error}")))?;
-        let provider = Arc::clone(&self.embedded) as Arc<dyn DynProvider>;
-        worker::serve(provider, |id| self.router.context_of(id), input, output).await
+    /// The process id of the child that runs the embedded engine, where one runs.
+    pub fn engine_process_id(&self) -> Option<u32> {
+        self.embedded.process_id()
     }
 }
 

@@ -71,7 +71,10 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Run the embedded engine for another process, over standard input and output
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// What to run, as the parent says it
+        task: String,
+    },
 }
 
 /// What a request is made of.

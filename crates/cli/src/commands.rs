@@ -14,7 +14,7 @@ mod test;
 
 use clap::CommandFactory;
 use llm_router::config::{Environment, Flags};
-use llm_router_app::App;
+use llm_router_app::{App, Home, serve_worker};
 
 use crate::args::{Cli, Command, Global};
 use crate::output::{self, Failure, Outcome};
@@ -33,6 +33,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         .build()
         .map_err(|error| Failure::io("the runtime", &error))?;
     let outcome = runtime.block_on(async {
+        if let Command::Worker { task } = &command {
+            return interruptible(async { serve_worker(task).await.map_err(Failure::from) }).await;
+        }
         let app = open(&global, &command)?;
         let outcome = interruptible(dispatch(&app, &global, &command)).await;
         app.close().await;
@@ -56,8 +59,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Auth(args) => auth::run(app, global, args),
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
-        Command::Worker => app.serve_worker().await.map_err(Failure::from),
-        Command::Config(_) | Command::Completions { .. } => Ok(()),
+        Command::Config(_) | Command::Completions { .. } | Command::Worker { .. } => Ok(()),
     }
 }
 
@@ -72,8 +74,8 @@ fn open(global: &Global, command: &Command) -> Outcome<App> {
     if request.is_some_and(|request| request.offline) {
         flags = flags.set("--offline", "local.offline", "true");
     }
-    let app = App::open(Environment::from_process(), &flags).map_err(Failure::Usage)?;
-    if !matches!(command, Command::Doctor(_) | Command::Worker) {
+    let app = App::open(Environment::from_process(), &flags, Home::Here).map_err(Failure::Usage)?;
+    if !matches!(command, Command::Doctor(_)) {
         output::show_downloads(&app);
         app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }

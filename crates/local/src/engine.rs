@@ -85,6 +85,8 @@ pub struct ModelInfo {
     pub architecture: String,
     /// The chat template, in Jinja.
     pub template: Option<String>,
+    /// The chat template for conversations with tools, where the file has another one for them.
+    pub tool_template: Option<String>,
     /// The text of the beginning-of-text token.
     pub bos: Option<String>,
     /// The text of the end-of-text token.
@@ -223,7 +225,7 @@ impl Engine {
             sink.send(Ok(Output::Done { finish: Finish::Length, usage }));
             return Ok(answer);
         }
-        self.shared.submit(Ticket { prompt, limit, sampler, gate: Gate::new(job.stop), sink })?;
+        self.shared.submit(Ticket { prompt, limit, sampler, gate: Gate::new(job.stop), marks: job.marks, sink })?;
         thread.thread().unpark();
         Ok(answer)
     }
@@ -300,6 +302,11 @@ fn describe(model: &Model, header: gguf::Header, path: &Path, window: usize, par
     ModelInfo {
         name: header.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(file),
         architecture: header.architecture,
+        tool_template: header
+            .templates
+            .choose(true)
+            .filter(|_| header.templates.named.iter().any(|(name, _)| name == "tool_use"))
+            .map(str::to_owned),
         template: header.templates.choose(false).map(str::to_owned),
         bos: text(model.bos()),
         eos: text(model.eos()),

@@ -1,8 +1,10 @@
 //! The embedded model as a provider: loaded on its first call, kept until dropped.
 //!
 //! It knows one model file that is there already; finding and fetching files is not its business. `provider/job.rs`
-//! turns a request into a [`Job`](crate::engine::Job), `provider/stream.rs` an answer into deltas. Read those next.
+//! turns a request into a [`Job`](crate::engine::Job), `provider/calls.rs` tools into what the model sees of them, `provider/stream.rs`
+//! an answer into deltas. Read those next.
 
+mod calls;
 mod job;
 mod stream;
 
@@ -17,10 +19,13 @@ use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
 use llm_router::request::Privacy;
+use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError, EngineOptions, Prompt};
+use crate::gguf;
 use crate::template::{CHATML, Input, Limits, Template};
+use crate::tools::{Form, Parser};
 
 /// A GGUF file and the name callers know it by.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub struct ModelFile {
 /// The embedded model. Cheap to make: nothing is opened before the first call.
 pub struct LocalProvider {
     describe: Describe,
+    /// The same for a model that takes tools, which is known once it is loaded.
+    with_tools: Describe,
     file: ModelFile,
     options: EngineOptions,
     loaded: OnceCell<Loaded>,
@@ -42,7 +49,11 @@ pub struct LocalProvider {
 /// What the first call leaves behind.
 struct Loaded {
     engine: Arc<Engine>,
-    template: Arc<Template>,
+    template: Template,
+    /// The template for conversations with tools, where there is another one.
+    tool_template: Option<Template>,
+    /// How the model writes calls; [`Form::None`] where it takes no tools.
+    form: Form,
 }
 
 impl fmt::Debug for LocalProvider {
@@ -65,7 +76,9 @@ impl LocalProvider {
             .with_dialects(vec![Dialect::Native])
             .with_capabilities(capabilities)
             .with_privacy(Privacy::Local);
-        Self { describe, file, options, loaded: OnceCell::new() }
+        let mut with_tools = describe.clone();
+        with_tools.capabilities.tools = true;
+        Self { describe, with_tools, file, options, loaded: OnceCell::new() }
     }
 
     /// Loads the model if no call did so yet: for a server that wants its first caller not to wait.
@@ -103,32 +116,43 @@ impl LocalProvider {
         let loaded = self.loaded().await?;
         let info = loaded.engine.model_info();
         let now = call.cx.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let offered = !plan.offer.tools.is_empty();
+        if offered && loaded.form == Form::None {
+            return Err(calls::unknown_form());
+        }
+        if let Some(grammar) = plan.offer.grammar(loaded.form)? {
+            plan.job.grammar = Some(grammar);
+        }
+        plan.job.marks = offered;
+        let form = if offered { loaded.form } else { Form::None };
         let input = Input {
             messages: &plan.messages,
-            tools: &[],
+            tools: &plan.offer.tools,
             add_generation_prompt: true,
             bos_token: info.bos.as_deref().unwrap_or_default(),
             eos_token: info.eos.as_deref().unwrap_or_default(),
             now: i64::try_from(now).unwrap_or(i64::MAX),
             extra: None,
         };
-        let prompt = loaded
-            .template
-            .render(&input)
-            .map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
+        let template = loaded.tool_template.as_ref().filter(|_| offered).unwrap_or(&loaded.template);
+        let prompt =
+            template.render(&input).map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
         plan.job.prompt = Prompt::Template(prompt);
         call.note_dropped(plan.dropped);
         let (engine, job) = (Arc::clone(&loaded.engine), plan.job);
         // Tokenizing a long prompt and reading a grammar take their time.
         let answer = aside(move || engine.generate(job).map_err(translate)).await?;
         let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: now };
-        Ok(stream::deltas(head, answer, call.cx.cancel.clone(), call.request.stream))
+        Ok(stream::deltas(head, answer, Parser::new(form), call.cx.cancel.clone(), call.request.stream))
     }
 }
 
 impl Provider for LocalProvider {
     fn describe(&self) -> &Describe {
-        &self.describe
+        match self.loaded.get() {
+            Some(loaded) if loaded.form != Form::None => &self.with_tools,
+            _ => &self.describe,
+        }
     }
 
     fn availability(&self) -> Availability {
@@ -151,10 +175,39 @@ impl Provider for LocalProvider {
 /// Loads the file, and parses its template: one that cannot be read is found before the first prompt.
 fn load(path: &Path, options: &EngineOptions) -> Result<Loaded> {
     let engine = Engine::load(path, options).map_err(translate)?;
-    let source = engine.model_info().template.as_deref().unwrap_or(CHATML);
-    let template = Template::new(source, Limits::default())
-        .map_err(|error| Error::new(ErrorKind::ProviderUnavailable, format!("{}: {error}", path.display())))?;
-    Ok(Loaded { engine: Arc::new(engine), template: Arc::new(template) })
+    let parse = |source: &str| {
+        Template::new(source, Limits::default())
+            .map_err(|error| Error::new(ErrorKind::ProviderUnavailable, format!("{}: {error}", path.display())))
+    };
+    let info = engine.model_info();
+    let source = info.template.as_deref().unwrap_or(CHATML);
+    let template = parse(source)?;
+    let tool_template = info.tool_template.as_deref().map(parse).transpose()?;
+    let form = form(info.tool_template.as_deref().unwrap_or(source), tool_template.as_ref().unwrap_or(&template));
+    Ok(Loaded { engine: Arc::new(engine), template, tool_template, form })
+}
+
+/// How a model with this template writes calls, if the template also shows it the tools.
+fn form(source: &str, template: &Template) -> Form {
+    let messages = [json!({ "role": "user", "content": "x" })];
+    let parameters = json!({ "type": "object", "properties": {} });
+    let tools = [json!({
+        "type": "function",
+        "function": { "name": "a_tool", "description": "", "parameters": parameters },
+    })];
+    let input = Input { messages: &messages, tools: &tools, add_generation_prompt: true, ..Input::default() };
+    match Form::of_template(source) {
+        Form::None => Form::None,
+        form => template.render(&input).map_or(Form::None, |_| form),
+    }
+}
+
+/// Whether the model in a file takes tools, as its header says. Reads the header: some milliseconds.
+#[must_use]
+pub fn takes_tools(path: &Path) -> bool {
+    let Ok(header) = gguf::check(path) else { return false };
+    let Some(source) = header.templates.choose(true) else { return false };
+    Template::new(source, Limits::default()).is_ok_and(|template| form(source, &template) != Form::None)
 }
 
 /// Runs what takes milliseconds and more off the runtime's own threads, and waits for it.

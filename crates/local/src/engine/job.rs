@@ -20,6 +20,8 @@ pub struct Job {
     pub stop: Vec<String>,
     /// A GBNF grammar with start rule `root` that the answer must follow.
     pub grammar: Option<String>,
+    /// Whether the model's own marks (`[TOOL_CALLS]` and the like) come out as text; else they are passed over.
+    pub marks: bool,
     /// The most tokens to generate; `None` goes on to the end of the window.
     pub max_tokens: Option<usize>,
 }

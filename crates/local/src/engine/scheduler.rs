@@ -31,6 +31,8 @@ pub(super) struct Ticket {
     pub(super) limit: usize,
     pub(super) sampler: Sampler,
     pub(super) gate: Gate,
+    /// Whether marks come out as text.
+    pub(super) marks: bool,
     pub(super) sink: Sink,
 }
 
@@ -363,7 +365,7 @@ impl Work {
         }
         self.usage.completion_tokens += 1;
         let mut bytes = Vec::new();
-        model.piece(pick.token, false, &mut bytes);
+        model.piece(pick.token, self.ticket.marks, &mut bytes);
         if let Some(logprob) = pick.logprob {
             let name = |(token, logprob)| {
                 let mut bytes = Vec::new();

@@ -5,9 +5,10 @@
 
 use llm_router::dialect::FieldPath;
 use llm_router::error::{Error, ErrorKind, Result};
-use llm_router::request::{BlockBody, Message, RawJson, Request, ResponseFormat, Role, Sampling};
-use serde_json::{Value, json};
+use llm_router::request::{Block, BlockBody, Message, RawJson, Request, ResponseFormat, Role, Sampling};
+use serde_json::{Map, Value, json};
 
+use super::calls::Offer;
 use crate::engine::{Job, Prompt};
 use crate::grammar::{self, GrammarError};
 
@@ -21,6 +22,8 @@ const TEMPERATURE: f64 = 0.7;
 pub(super) struct Plan {
     /// For the template, in the form of `openai_chat`.
     pub(super) messages: Vec<Value>,
+    /// The tools, for the template too.
+    pub(super) offer: Offer,
     /// All but the prompt.
     pub(super) job: Job,
     /// What could not be said.
@@ -36,10 +39,12 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
     if request.choices() > 1 {
         return Err(unsupported("n > 1"));
     }
-    if !request.tools.is_empty() {
-        return Err(unsupported("tools"));
+    let offer = Offer::of(request)?;
+    let mut dropped = Vec::new();
+    let mut messages = Vec::new();
+    for said in &request.messages {
+        message(said, &mut messages, &mut dropped)?;
     }
-    let messages = request.messages.iter().map(message).collect::<Result<Vec<_>>>()?;
     if messages.is_empty() {
         return Err(Error::invalid("messages: there are none; send at least one"));
     }
@@ -51,7 +56,15 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
         Some(ResponseFormat::JsonSchema(wanted)) => Some(schema(&wanted.schema)?),
         Some(_) => return Err(unsupported("this response format")),
     };
-    let mut dropped = Vec::new();
+    if job.grammar.is_some() && !offer.tools.is_empty() {
+        return Err(unsupported("tools together with a response_format"));
+    }
+    if request.tools.iter().any(|tool| tool.strict == Some(true)) && !offer.forces() {
+        dropped.push("tools.strict".into());
+    }
+    if request.parallel_tool_calls == Some(false) && !offer.forces() && !offer.tools.is_empty() {
+        dropped.push("parallel_tool_calls".into());
+    }
     if request.reasoning.is_some() {
         dropped.push("reasoning".into());
     }
@@ -65,34 +78,93 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
             }
         }
     }
-    Ok(Plan { messages, job, dropped })
+    Ok(Plan { messages, offer, job, dropped })
 }
 
 fn schema(schema: &RawJson) -> Result<String> {
-    grammar::from_schema(&schema.value()).map_err(|error| {
-        let kind = match error {
-            GrammarError::Invalid { .. } => ErrorKind::CallerInvalidRequest,
-            _ => ErrorKind::CallerUnsupported,
-        };
-        Error::new(kind, format!("response_format: {error}"))
-    })
+    grammar::from_schema(&schema.value()).map_err(|error| refused_schema("response_format", &error))
 }
 
-fn unsupported(what: &str) -> Error {
+/// The error of a schema in `field` that no grammar can keep.
+pub(super) fn refused_schema(field: &str, error: &GrammarError) -> Error {
+    let kind = match error {
+        GrammarError::Invalid { .. } => ErrorKind::CallerInvalidRequest,
+        _ => ErrorKind::CallerUnsupported,
+    };
+    Error::new(kind, format!("{field}: {error}"))
+}
+
+pub(super) fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::CallerUnsupported, format!("the embedded model does not take {what}"))
         .with_hint("name another provider, or leave it out")
 }
 
-fn message(message: &Message) -> Result<Value> {
-    let role = match message.role {
+/// Adds a turn to the messages: one message, or one for each result that it brings.
+fn message(said: &Message, messages: &mut Vec<Value>, dropped: &mut Vec<FieldPath>) -> Result<()> {
+    let role = match said.role {
         // Local models know no third authority.
         Role::System | Role::Developer => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
-        _ => return Err(unsupported("tool results")),
+        Role::Tool => "tool",
+        _ => return Err(unsupported("this role")),
     };
+    let mut calls = Vec::new();
+    let mut rest = Vec::new();
+    for block in &said.content {
+        match &block.body {
+            BlockBody::ToolCall { id, name, arguments } => calls.push(json!({
+                "id": id, "type": "function", "function": { "name": name, "arguments": arguments },
+            })),
+            BlockBody::ToolResult { call_id, content, is_error } => {
+                if *is_error {
+                    dropped.push("messages.is_error".into());
+                }
+                let mut fields = Map::new();
+                fields.insert("role".into(), json!("tool"));
+                fields.insert("tool_call_id".into(), json!(call_id));
+                // Some families name the tool instead of the call.
+                if let Some(name) = called(messages, call_id) {
+                    fields.insert("name".into(), name);
+                }
+                fields.insert("content".into(), json!(text(content)?));
+                messages.push(fields.into());
+            }
+            _ => rest.push(block),
+        }
+    }
+    if said.role == Role::Tool {
+        return if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::invalid("messages: a tool's turn holds results only"))
+        };
+    }
+    let results_only = rest.is_empty() && calls.is_empty() && !said.content.is_empty();
+    if results_only {
+        return Ok(());
+    }
+    let mut fields = Map::new();
+    fields.insert("role".into(), json!(role));
+    fields.insert("content".into(), json!(text(rest)?));
+    if !calls.is_empty() {
+        fields.insert("tool_calls".into(), calls.into());
+    }
+    messages.push(fields.into());
+    Ok(())
+}
+
+/// The name of the tool that a call in earlier messages called.
+fn called(messages: &[Value], call: &str) -> Option<Value> {
+    let calls = messages.iter().rev().filter_map(|message| message.get("tool_calls")?.as_array()).flatten();
+    let found = calls.into_iter().find(|made| made.get("id").and_then(Value::as_str) == Some(call))?;
+    found.get("function")?.get("name").cloned()
+}
+
+/// The text of blocks that are text.
+fn text<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<String> {
     let mut content = String::new();
-    for block in &message.content {
+    for block in blocks {
         match &block.body {
             BlockBody::Text { text, .. } | BlockBody::Refusal { text } => content.push_str(text),
             // A model that thinks starts its thoughts anew each turn.
@@ -100,14 +172,13 @@ fn message(message: &Message) -> Result<Value> {
             BlockBody::Image { .. } => return Err(unsupported("images")),
             BlockBody::Audio { .. } => return Err(unsupported("audio")),
             BlockBody::File { .. } => return Err(unsupported("files")),
-            BlockBody::ToolCall { .. } | BlockBody::ToolResult { .. } => return Err(unsupported("tools")),
             _ => return Err(unsupported("content other than text")),
         }
     }
     if content.contains('\0') {
         return Err(Error::invalid("messages: a text holds a NUL, which no model was trained on; leave it out"));
     }
-    Ok(json!({ "role": role, "content": content }))
+    Ok(content)
 }
 
 fn sampling(from: &Sampling, job: &mut Job) -> Result<()> {
@@ -183,6 +254,31 @@ mod tests {
     }
 
     #[test]
+    fn calls_and_results_keep_their_names() {
+        let call = BlockBody::ToolCall { id: "c1".into(), name: "add".into(), arguments: "{\"a\":1}".into() };
+        let result = |id: &str| BlockBody::ToolResult {
+            call_id: id.into(),
+            content: vec![Block::text("2")],
+            is_error: id == "c2",
+        };
+        let mut request = Request::new("1+1?");
+        request.messages.push(Message::assistant(vec![Block::text("Let me see."), call.into()]));
+        let results = vec![result("c1").into(), result("c2").into()];
+        request.messages.push(Message { role: Role::Tool, content: results, ..Message::user("") });
+        let plan = plan(&request).unwrap();
+        let expected = json!([
+            { "role": "user", "content": "1+1?" },
+            { "role": "assistant", "content": "Let me see.", "tool_calls": [
+                { "id": "c1", "type": "function", "function": { "name": "add", "arguments": "{\"a\":1}" } },
+            ] },
+            { "role": "tool", "tool_call_id": "c1", "name": "add", "content": "2" },
+            { "role": "tool", "tool_call_id": "c2", "content": "2" },
+        ]);
+        assert_eq!(Value::from(plan.messages), expected);
+        assert_eq!(plan.dropped.iter().map(ToString::to_string).collect::<Vec<_>>(), ["messages.is_error"]);
+    }
+
+    #[test]
     fn settings_arrive_and_the_rest_has_defaults() {
         let job = plan(&Request::new("x")).unwrap().job;
         assert_eq!((job.sampling.temperature, job.max_tokens, job.sampling.logprobs), (0.7, Some(256), None));
@@ -206,10 +302,10 @@ mod tests {
         pictures.messages.push(Message { content: vec![image.into()], ..Message::user("") });
         let mut several = Request::new("x");
         several.sampling.n = Some(2);
-        let mut tools = Request::new("x");
-        let tool = json!({ "name": "f" });
-        tools.tools.push(serde_json::from_value::<Tool>(tool).unwrap());
-        for (request, what) in [(pictures, "images"), (several, "n > 1"), (tools, "tools")] {
+        let mut both = Request::new("x");
+        both.tools.push(serde_json::from_value::<Tool>(json!({ "name": "f" })).unwrap());
+        both.response_format = Some(ResponseFormat::JsonObject);
+        for (request, what) in [(pictures, "images"), (several, "n > 1"), (both, "response_format")] {
             let error = plan(&request).map(|_| ()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CallerUnsupported);
             assert!(error.message().contains(what), "{error}");
