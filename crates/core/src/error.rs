@@ -196,6 +196,8 @@ struct Inner {
     /// Seconds, fractions allowed.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::request::seconds")]
     retry_after: Option<Duration>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsent: bool,
     #[serde(skip)]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -211,6 +213,7 @@ impl Error {
             model: None,
             status: None,
             retry_after: None,
+            unsent: false,
             source: None,
         }))
     }
@@ -243,6 +246,13 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
+        self
+    }
+
+    /// Says that nothing of the request left this machine: no connection could be opened.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.0.unsent = true;
         self
     }
 
@@ -298,6 +308,11 @@ impl Error {
     /// How long to wait before the same target may be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether it is certain that nothing of the request left this machine.
+    pub fn is_unsent(&self) -> bool {
+        self.0.unsent
     }
 }
 

@@ -12,6 +12,7 @@ pub mod resolve;
 pub mod retry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
@@ -176,28 +177,51 @@ impl Router {
     }
 
     async fn run(&self, op: Op) -> Result<Answer> {
+        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
+        match self.committed(op, &record).await {
+            Ok(committed) => Ok(Answer::new(committed, record, self.0.deps.shutdown.clone())),
+            Err(error) => {
+                record.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<Committed> {
         let Op { mut request, door, provider } = op;
         self.ask_hooks(&mut request)?;
         self.keep_private(&mut request);
-        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
         let plan = match provider {
             Some(provider) => only(provider, &request)?,
             None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
         };
         record.planned(&plan);
-        let committed = self.first_answer(&Arc::new(request), plan, door, &record).await?;
-        Ok(Answer::new(committed, record))
+        let total = request.timeout;
+        let request = Arc::new(request);
+        let answering = async {
+            tokio::select! {
+                answered = self.first_answer(&request, plan, door, record) => answered,
+                () = self.0.deps.shutdown.cancelled() => Err(answer::shutting_down()),
+            }
+        };
+        // Each target has its own limits; the caller's holds for all of them together.
+        let Some(total) = total else { return answering.await };
+        timeout(total, answering).await.unwrap_or_else(|_| Err(late(total)))
     }
 
-    /// Lets the hooks see the request and change it.
+    /// Shows the request to the hooks. One that changes it must not leave the body as received behind, which would go out instead.
     fn ask_hooks(&self, request: &mut Request) -> Result<()> {
-        if self.0.deps.hooks.is_empty() {
-            return Ok(());
+        let hooks = &self.0.deps.hooks;
+        let before = request.origin.as_ref().filter(|_| !hooks.is_empty()).map(|_| request.clone());
+        for hook in hooks {
+            hook.on_request(request)?;
         }
-        let before = request.clone();
-        self.0.deps.hooks.iter().try_for_each(|hook| hook.on_request(request))?;
-        if *request != before {
-            // What a hook took out must not go out in the bytes as received.
+        let Some(mut before) = before else { return Ok(()) };
+        // These three are spliced into the body as received.
+        before.model.clone_from(&request.model);
+        before.provider.clone_from(&request.provider);
+        before.stream = request.stream;
+        if before != *request {
             request.origin = None;
         }
         Ok(())
@@ -322,6 +346,11 @@ fn only(provider: Arc<dyn DynProvider>, request: &Request) -> Result<Plan> {
     Ok(Plan { targets: vec![Planned { provider, target, deadlines }], candidates: Vec::new() })
 }
 
+fn late(total: Duration) -> Error {
+    Error::timeout(format!("no content within {} s", total.as_secs_f64()))
+        .with_hint("allow more with `--timeout`, or `timeouts.total` in the config")
+}
+
 /// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
 fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
     let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
@@ -375,10 +404,7 @@ impl Attempts {
             }
             Err(Error::internal("attempts ran out of numbers"))
         };
-        timeout(total, tries).await.unwrap_or_else(|_| {
-            Err(Error::timeout(format!("no content within {} s", total.as_secs_f64()))
-                .with_hint("allow more with `--timeout`, or `timeouts.total` in the config"))
-        })
+        timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
     }
 
     async fn attempt(&self, attempt: u32) -> Result<Committed> {

@@ -24,6 +24,9 @@ pub struct Trace {
     pub attempts: Vec<Attempt>,
     /// Who answered.
     pub served: Option<Served>,
+    /// How the request failed, also after its first content: `caller_cancelled` where the caller left before the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
     /// What the cache did.
     pub cache: CacheStatus,
     /// The cache key, as printed.
@@ -55,6 +58,7 @@ impl Trace {
             candidates: Vec::new(),
             attempts: Vec::new(),
             served: None,
+            error: None,
             cache: CacheStatus::Bypass,
             key: None,
             dropped: Vec::new(),

@@ -7,11 +7,12 @@ use std::{
 };
 
 use futures_core::Stream;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::record::Record;
 use crate::delta::{Delta, DeltaStream, Event};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::response::{Folder, Response};
 use crate::trace::Trace;
 
@@ -63,17 +64,19 @@ fn cut() -> Error {
 pub struct Answer {
     events: DeltaStream,
     record: Arc<Record>,
+    /// The router's end, which a provider need not watch for itself.
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     over: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(committed: Committed, record: Arc<Record>) -> Self {
+    pub(crate) fn new(committed: Committed, record: Arc<Record>, shutdown: CancellationToken) -> Self {
         record.first_content();
         let Committed { head, rest } = committed;
         // Not checked for the laws again: the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self { events, record, ended: false, over: false }
+        Self { events, record, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false, over: false }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -101,8 +104,14 @@ impl Stream for Answer {
         if self.over {
             return Poll::Ready(None);
         }
-        let next = ready!(Pin::new(&mut self.events).poll_next(cx));
-        Poll::Ready(match next {
+        let next = match Pin::new(&mut self.events).poll_next(cx) {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                ready!(self.shutdown.poll_unpin(cx));
+                Some(Err(shutting_down()))
+            }
+        };
+        match &next {
             Some(Ok(event)) => {
                 for delta in &event.deltas {
                     match delta {
@@ -111,16 +120,33 @@ impl Stream for Answer {
                         _ => {}
                     }
                 }
-                Some(Ok(event))
+                return Poll::Ready(next);
             }
-            Some(Err(error)) => {
+            Some(Err(_)) => {}
+            None if self.ended => {
                 self.over = true;
-                Some(Err(error))
+                return Poll::Ready(None);
             }
-            None => {
-                self.over = true;
-                (!self.ended).then(|| Err(cut()))
-            }
-        })
+            None => {}
+        }
+        // The work behind a broken answer ends now, not when the caller lets go of it.
+        self.over = true;
+        self.events = DeltaStream::of([]);
+        let error = next.and_then(Result::err).unwrap_or_else(cut);
+        self.record.failed(&error);
+        Poll::Ready(Some(Err(error)))
     }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.ended && !self.over {
+            self.record.left();
+        }
+    }
+}
+
+/// What a request is told that the router's end cuts off.
+pub(crate) fn shutting_down() -> Error {
+    Error::new(ErrorKind::RouterUnavailable, "the router is shutting down")
 }

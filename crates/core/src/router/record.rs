@@ -11,7 +11,7 @@ use super::resolve::Plan;
 use crate::cache::CacheKey;
 use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::provider::Target;
 use crate::trace::{Attempt, CacheStatus, Served, Trace};
@@ -87,6 +87,15 @@ impl Record {
         lock(&self.trace).served = Some(served);
     }
 
+    pub(crate) fn failed(&self, error: &Error) {
+        lock(&self.trace).error.get_or_insert_with(|| error.clone());
+    }
+
+    /// The caller let go of the request before its end.
+    pub(crate) fn left(&self) {
+        self.failed(&Error::new(ErrorKind::CallerCancelled, "the caller left before the end"));
+    }
+
     pub(crate) fn first_content(&self) {
         let took = self.deps.clock.instant().saturating_duration_since(self.began);
         lock(&self.trace).first_content.get_or_insert(took);
@@ -106,6 +115,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if lock(&self.trace).served.is_none() {
+            self.left();
+        }
         let trace = Arc::new(self.trace());
         self.deps.hooks.iter().for_each(|hook| hook.on_finish(&trace));
         self.recent.push(trace);

@@ -48,6 +48,8 @@ pub fn decide(error: &Error, place: Place) -> Decision {
         SameTarget::Never | SameTarget::NextCredential | SameTarget::AfterReset => onward,
         // While somebody else can answer now, nobody waits for a limit to pass.
         SameTarget::AfterDelay if onward == Decision::Next => onward,
+        // A host that cannot be reached is not reached a moment later: without a network every key would cost its share of backoff.
+        SameTarget::Retry if error.is_unsent() && onward == Decision::Next => onward,
         SameTarget::AfterDelay | SameTarget::Retry => match error.retry_after() {
             Some(wait) if wait > LONGEST_WAIT => onward,
             Some(wait) => Decision::Again(wait),
@@ -84,6 +86,15 @@ mod tests {
         assert_eq!(decide(&error, place(2, true)), Decision::Again(Duration::from_millis(500)));
         assert_eq!(decide(&error, place(3, true)), Decision::Next);
         assert_eq!(decide(&error, place(3, false)), Decision::Stop);
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_is_tried_again_only_where_nobody_else_is() {
+        let error = Error::new(ErrorKind::ProviderConnection, "");
+        assert!(matches!(decide(&error, place(1, true)), Decision::Again(_)));
+        let error = error.unsent();
+        assert_eq!(decide(&error, place(1, true)), Decision::Next);
+        assert!(matches!(decide(&error, place(1, false)), Decision::Again(_)));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Connector {
         let tunnel_end: Box<dyn Io> = match tcp(&at).await {
             Ok(io) if at.https => self.tls()?.http1.handshake(&at, Box::new(io)).await?.0,
             Ok(io) => Box::new(io),
-            Err(error) => return Err(Error::new(error.kind(), format!("proxy {at}: {}", error.message()))),
+            Err(error) => return Err(Error::new(error.kind(), format!("proxy {at}: {}", error.message())).unsent()),
         };
         if !origin.https {
             return self.secure(origin, tunnel_end, Some(proxy.basic_auth().cloned())).await;
@@ -218,7 +218,7 @@ async fn tcp(origin: &Origin) -> Result<tokio::net::TcpStream> {
     connector.set_nodelay(true);
     connector.set_keepalive(Some(std::time::Duration::from_secs(60)));
     let connected = connector.call(origin.tcp_uri()?).await;
-    connected.map(hyper_util::rt::TokioIo::into_inner).map_err(|error| tcp_failed(origin, &error))
+    connected.map(hyper_util::rt::TokioIo::into_inner).map_err(|error| tcp_failed(origin, &error).unsent())
 }
 
 /// The most bytes of a proxy's answer to `CONNECT`.

@@ -1,0 +1,82 @@
+//! What a machine without a network gets from the real program: text from the embedded model, and an error for a model that nobody serves.
+//!
+//! The time is printed, never judged: the machine of a test is not the machine of a promise. Read next: `show_support/mod.rs`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod show_support;
+
+use std::time::Instant;
+
+use show_support::{Home, closed_port, may_leave_the_network};
+
+const STALE: [(&str, &str); 5] = [
+    ("OPENROUTER_API_KEY", "stale-1"),
+    ("OPENAI_API_KEY", "stale-2"),
+    ("ANTHROPIC_API_KEY", "stale-3"),
+    ("GEMINI_API_KEY", "stale-4"),
+    ("HF_TOKEN", "stale-5"),
+];
+
+/// Five keys of providers that cannot be reached, and nobody named: the embedded model answers, or, where its file is not on this machine and
+/// cannot be fetched, it is the one that says so after all five were tried.
+#[test]
+fn without_a_network_and_with_five_stale_keys_the_embedded_model_answers() {
+    let home = Home::default();
+    let model = home.lend_model();
+    let apart = may_leave_the_network();
+    let mut command = if apart { home.command_without_network() } else { home.command() };
+    command.envs(STALE);
+    if !apart {
+        // The same in effect where no namespace may be made: all that goes out goes to a port where nobody listens.
+        let nowhere = format!("http://127.0.0.1:{}", closed_port());
+        command.env("HTTPS_PROXY", &nowhere).env("HTTP_PROXY", &nowhere);
+    }
+    command.args(["generate", "--json", "--max-tokens", "8", "-t", "0", "-p", "Say hello."]);
+    if !model {
+        command.arg("--offline");
+    }
+    let began = Instant::now();
+    let output = command.output().unwrap();
+    let took = began.elapsed();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    if !model {
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said["error"]["message"].as_str().unwrap().contains("is not here"), "{said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said["provider"], "local");
+    assert!(!said["text"].as_str().unwrap().trim().is_empty());
+    let tried: Vec<&str> =
+        said["attempts"].as_array().unwrap().iter().map(|attempt| attempt["provider"].as_str().unwrap()).collect();
+    assert_eq!(tried.last(), Some(&"local"));
+    assert!(tried.len() <= STALE.len() + 1, "a host that cannot be reached is asked once while others are left: {tried:?}");
+    println!("no network, five stale keys: answered by local in {took:.2?} (bound 3 s, namespace of its own: {apart})");
+}
+
+#[test]
+fn a_model_that_nobody_serves_is_an_error_and_not_an_answer_from_another() {
+    let home = Home::default();
+    home.config(
+        r#"
+        [providers.echo]
+        command = "cat"
+        models = ["parrot-large"]
+        "#,
+    );
+    for json in [false, true] {
+        let mut command = home.command();
+        command.args(["generate", "--model", "parrot-larg", "-p", "hello"]);
+        if json {
+            command.arg("--json");
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let said = if json { &stdout } else { &stderr };
+        assert!(said.contains("parrot-larg") && said.contains("echo/parrot-large"), "{said}");
+        assert_eq!(stdout.is_empty(), !json, "{stdout}");
+    }
+    let right = home.command().args(["generate", "--model", "parrot-large", "-p", "hello"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&right.stdout).trim(), "hello");
+}
