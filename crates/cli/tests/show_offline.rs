@@ -50,7 +50,10 @@ fn without_a_network_and_with_five_stale_keys_the_embedded_model_answers() {
     let tried: Vec<&str> =
         said["attempts"].as_array().unwrap().iter().map(|attempt| attempt["provider"].as_str().unwrap()).collect();
     assert_eq!(tried.last(), Some(&"local"));
-    assert!(tried.len() <= STALE.len() + 1, "a host that cannot be reached is asked once while others are left: {tried:?}");
+    assert!(
+        tried.len() <= STALE.len() + 1,
+        "a host that cannot be reached is asked once while others are left: {tried:?}"
+    );
     println!("no network, five stale keys: answered by local in {took:.2?} (bound 3 s, namespace of its own: {apart})");
 }
 
