@@ -52,6 +52,8 @@ fmt:
 bench:
 	@scripts/tools.sh
 	cargo bench --locked --workspace
+	cargo build --release --locked -p llm-router-cli
+	@scripts/measure.sh
 
 dist:
 	@scripts/dist.sh

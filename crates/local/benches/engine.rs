@@ -123,13 +123,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn model() -> PathBuf {
-    std::env::var_os("LLM_ROUTER_TEST_MODEL").map_or_else(
-        || {
-            let home = PathBuf::from(std::env::var_os("HOME").unwrap());
-            home.join(".cache/ipfs-llm-router/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-        },
-        PathBuf::from,
-    )
+    if let Some(path) = std::env::var_os("LLM_ROUTER_TEST_MODEL") {
+        return PathBuf::from(path);
+    }
+    let models = PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/ipfs-llm-router/models");
+    let found = llm_router_local::source::present(&llm_router_local::source::Source::Default, &models);
+    found.expect("the default model: `llm-router pull` fetches it").path
 }
 
 fn wrap(user: &str) -> String {

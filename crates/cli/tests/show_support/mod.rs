@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use llm_router_local::source::{Source, present};
 use tempfile::TempDir;
 
 /// A home folder that nothing else uses.
@@ -55,22 +56,18 @@ impl Home {
         fs::write(folder.join("config.toml"), text).unwrap();
     }
 
-    /// Lends this home the models of whoever runs the tests, and says whether the default one is among them.
-    pub(crate) fn lend_model(&self) -> bool {
+    /// Lends this home the models of whoever runs the tests. The default one must be among them: `llm-router pull` fetches it.
+    pub(crate) fn lend_model(&self) {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-        let Some(models) = cache.map(|cache| cache.join("ipfs-llm-router/models")) else { return false };
-        let default = models.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-        if !default.is_file() {
-            return false;
-        }
-        fs::create_dir_all(self.cache().join("models")).unwrap();
-        for file in fs::read_dir(&models).unwrap().flatten() {
-            if file.file_name().to_string_lossy().starts_with("SmolLM2-135M-Instruct.Q4_1.gguf") {
-                std::os::unix::fs::symlink(file.path(), self.cache().join("models").join(file.file_name())).unwrap();
-            }
-        }
-        true
+        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"))).unwrap();
+        let models = cache.join("ipfs-llm-router/models");
+        assert!(
+            present(&Source::Default, &models).is_some(),
+            "no default model in {}: run llm-router pull",
+            models.display()
+        );
+        fs::create_dir_all(self.cache()).unwrap();
+        std::os::unix::fs::symlink(&models, self.cache().join("models")).unwrap();
     }
 }
 

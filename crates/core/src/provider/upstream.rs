@@ -178,6 +178,10 @@ impl HttpProvider {
             }
             let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
             let error = patience.wait("the error", read).await?;
+            let error = match &key {
+                Some(key) => error.without(&key.secret),
+                None => error,
+            };
             match (error.kind(), key) {
                 (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
                     self.credentials.refuse(&key);

@@ -9,21 +9,18 @@ use std::path::PathBuf;
 use llm_router_local::engine::{
     Answer, Engine, EngineError, EngineOptions, Finish, Job, Output, Prompt, Sampling, TokenLogprob, Usage,
 };
+use llm_router_local::source::{Source, present};
 
 /// Where the model is.
 pub fn model() -> PathBuf {
-    let path = std::env::var_os("LLM_ROUTER_TEST_MODEL").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map_or_else(
-                || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-                PathBuf::from,
-            );
-            cache.join("ipfs-llm-router/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-        },
-        PathBuf::from,
-    );
-    assert!(path.is_file(), "{} is missing: fetch the default model or set LLM_ROUTER_TEST_MODEL", path.display());
-    path
+    if let Some(path) = std::env::var_os("LLM_ROUTER_TEST_MODEL") {
+        return PathBuf::from(path);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap();
+    let models = cache.join("ipfs-llm-router/models");
+    let found = present(&Source::Default, &models);
+    found.unwrap_or_else(|| panic!("no default model in {}: run `llm-router pull`", models.display())).path
 }
 
 /// An engine with a small window that makes `parallel` answers at a time.

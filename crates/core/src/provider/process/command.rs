@@ -150,7 +150,13 @@ impl CommandProvider {
         let settings = &*self.settings;
         let default = settings.describe.default_model.as_ref();
         match &call.target.model {
-            Some(model) if template.takes_model() || settings.model_variable.is_some() || default == Some(model) => {
+            // A name that the config lists is what the command answers as, whether it is told or not.
+            Some(model)
+                if template.takes_model()
+                    || settings.model_variable.is_some()
+                    || default == Some(model)
+                    || settings.models.contains(model) =>
+            {
                 Ok(Some(model))
             }
             Some(model) => Err(Error::new(
