@@ -105,6 +105,11 @@ impl App {
         self.disk.open()
     }
 
+    /// Why answers were not stored on disk, where a request wanted that.
+    pub fn disk_trouble(&self) -> Option<Error> {
+        self.disk.trouble()
+    }
+
     /// The keys that `auth` keeps.
     pub fn keys(&self) -> &ProviderKeys {
         &self.keys

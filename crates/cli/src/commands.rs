@@ -39,6 +39,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         let app = open(&global, &command)?;
         let outcome = interruptible(dispatch(&app, &global, &command)).await;
         app.close().await;
+        if let (Ok(()), Some(error)) = (&outcome, app.disk_trouble()) {
+            output::note(&format!("warning: the answer was not stored: {error}"));
+        }
         outcome
     });
     // Everything is closed; a thread that still reads standard input is not waited for.

@@ -11,6 +11,7 @@ pub mod refused;
 pub mod resolve;
 pub mod retry;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -320,8 +321,14 @@ impl Router {
             cache.join(&key, request, || cache.fill(&key, request, &planned.target, attempts.into_stream()));
         let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
         record.cache(status, Some(&key));
-        Committed::of(shared).await
+        // Whoever joined waits as long as its own request allows, not as long as the one that began the call.
+        within(planned.deadlines.total, Committed::of(shared)).await
     }
+}
+
+/// Waits for the first content no longer than `total`.
+async fn within(total: Duration, content: impl Future<Output = Result<Committed>>) -> Result<Committed> {
+    timeout(total, content).await.unwrap_or_else(|_| Err(late(total)))
 }
 
 fn not_cached(message: &str) -> Error {
@@ -404,7 +411,7 @@ impl Attempts {
             }
             Err(Error::internal("attempts ran out of numbers"))
         };
-        timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
+        within(total, tries).await
     }
 
     async fn attempt(&self, attempt: u32) -> Result<Committed> {

@@ -34,6 +34,8 @@ enum Script {
     Stumble(ErrorKind),
     /// Ends without its end.
     Cut(&'static str),
+    /// Nothing, ever.
+    Hang,
 }
 
 struct Scripted {
@@ -88,6 +90,7 @@ impl Provider for Scripted {
             Script::Fail(kind) => return Err(fail(kind)),
             Script::Break(words, kind) => DeltaStream::of([Ok(start()), Ok(text(words)), Err(fail(kind))]),
             Script::Stumble(kind) => DeltaStream::of([Ok(start()), Err(fail(kind))]),
+            Script::Hang => return std::future::pending().await,
             Script::Cut(words) => DeltaStream::of([Ok(start()), Ok(text(words))]),
         })
     }
@@ -415,6 +418,19 @@ async fn overlapping_equal_requests_share_one_call() {
     let (a, b) = futures_util::future::join(first.collect(), second.collect()).await;
     assert_eq!((a.unwrap().text(), b.unwrap().text()), ("shared".into(), "shared".into()));
     assert_eq!(calls("openai"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_joins_a_call_waits_no_longer_than_its_own_request_allows() {
+    let (router, calls) = Setup::default().provider("openai", &[Script::Hang]).cached().build();
+    let mut hurried = Request::new("hello");
+    hurried.timeout = Some(Duration::from_secs(1));
+    let (began, joined) = (router.generate(Request::new("hello")), router.generate(hurried));
+    tokio::pin!(began);
+    assert!(futures_util::poll!(&mut began).is_pending());
+    let asked = tokio::time::Instant::now();
+    let error = tokio::select! { outcome = joined => outcome.unwrap_err(), _ = &mut began => unreachable!() };
+    assert_eq!((error.kind(), asked.elapsed().as_secs(), calls("openai")), (ErrorKind::ProviderTimeout, 1, 1));
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! `doctor`: what is missing, and the next step for each. It looks; it asks nobody and starts nothing.
 
+use std::path::Path;
+
 use llm_router::provider::Availability;
 use llm_router_app::App;
+use rustix::fs::Access;
 use serde_json::json;
 
 use crate::args::{Doctor, Global};
@@ -60,6 +63,11 @@ fn machine(app: &App) -> Vec<Finding> {
     }
     for (what, folder) in app.folders() {
         match folder {
+            Ok(path) if !writable(&path) => {
+                let hint =
+                    "make it writable, or name another with XDG_CACHE_HOME, XDG_DATA_HOME or IPFS_KIT_ROUTER_CACHE_DIR";
+                add(what, false, format!("{} cannot be written to", path.display()), Some(hint.to_owned()));
+            }
             Ok(path) => add(what, true, path.display().to_string(), None),
             Err(error) => add(what, false, error.message().to_owned(), error.hint().map(str::to_owned)),
         }
@@ -69,6 +77,13 @@ fn machine(app: &App) -> Vec<Finding> {
         Err(error) => add("processor", false, error.message().to_owned(), error.hint().map(str::to_owned)),
     }
     findings
+}
+
+/// Whether a folder can be written to, or be made where it is not there yet.
+fn writable(folder: &Path) -> bool {
+    let nearest = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    nearest.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, access).is_ok())
 }
 
 async fn providers(app: &App) -> Vec<Finding> {
