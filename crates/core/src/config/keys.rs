@@ -147,7 +147,7 @@ keys! {
     "router.model", Kind::Model, "", "\"openai/gpt-4o-mini\"";
         "The default model of `openrouter`, `accelerate`, `local_hf` and of `router.provider`." => |s, _, v| s.router.model = v.model();
     "router.fallback", Kind::Flag, "true", "false";
-        "Whether an automatic plan goes on after its first target." => |s, _, v| put(&mut s.router.fallback, v.flag());
+        "Whether an automatic plan that `router.provider` heads goes on to the floor; without one it has no effect." => |s, _, v| put(&mut s.router.fallback, v.flag());
     "router.model_fallback", Kind::Flag, "false", "true";
         "Whether a provider that does not know the model asked for may be asked for its default one (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
     "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"same_model\"", "\"never\"", later NO_RIDER;
@@ -165,7 +165,7 @@ keys! {
     "router.timeouts.whole", Kind::Duration, "", "\"5m\"";
         "A whole answer; 5m where nothing sets it." => |s, _, v| s.router.timeouts.whole = v.duration();
     "router.timeouts.total", Kind::Duration, "", "\"10m\"";
-        "The whole request with every attempt; 10m where nothing sets it." => |s, _, v| s.router.timeouts.total = v.duration();
+        "One target: all attempts until the first content, and each attempt until its end; 10m where nothing sets it." => |s, _, v| s.router.timeouts.total = v.duration();
 
     "providers.*.preset", Kind::Preset, "", "\"vllm\"";
         "The preset that fills what is not given. A provider named like a preset uses that one." => |s, n, v| at(s, n, |p| p.preset = v.text());
@@ -210,7 +210,7 @@ keys! {
     "providers.*.timeouts.whole", Kind::Duration, "", "\"5m\"";
         "As `router.timeouts.whole`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.whole = v.duration());
     "providers.*.timeouts.total", Kind::Duration, "", "\"10m\"";
-        "Everything that one attempt at this provider may take." => |s, n, v| at(s, n, |p| p.timeouts.total = v.duration());
+        "As `router.timeouts.total`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.total = v.duration());
     "providers.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"";
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
     "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";
