@@ -39,13 +39,13 @@ pub struct RouterDeps {
     pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
-    /// The IPFS backend: a libp2p node of this project, or one of the user's own.
+    /// The IPFS backend, where one is handed in: it answers as the provider `ipfs_peer`.
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
     pub hooks: Vec<Arc<dyn Hook>>,
     /// Cancelled when the router shuts down.
     pub shutdown: CancellationToken,
-    /// Every task that the router spawned; shutdown waits for them.
+    /// Tasks that shutdown waits for. The router itself spawns none; hooks, tiers and providers of one's own may.
     pub tasks: TaskTracker,
     objects: Objects,
 }
@@ -81,7 +81,8 @@ impl fmt::Debug for RouterDeps {
 }
 
 impl RouterDeps {
-    /// An object shared by everything built on these dependencies: made on first use, kept under its type and `name`.
+    /// An object shared by everything built on these dependencies: made on first use, kept under its type and `name`. `make` runs under a lock: it must be
+    /// quick and must not call this again.
     ///
     /// # Errors
     /// What `make` returns; nothing is kept then.
@@ -163,15 +164,18 @@ pub trait Hook: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Sees how a request ended: answered, failed, or left by its caller.
+    /// Sees how a request ended: answered, failed, or left by its caller. Not called for one that a hook refused.
     fn on_finish(&self, trace: &Trace) {
         let _ = trace;
     }
 }
 
-/// A backend that answers over IPFS and libp2p: this project's own node, or one that a program injects.
+/// A backend that answers over IPFS and libp2p, injected by a program; this version has none of its own.
 pub trait IpfsBackend: Send + Sync + 'static {
-    /// Sends a prompt to whoever can answer. `params` are the request's other fields.
+    /// Sends a prompt to whoever can answer. `params` is the whole request.
+    ///
+    /// # Errors
+    /// What keeps the answer from beginning; what breaks it later is an `Err` of the stream.
     fn route_llm_request<'a>(
         &'a self,
         prompt: &'a str,

@@ -1,7 +1,7 @@
 //! Wire formats. A [`Codec`] translates one dialect to and from the domain types, both ways: N codecs, never N×M translations.
 //!
-//! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs` and the server.
-//! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; fixtures, laws and fuzzing pick it up.
+//! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs`.
+//! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
 mod json;
 pub mod lines;
@@ -62,7 +62,7 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// The codec of a dialect, where this build has one.
+/// The codec of a dialect, where this version has one.
 pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
     match dialect {
         Dialect::Native => Some(Arc::new(native::Native)),

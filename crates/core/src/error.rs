@@ -25,7 +25,7 @@ pub enum Fault {
     Policy,
     /// The upstream failed.
     Provider,
-    /// The router failed.
+    /// The router failed, or has too much to do.
     Router,
 }
 
@@ -218,7 +218,7 @@ impl Error {
         }))
     }
 
-    /// Adds the next step for the person who reads this.
+    /// Adds the next step for the person who reads this. Unlike the message it is not masked: put no text of an upstream in it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
@@ -297,7 +297,7 @@ impl Error {
         self.0.kind.fault()
     }
 
-    /// One line for a person, without the hint.
+    /// What happened, for a person, without the hint: at most 2000 bytes and an ellipsis. It may hold line breaks, and no other control character but tabs.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -397,7 +397,7 @@ impl PartialEq for Error {
     }
 }
 
-/// Short constructors, so that a call site reads as a sentence: `error::unsupported("…")`.
+/// Short constructors, so that a call site reads as a sentence: `Error::unsupported("…")`.
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident = $kind:ident;)*) => {
         impl Error { $($(#[$doc])* pub fn $name(message: impl AsRef<str>) -> Self { Self::new(ErrorKind::$kind, message) })* }

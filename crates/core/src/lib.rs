@@ -1,7 +1,7 @@
-//! One router for text generation: cloud APIs, coding-agent CLIs, an embedded model and IPFS peers behind one request and one stream of deltas.
+//! One router for text generation: HTTP APIs, coding-agent programs and providers of one's own behind one request and one stream of deltas.
 //!
 //! The domain types come first ([`request`], [`delta`], [`response`], [`usage`], [`error`]), then the wire formats ([`dialect`]), what answers
-//! ([`provider`]), and what decides (`router`). Dependencies point that way only; `ARCHITECTURE.md` is the map.
+//! ([`provider`]), and what decides ([`router`]). Dependencies point that way only; `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
 pub mod cache;

@@ -185,7 +185,7 @@ impl Describe {
     }
 }
 
-/// What a provider can do. A plan leaves out a target that lacks what the request needs.
+/// What a provider can do. A plan with a choice leaves out a target that lacks what the request needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -275,7 +275,7 @@ pub struct Deadlines {
     pub idle: Duration,
     /// A whole answer.
     pub whole: Duration,
-    /// Everything.
+    /// The router: all attempts at a target until the first content. A provider: what it waits for in one attempt, until the answer's end.
     pub total: Duration,
 }
 

@@ -122,7 +122,7 @@ pub struct Request {
     /// What the cache may do for this request.
     #[serde(skip_serializing_if = "CacheControl::is_default")]
     pub cache: CacheControl,
-    /// The caller's own total deadline.
+    /// The caller's own deadline, in place of [`Deadlines::total`](crate::provider::Deadlines::total); in seconds when serialised.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     pub timeout: Option<Duration>,
     /// The request as it came over the wire, for targets that speak the same dialect. Who changes anything above but the model, the provider and `stream`
@@ -522,14 +522,14 @@ pub struct Riders {
     pub namespace: Namespace,
 }
 
-/// Whether something else than the model asked for may answer.
+/// Whether a plan may go on to another target. A provider or model that is named is a plan of its own; the plan's order is `docs/routing.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Substitute {
-    /// Only the model asked for, from the provider asked for.
+    /// Only the first target that can answer as far as is known beforehand.
     Never,
-    /// The same model from any provider.
+    /// The same model from any provider. In this version the plan decides what that is, as for `Any`.
     #[default]
     SameModel,
     /// Anything that the plan holds.
@@ -566,7 +566,7 @@ pub struct CacheControl {
     /// Answer from the cache or fail.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub only_if_cached: bool,
-    /// Oldest answer that will do.
+    /// Oldest answer that will do; in seconds when serialised.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     pub max_age: Option<Duration>,
 }

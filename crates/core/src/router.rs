@@ -1,6 +1,6 @@
 //! The router: one path from a request to an answer.
 //!
-//! [`Router::call`] is the only door; the command, the server's dialects, MCP, Python and inbound peers enter here and nowhere else. `run` tells the story:
+//! [`Router::call`] is the only entrance, whichever [`Door`] a request came by. `run` tells the story:
 //! resolve a plan, then for each target look into the cache, attempt, retry, and go on until the first content event commits the answer. Wire formats and
 //! HTTP are unknown here. Names become plans in `router/resolve.rs`, failures become decisions in `router/retry.rs`, what happened is in `router/record.rs`.
 
@@ -82,7 +82,7 @@ impl From<Request> for Op {
 }
 
 impl Router {
-    /// A router over these providers, in resolution order.
+    /// A router over these providers, in resolution order. A remote tier of `deps` is put behind their cache's own, so hand in each `deps` that has one once.
     pub fn new(mut deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
         if let Some(remote) = deps.remote_cache.clone() {
             deps.cache = deps.cache.map(|cache| cache.with_tier(remote));
@@ -93,7 +93,7 @@ impl Router {
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
     ///
     /// # Errors
-    /// The error of the plan, of the only target, or of the last one tried, which then names all of them.
+    /// What a hook refuses with, the error of the plan, of the only target tried, or of the last one, which then names all of them.
     pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
         self.run(op.into()).await
     }
@@ -394,7 +394,8 @@ impl Attempts {
         }
     }
 
-    /// Tries until one attempt commits, as `retry` allows, within the target's total deadline.
+    /// Tries until one attempt commits, as `retry` allows. The total deadline ends here with the commit; from there on providers hold to theirs, which do
+    /// not count the time that a slow reader takes.
     async fn committed(self) -> Result<Committed> {
         let total = self.planned.deadlines.total;
         let tries = async {

@@ -124,7 +124,7 @@ pub struct Served {
     /// The model asked of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
-    /// Whether something else than the first choice answered, and what was asked for.
+    /// The plan's first target, where another one answered. Who was left out before is only in [`Trace::candidates`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substituted: Option<String>,
 }

@@ -17,7 +17,7 @@ use futures_core::Stream;
 use crate::delta::{Delta, DeltaStream, Event, Part};
 use crate::error::{Error, Result};
 
-/// The most bytes of events that a flight keeps for listeners who come or read late.
+/// About how many bytes of events a flight keeps for listeners who come or read late: one event more, at most.
 pub const LOG_BYTES: usize = 8 << 20;
 
 /// The flights under way, by key.

@@ -1,7 +1,7 @@
 //! The response cache as the router sees it: keys, look-up through the tiers, single-flight and filling.
 //!
-//! A stored value is the folded response in `native` form with its provenance. What is never stored: errors, cut, filtered or resumed answers, and what
-//! the request forbids. Tiers know bytes only; which requests are covered at all is decided here.
+//! A stored value is the folded response in `native` form with its provenance. What is never stored: errors, answers without an end, filtered or paused
+//! ones, and what the request forbids. One that its token limit ended is stored. Tiers know bytes only; which requests are covered at all is decided here.
 
 use std::{
     collections::HashSet,
@@ -136,7 +136,7 @@ impl ResponseCache {
         StorageKey { namespace: request.riders.namespace.clone(), digest: key.key.digest() }
     }
 
-    /// The stored answer, from the nearest tier that has it; nearer ones are filled on the way.
+    /// The stored answer, from the nearest tier that has it; nearer ones are filled on the way. A tier that fails counts as empty.
     pub async fn get(&self, key: &CacheKey, request: &Request) -> Option<Response> {
         if request.cache.no_cache {
             return None;
@@ -254,6 +254,7 @@ impl std::fmt::Debug for ResponseCache {
 }
 
 /// The CIDv1 of an answer's content and finish reasons, over their canonical JSON; ids, counts and times are not part of it.
+/// `None` where there is no such JSON.
 pub fn content_cid(response: &Response) -> Option<String> {
     let said: Vec<_> = response.choices.iter().map(|choice| (choice.index, &choice.content, choice.finish)).collect();
     let bytes = canonical(&serde_json::to_vec(&said).ok()?).ok()?;

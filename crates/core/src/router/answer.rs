@@ -74,7 +74,7 @@ impl Answer {
     pub(crate) fn new(committed: Committed, record: Arc<Record>, shutdown: CancellationToken) -> Self {
         record.first_content();
         let Committed { head, rest } = committed;
-        // Not checked for the laws again: the provider's stream was.
+        // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
         Self { events, record, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false, over: false }
     }

@@ -17,7 +17,7 @@ use crate::provider::Target;
 use crate::trace::{Attempt, CacheStatus, Served, Trace};
 use crate::usage::Usage;
 
-/// The last records, for `explain`.
+/// The last records, for [`Router::trace`](super::Router::trace).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recent(Arc<Mutex<VecDeque<Arc<Trace>>>>);
 

@@ -24,7 +24,7 @@ pub enum Door {
     Command,
     /// The server's own API.
     NativeApi,
-    /// The server's compatible APIs: a named model is answered by that model or not at all.
+    /// The server's compatible APIs: `model_fallback` does not apply.
     CompatibleApi,
 }
 
@@ -64,7 +64,7 @@ pub struct Scope<'a> {
     pub settings: &'a Settings,
     /// By which door the request came.
     pub door: Door,
-    /// Whom automatic plans pass over: their key or login was refused lately.
+    /// Whom to leave out unless nobody else is considered: their key or login was refused lately.
     pub refused: &'a [ProviderId],
 }
 

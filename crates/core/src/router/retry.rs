@@ -36,10 +36,10 @@ pub struct Place {
     pub jitter: f64,
 }
 
-/// What to do after `error`.
+/// What to do after `error`. Asking with another credential is the provider's business; by the time its error comes here, it has none left.
 pub fn decide(error: &Error, place: Place) -> Decision {
     let row = error.kind().row();
-    // The two conditional columns need windows and filter chains, which only a route can name.
+    // The two conditional columns stop: no plan holds what they ask for, the targets' windows and a route's filter chain.
     let onward = if place.others && row.next == NextTarget::Yes { Decision::Next } else { Decision::Stop };
     if place.attempt >= MAX_ATTEMPTS {
         return onward;
