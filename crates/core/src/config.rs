@@ -82,7 +82,7 @@ pub struct RouterSettings {
     pub provider: Option<ProviderId>,
     /// `*_LLM_MODEL`: the default model of `openrouter`, `accelerate`, `local_hf` and of [`RouterSettings::provider`]; see [`Settings::default_model`].
     pub model: Option<ModelName>,
-    /// Whether an automatic plan goes on after its first target.
+    /// Whether an automatic plan that `provider` heads goes on to the floor; without one it has no effect.
     pub fallback: bool,
     /// Whether a provider that does not know the asked model may be asked for its default one.
     pub model_fallback: bool,
