@@ -164,7 +164,7 @@ pub trait Hook: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Sees how a request ended: answered, failed, or left by its caller. Not called for one that a hook refused.
+    /// Sees how a request ended: answered, failed, or left by its caller.
     fn on_finish(&self, trace: &Trace) {
         let _ = trace;
     }

@@ -122,7 +122,8 @@ pub struct Request {
     /// What the cache may do for this request.
     #[serde(skip_serializing_if = "CacheControl::is_default")]
     pub cache: CacheControl,
-    /// The caller's own deadline, in place of the total one of the configuration; in seconds when serialised.
+    /// The caller's own deadline: for the first content, whichever targets are tried, and in place of the configuration's total for each of them. In seconds
+    /// when serialised.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     pub timeout: Option<Duration>,
     /// The request as it came over the wire, for targets that speak the same dialect. Who changes anything above but the model, the provider and `stream`
