@@ -1,7 +1,7 @@
 //! The response cache: keys, tiers, single-flight and what is stored.
 //!
 //! What makes two requests the same is `cache/key.rs`; where answers lie is a [`Tier`], one file each under `cache/`; what the router calls is
-//! `cache/response.rs`; overlapping equal requests share one call in `cache/flight.rs`. To add a tier: one file here, and one arm where tiers are built;
+//! `cache/response.rs`; overlapping equal requests share one call in `cache/flight.rs`. To add a tier: one file here, and its place in the list that `App::open` in `crates/app` makes;
 //! `testing::tier_conformance` proves it.
 
 pub mod canonical;
@@ -34,7 +34,8 @@ pub struct StorageKey {
     pub digest: Sha256Digest,
 }
 
-/// One level of the cache: bytes under keys, with an end of life. It may forget anything at any time.
+/// One level of the cache: bytes under keys, with an end of life. It may forget anything at any time. Any method may fail with an error of its own; the cache
+/// says so once and goes on without the tier.
 pub trait Tier: Send + Sync + 'static {
     /// A short name for logs and `cache stat`: `memory`, `disk`.
     fn name(&self) -> &'static str;
@@ -55,6 +56,9 @@ pub trait Tier: Send + Sync + 'static {
     fn stat(&self) -> BoxFuture<'_, Result<Stat>>;
 
     /// A page of a namespace's values by digest, those after `after`, `limit` at most.
+    ///
+    /// # Errors
+    /// `caller_unsupported` where the tier cannot list.
     fn list<'a>(
         &'a self,
         _namespace: &'a Namespace,

@@ -1,7 +1,8 @@
 //! The known HTTP providers, a row each: where they are, how a key is sent, what they speak and what they do differently.
 //!
-//! To add an OpenAI-compatible provider: a row in [`PRESETS`] and a row in the table test below; nothing else knows a provider by name. A difference in
-//! the wire format is a named field of [`Quirks`], never a condition in the code. What turns a row and a config section into a provider is `upstream.rs`.
+//! To add an OpenAI-compatible provider: a row in [`PRESETS`], a row in the table test below, its name in `config/names.rs` and the variable of its key in
+//! `config/variables.rs`; nothing else knows a provider by name. A difference in the wire format is a named field of [`Quirks`], never a condition in the
+//! code. What turns a row and a config section into a provider is `upstream.rs`.
 
 use http::HeaderName;
 
