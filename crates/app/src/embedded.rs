@@ -213,8 +213,11 @@ impl Embedded {
     }
 
     fn engine_options(&self) -> EngineOptions {
-        // One command asks for one answer at a time; whoever serves many says so in the settings.
-        let mut options = EngineOptions::single();
+        // One-shot commands ask one thing at a time; memory for more would take longer to get than the answer.
+        let mut options = match self.around.home {
+            Home::Here => EngineOptions::single(),
+            Home::Child { .. } => EngineOptions::default(),
+        };
         let set = |to: &mut usize, from: Option<u32>| *to = from.map_or(*to, |from| from as usize);
         set(&mut options.window, self.settings.context);
         set(&mut options.parallel, self.settings.parallel);

@@ -111,6 +111,11 @@ fn call_schema(tool: &Value, arguments: &str, at: usize) -> Value {
     let mut parameters =
         tool.get("function").and_then(|function| function.get("parameters")).cloned().unwrap_or_default();
     relocate(&mut parameters, &format!("#/anyOf/{at}/properties/{arguments}"));
+    // No arguments means none, not any.
+    let none = parameters.get("properties").and_then(Value::as_object).is_some_and(Map::is_empty);
+    if let Some(fields) = parameters.as_object_mut().filter(|_| none) {
+        fields.entry("additionalProperties").or_insert(Value::Bool(false));
+    }
     let mut properties = Map::new();
     properties.insert("name".into(), json!({ "const": name(tool) }));
     properties.insert(arguments.into(), parameters);
