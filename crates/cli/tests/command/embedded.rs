@@ -1,5 +1,7 @@
 //! The embedded model through the command: the same text again, from the cache where that was asked for.
 
+use std::fs;
+
 use crate::support::{Home, model};
 
 fn home() -> Home {
@@ -39,4 +41,15 @@ fn nothing_configured_is_answered_on_this_machine() {
     }
     let answer = run.succeeds().json();
     assert!(!answer["text"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn half_a_model_is_not_loaded() {
+    let home = Home::new();
+    let whole = fs::read(model()).unwrap();
+    let half = home.file("half.gguf", &whole[..whole.len() / 2]);
+    home.file("config/ipfs-llm-router/config.toml", format!("[local]\nmodel = \"{}\"\n", half.display()));
+    let said = home.run(["generate", "hi", "--provider", "local"]).fails(1);
+    assert!(said.starts_with("error: local: the model file <home>/half.gguf cannot be used: "), "{said}");
+    assert!(said.contains("the download did not finish"), "{said}");
 }

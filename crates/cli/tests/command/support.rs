@@ -140,9 +140,16 @@ impl Run<'_> {
     }
 }
 
-/// Text in which the home folder is called `<home>`.
+/// Text in which the home folder is called `<home>`, and no port has a number.
 fn tidy(text: &str, home: &Home) -> String {
-    text.replace(&*home.0.path().to_string_lossy(), "<home>")
+    let text = text.replace(&*home.0.path().to_string_lossy(), "<home>");
+    let mut parts = text.split("127.0.0.1:");
+    let mut tidy = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        tidy.push_str("127.0.0.1:<port>");
+        tidy.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    tidy
 }
 
 /// What came of a command line.
