@@ -66,10 +66,8 @@ pub(crate) fn fail(failure: &Failure, json: bool) -> ExitCode {
         Failure::PipeClosed => return ExitCode::SUCCESS,
         Failure::Said(status) => return ExitCode::from(*status),
     };
-    if json {
-        // Nothing better can be done with an output that takes nothing.
-        let _ = print_json(&error_json(error));
-    } else {
+    // Where standard output takes nothing, that is said on the other one.
+    if !json || print_json(&error_json(error)).is_err() {
         eprintln!("error: {error}");
         if let Some(hint) = error.hint() {
             eprintln!("hint: {hint}");
@@ -105,8 +103,10 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if json && !asked {
         return fail(&Failure::Usage(Error::invalid(in_a_line(error)).with_hint("see `llm-router --help`")), true);
     }
-    let _ = error.print();
-    ExitCode::from(if asked { 0 } else { 2 })
+    match error.print().map_err(|error| Failure::io("standard output", &error)) {
+        Err(failure) if asked => fail(&failure, json),
+        _ => ExitCode::from(if asked { 0 } else { 2 }),
+    }
 }
 
 /// Commands of the project's plan that this version does not have: a person who read of one should not look for a typing error.
@@ -120,7 +120,8 @@ fn planned(error: &clap::Error) -> Option<Error> {
 
 /// What clap says, without the usage line and the advice below it.
 fn in_a_line(error: &clap::Error) -> String {
-    if matches!(error.kind(), clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+    use clap::error::ErrorKind as Clap;
+    if matches!(error.kind(), Clap::MissingSubcommand | Clap::DisplayHelpOnMissingArgumentOrSubcommand) {
         return "no command was given".to_owned();
     }
     let text = error.render().to_string();

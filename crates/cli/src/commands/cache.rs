@@ -102,6 +102,7 @@ async fn list(disk: &DiskTier, global: &Global, limit: usize) -> Outcome {
         .into_iter()
         .map(|(key, provider, model, bytes, text)| {
             let start: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(40).collect();
+            let model = if model.is_empty() { "-".to_owned() } else { model };
             vec![key, provider, model, bytes.to_string(), start]
         })
         .collect();

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
+use llm_router::Error;
 use llm_router::delta::{Delta, FinishReason, Part};
 use llm_router::response::{Folder, Response};
 use llm_router::router::resolve::Door;
@@ -36,6 +37,11 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
         (None, false) => Sink::Nothing,
     };
     let (response, trace) = copy(answer, &mut sink).await?;
+    if trace.cache != CacheStatus::Bypass
+        && let Err(error) = app.disk()
+    {
+        output::note(&format!("warning: the answer is not stored: {error}"));
+    }
     match &mut sink {
         Sink::Nothing if !global.json => {
             output::print_answer(&with_newline(response.text()))?;
@@ -58,7 +64,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
 async fn copy(mut answer: Answer, sink: &mut Sink) -> Outcome<(Response, Trace)> {
     let mut folder = Folder::default();
     while let Some(event) = answer.next().await {
-        let event = event.inspect_err(|_| sink.cut())?;
+        let event = event.map_err(|error| sink.cut(error))?;
         for delta in &event.deltas {
             folder.push(delta);
             if let Delta::BlockDelta { choice: 0, part: Part::Text(text), block } = delta
@@ -171,11 +177,19 @@ impl Sink {
         }
     }
 
-    /// The answer broke: what stands on the terminal ends with its line.
-    fn cut(&mut self) {
-        if matches!(self, Self::Terminal { wrote: true, newline: false }) {
-            output::note("");
-        }
+    /// The answer broke: what stands on the terminal ends with its line, and nobody takes it for a whole answer.
+    fn cut(&mut self, error: Error) -> Error {
+        let hint = match self {
+            Self::Terminal { wrote: true, newline } => {
+                if !*newline {
+                    output::status("");
+                }
+                "the answer is cut: what stands on standard output is its beginning"
+            }
+            Self::File(_) => "the answer was cut, so nothing was written to the file",
+            _ => return error,
+        };
+        if error.hint().is_some() { error } else { error.with_hint(hint) }
     }
 }
 
@@ -201,6 +215,8 @@ impl OutputFile {
         // Renaming over a symbolic link would cut it off from what it names.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Asked of the folder itself: the temporary file's name would only puzzle.
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(|error| cannot(&error.into()))?;
         let temporary =
             tempfile::Builder::new().prefix(".llm-router-").tempfile_in(folder).map_err(|error| cannot(&error))?;
         Ok(Self::Atomic { temporary, path })

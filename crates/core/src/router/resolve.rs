@@ -271,7 +271,7 @@ fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, doo
         return Some(Refusal::new(
             ErrorKind::PolicyForbidden,
             "the request's privacy does not allow it",
-            "name a provider on this machine, or allow more with privacy = \"any\"",
+            "name a provider on this machine, or allow more: privacy = \"any\", no --offline",
         ));
     }
     if describe.agent && !door.is_here() {

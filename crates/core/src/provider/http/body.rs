@@ -77,6 +77,11 @@ impl Stream for HttpBody {
         if self.lease.is_none() {
             return Poll::Ready(None);
         }
+        // One that says so beforehand is not waited for.
+        if self.incoming.size_hint().lower() > self.limits.body {
+            let error = self.over_limit();
+            return self.fail(error);
+        }
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -1,0 +1,65 @@
+//! What a person reads who asks: the help of every command, and what is said to a line that cannot be understood.
+
+use crate::support::Home;
+
+#[test]
+fn the_help_of_every_command() {
+    let home = Home::new();
+    let commands = "|generate|chat|providers|models|test|clear-cache|cache|cache ls|cache get|cache put|cache cid|cache export\
+                    |cache import|pull|config|config show|config check|auth|auth set|auth rm|explain|completions|doctor";
+    let mut all = String::new();
+    for command in commands.split('|') {
+        let run = command.split_whitespace().fold(home.run([]), |run, word| run.word(word));
+        let ended = run.word("--help").succeeds();
+        assert_eq!(ended.stderr, "");
+        all.push_str(&format!("$ llm-router {command} --help\n{}\n", ended.stdout));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_command_of_the_plan_says_that_it_is_not_here() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.run(["serve", "--port", "8000"]).fails(2), @r"
+    error: `serve` is not in this version
+    hint: `llm-router --help` lists what is
+    ");
+    assert!(!home.run(["--help"]).succeeds().stdout.contains("serve"));
+}
+
+#[test]
+fn a_line_that_cannot_be_understood() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.run(["generat", "hi"]).fails(2));
+    insta::assert_snapshot!(home.run(["generate", "hi", "--provder", "echo"]).fails(2));
+    insta::assert_snapshot!(home.run(["auth", "set"]).fails(2));
+}
+
+#[test]
+fn a_line_that_cannot_be_understood_is_one_object_where_json_was_asked_for() {
+    let home = Home::new();
+    let lines: [&[&str]; 5] = [
+        &["--json"],
+        &["serve", "--json"],
+        &["auth", "set", "--json"],
+        &["generate", "--json", "-t", "warm"],
+        &["cache", "--json"],
+    ];
+    let said: Vec<String> = lines
+        .iter()
+        .map(|words| {
+            let ended = words.iter().fold(home.run([]), |run, word| run.word(word)).ends();
+            assert_eq!((ended.status, ended.stderr.as_str()), (2, ""), "{ended:?}");
+            ended.json()["error"].to_string()
+        })
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn completions_for_three_shells() {
+    let home = Home::new();
+    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef llm-router"), ("fish", "complete -c llm-router")] {
+        assert!(home.run(["completions", shell]).succeeds().stdout.contains(sign), "{shell}");
+    }
+}

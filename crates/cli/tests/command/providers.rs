@@ -1,0 +1,69 @@
+//! `providers`, `models`, `explain`, `doctor`, `test`: who could answer, and what is missing.
+
+use serde_json::Value;
+
+use crate::support::Home;
+
+#[test]
+fn who_could_answer() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.run(["providers"]).succeeds().stdout);
+    insta::assert_snapshot!(home.run(["list", "-v"]).succeeds().stdout);
+}
+
+#[test]
+fn a_server_that_is_only_guessed_is_not_called_ready() {
+    let home = Home::new();
+    let body = home.run(["providers", "--json"]).succeeds().json();
+    let of = |id: &str| body["providers"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap().clone();
+    assert_eq!((&of("ollama")["available"], &of("ollama")["guess"]), (&Value::Null, &Value::Bool(true)));
+    assert_eq!((&of("echo")["available"], &of("echo")["guess"]), (&Value::Bool(true), &Value::Bool(false)));
+    assert_eq!(of("openai")["available"], Value::Bool(false));
+    insta::assert_json_snapshot!(of("openai"));
+    let told = home.run(["providers", "--json"]).env("OLLAMA_HOST", "127.0.0.1:11434").succeeds().json();
+    let ollama = told["providers"].as_array().unwrap().iter().find(|one| one["id"] == "ollama").unwrap();
+    assert_eq!(ollama["available"], Value::Bool(true));
+}
+
+#[test]
+fn a_plan_with_its_reasons() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.run(["explain", "hi"]).succeeds().stdout);
+    insta::assert_json_snapshot!(
+        home.run(["explain", "hi", "--provider", "echo", "-t", "0", "--json"]).succeeds().json()
+    );
+}
+
+#[test]
+fn doctor_names_the_next_step() {
+    let home = Home::new();
+    let text = home.run(["doctor"]).env("IPFS_KIT_LLM_PROVIDR", "echo").succeeds().stdout;
+    insta::assert_snapshot!(text);
+    let body = home.run(["doctor", "--json"]).succeeds().json();
+    let findings = body["findings"].as_array().unwrap();
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding["ok"] == true || finding["hint"].as_str().is_some_and(|hint| !hint.is_empty()))
+    );
+    home.run(["doctor", "--refresh", "--json"]).succeeds();
+}
+
+#[test]
+fn a_provider_is_tested() {
+    let home = Home::with("[providers.echo]\ncommand = \"cat\"\n[providers.broken]\ncommand = \"false\"\n");
+    let good = home.run(["test", "--provider", "echo", "--json"]).succeeds().json();
+    assert_eq!((&good["results"][0]["ok"], &good["results"][0]["provider"]), (&Value::Bool(true), &"echo".into()));
+    let bad = home.run(["test", "--provider", "broken"]).ends();
+    assert!(bad.status == 1 && bad.stdout.starts_with("broken  failed"), "{bad:?}");
+}
+
+#[test]
+fn models_that_can_be_named() {
+    let home = Home::with(
+        "[providers.lab]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"a/b\", \"c\"]\n[routes.fast]\ngroups = [[\"lab/c\"]]\n",
+    );
+    home.run(["models", "--provider", "lab"]).answers("lab  a/b\nlab  c\n");
+    let body = home.run(["models", "--json"]).succeeds().json();
+    assert_eq!(body["models"][0], serde_json::json!({ "provider": "route", "model": "fast" }));
+}
