@@ -158,6 +158,13 @@ impl Embedded {
         Ok(Pulled { path: resolved.path, sha256, bytes, fetched })
     }
 
+    /// Gets the configured file if it is not here, as far as that is allowed.
+    pub(crate) async fn fetch(&self) {
+        if let (None, Ok(source), Ok(folder)) = (self.present(), &self.source, &self.folder) {
+            let _ = self.resolve(source, &self.options(folder.clone())).await;
+        }
+    }
+
     fn options(&self, folder: PathBuf) -> Options {
         let mut options = Options::new(folder);
         if let Some(hub) = &self.settings.hub {

@@ -26,6 +26,7 @@ use llm_router::provider::process::Runner;
 use llm_router::provider::{Describe, DynProvider};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
+use llm_router::router::resolve::Plan;
 
 pub use self::child::{Home, serve_worker};
 use self::embedded::Embedded;
@@ -144,6 +145,15 @@ impl App {
     /// Has `seen` called as a model file comes in: for a progress bar.
     pub fn on_download(&self, seen: impl Fn(&Progress) + Send + Sync + 'static) {
         self.embedded.on_download(seen);
+    }
+
+    /// Fetches the embedded model's file before a request's time begins to run, where nothing stands before it in the plan but guesses. What fails here
+    /// fails again in the call, which says so.
+    pub async fn fetch_before(&self, plan: &Plan) {
+        let first = plan.targets.iter().find(|planned| !planned.provider.describe().guess);
+        if first.is_some_and(|planned| planned.target.provider == "local") {
+            self.embedded.fetch().await;
+        }
     }
 
     /// Gets a model file, the default one without a name, and says where it lies.

@@ -112,9 +112,9 @@ pub(crate) struct RequestArgs {
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
 
-    /// Seconds until the request is given up
-    #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
-    pub timeout: f64,
+    /// Seconds until the request is given up [default: 120, or `timeouts.total` of the config]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
 
     /// Neither look into the response cache nor store the answer
     #[arg(long)]
@@ -275,8 +275,12 @@ pub(crate) enum Auth {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The prompt
-    #[arg(default_value = "")]
-    pub prompt: String,
+    #[arg(value_name = "PROMPT")]
+    pub text: Option<String>,
+
+    /// The prompt, as an option
+    #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "text", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
 
     #[command(flatten)]
     pub request: RequestArgs,

@@ -44,11 +44,12 @@ pub(crate) fn apply(args: &RequestArgs, request: &mut Request) -> Outcome {
     sampling.top_p = in_range(args.top_p, "--top-p", 0.0..=1.0)?;
     sampling.seed = args.seed;
     sampling.stop.clone_from(&args.stop);
-    let timeout = Duration::try_from_secs_f64(args.timeout).ok().filter(|timeout| !timeout.is_zero());
-    let Some(timeout) = timeout else {
-        return Err(Failure::usage(format!("--timeout {} is not a time", args.timeout), "give seconds, more than 0"));
+    let seconds = |seconds| Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
+    if let Some(asked) = args.timeout {
+        let timeout = seconds(asked);
+        let usage = || Failure::usage(format!("--timeout {asked} is not a time"), "give seconds, more than 0");
+        request.timeout = Some(timeout.ok_or_else(usage)?);
     };
-    request.timeout = Some(timeout);
     if args.no_cache {
         request.cache.enabled = Some(false);
     }

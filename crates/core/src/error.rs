@@ -221,7 +221,7 @@ impl Error {
     /// Adds the next step for the person who reads this. Unlike the message it is not masked: put no text of an upstream in it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(clean(&hint.into()));
         self
     }
 

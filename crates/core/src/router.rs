@@ -192,6 +192,10 @@ impl Router {
         let Op { mut request, door, provider } = op;
         self.ask_hooks(&mut request)?;
         self.keep_private(&mut request);
+        if provider.is_some() {
+            // It may share its id with another one, and answers are stored by id.
+            request.cache.enabled = Some(false);
+        }
         let plan = match provider {
             Some(provider) => only(provider, &request)?,
             None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
@@ -235,7 +239,7 @@ impl Router {
 
     /// Whom this request's plan passes over; nobody where somebody was named.
     async fn passed_over(&self, request: &Request) -> Vec<ProviderId> {
-        if request.provider.is_some() || request.model.is_some() { Vec::new() } else { self.refused().await }
+        if resolve::names_somebody(request) { Vec::new() } else { self.refused().await }
     }
 
     /// Goes through the plan until a target commits.
@@ -246,7 +250,9 @@ impl Router {
         door: Door,
         record: &Arc<Record>,
     ) -> Result<Committed> {
-        let asked = plan.targets.first().map(|planned| planned.target.clone());
+        // Whoever named nobody was promised nobody. Of a route it is the first target that counts, even one that is left out.
+        let first = plan.candidates.first().filter(|_| resolve::names_somebody(request));
+        let asked = first.map(|first| Target::new(first.provider.clone(), first.model.clone()));
         let mut failures = Vec::new();
         plan.targets.reverse();
         while let Some(planned) = plan.targets.pop() {

@@ -11,7 +11,7 @@ use crate::output::{self, Outcome};
 use crate::prompt;
 
 pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
-    let mut request = Request::new(args.prompt.clone());
+    let mut request = Request::new(args.text.as_ref().or(args.prompt.as_ref()).cloned().unwrap_or_default());
     prompt::apply(&args.request, &mut request)?;
     let (plan, keys) = app.router.explain(&request, Door::Command).await?;
     let key_of = |provider: &str, model: Option<&str>| {

@@ -27,6 +27,9 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
     request.stream = !(args.no_stream || global.json);
     // Opened first: an answer that cannot be written should not be paid for.
     let file = args.output.as_deref().map(OutputFile::create).transpose()?;
+    if let Ok((plan, _)) = app.router.explain(&request, Door::Command).await {
+        app.fetch_before(&plan).await;
+    }
     let answer = app.router.call(Op::new(request.clone(), Door::Command)).await?;
     if global.debug {
         output::note(&trace_text(&answer.trace()));
@@ -51,7 +54,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
         _ => {}
     }
     if let Sink::File(file) = sink {
-        file.land()?;
+        file.land(response.text().ends_with('\n'))?;
     }
     if global.json {
         return output::print_json(&result_json(&response, &trace));
@@ -235,8 +238,10 @@ impl OutputFile {
         written.map_err(|error| self.failed(&error))
     }
 
-    fn land(mut self) -> Outcome {
-        self.write("\n")?;
+    fn land(mut self, ends_line: bool) -> Outcome {
+        if !ends_line {
+            self.write("\n")?;
+        }
         let Self::Atomic { temporary, path } = self else { return Ok(()) };
         let failed = |error: io::Error| Failure::io(&format!("cannot write {}", path.display()), &error);
         temporary.as_file().sync_all().map_err(failed)?;

@@ -44,21 +44,29 @@ pub enum Joined {
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Flights<K> {
     /// Joins the flight of `key`, or begins one with the stream that `begin` makes.
     pub fn join(&self, key: &K, begin: impl FnOnce() -> DeltaStream) -> (DeltaStream, Joined) {
-        let mut open = lock(&self.open);
-        if let Some(flight) = open.get(key).and_then(Weak::upgrade)
-            && let Some(listener) = flight.listen()
-        {
-            return (DeltaStream::new(listener), Joined::Later);
+        loop {
+            let under_way = lock(&self.open).get(key).and_then(Weak::upgrade);
+            // The map is not held while a flight's own lock is waited for: one slow upstream must not stop the others.
+            if let Some(listener) = under_way.as_ref().and_then(|flight| flight.listen()) {
+                return (DeltaStream::new(listener), Joined::Later);
+            }
+            let mut open = lock(&self.open);
+            let now = open.get(key).and_then(Weak::upgrade);
+            if now.as_ref().map(Arc::as_ptr) != under_way.as_ref().map(Arc::as_ptr) {
+                // Somebody else began a call meanwhile.
+                continue;
+            }
+            let flight = Arc::new(Flight {
+                key: key.clone(),
+                open: Arc::downgrade(&self.open),
+                state: Mutex::new(State::new(begin())),
+                wakers: Arc::default(),
+            });
+            // Two who leave at the same moment may each take the other for the last one and leave the entry behind.
+            open.retain(|_, flight| flight.strong_count() > 0);
+            open.insert(key.clone(), Arc::downgrade(&flight));
+            return (DeltaStream::new(Listener { id: 0, at: 0, done: false, flight }), Joined::First);
         }
-        let flight = Arc::new(Flight {
-            key: key.clone(),
-            open: Arc::downgrade(&self.open),
-            state: Mutex::new(State::new(begin())),
-            wakers: Arc::default(),
-        });
-        open.insert(key.clone(), Arc::downgrade(&flight));
-        let listener = Listener { id: 0, at: 0, done: false, flight };
-        (DeltaStream::new(listener), Joined::First)
     }
 
     /// How many calls are under way.

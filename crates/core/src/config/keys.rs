@@ -152,8 +152,8 @@ keys! {
         "Whether a provider that does not know the model asked for may be asked for its default one (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
     "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"same_model\"", "\"never\"", later NO_RIDER;
         "Whether another model may answer, for requests that do not say." => |s, _, v| put(&mut s.router.substitute, v.parsed());
-    "router.privacy", Kind::Word(PRIVACY), "\"any\"", "\"trusted\"", later NO_RIDER;
-        "Who may see a request that does not say: this machine, also trusted providers and peers, anyone." => |s, _, v| put(&mut s.router.privacy, v.parsed());
+    "router.privacy", Kind::Word(PRIVACY), "\"any\"", "\"trusted\"";
+        "Who may see a request: this machine, also trusted providers and peers, anyone. A request may ask for less, not for more." => |s, _, v| put(&mut s.router.privacy, v.parsed());
     "router.head_after", Kind::Duration, "\"10s\"", "\"3s\"", later NO_SERVER;
         "The wait before a response's head goes out without content." => |s, _, v| put(&mut s.router.head_after, v.duration());
     "router.timeouts.connect", Kind::Duration, "", "\"5s\"";

@@ -29,9 +29,10 @@ use crate::dialect::{Codec, Dialect, Framing, HttpCall};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::request::{Privacy, Request};
+use crate::secret::Secret;
 
 /// The most bytes of a whole answer, and of all bytes of a streamed one.
-const LARGEST_ANSWER: u64 = 256 << 20;
+const LARGEST_ANSWER: u64 = 32 << 20;
 /// How long a refused connection to a default address is remembered: nothing is tried there meanwhile.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
@@ -178,10 +179,9 @@ impl HttpProvider {
             }
             let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
             let error = patience.wait("the error", read).await?;
-            let error = match &key {
-                Some(key) => error.without(&key.secret),
-                None => error,
-            };
+            let of_headers = self.headers.values().filter_map(|value| value.to_str().ok()).map(Secret::new);
+            let error = of_headers.fold(error, |error, secret| error.without(&secret));
+            let error = key.iter().fold(error, |error, key| error.without(&key.secret));
             match (error.kind(), key) {
                 (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
                     self.credentials.refuse(&key);

@@ -68,15 +68,23 @@ pub struct Scope<'a> {
     pub refused: &'a [ProviderId],
 }
 
+/// Whether a request names who shall answer: a provider, a model or a route.
+pub(super) fn names_somebody(request: &Request) -> bool {
+    named_in(request) != (None, None)
+}
+
+fn named_in(request: &Request) -> (Option<&ProviderId>, Option<&str>) {
+    let provider = request.provider.as_ref().filter(|id| **id != "auto");
+    (provider, request.model.as_deref().map(str::trim).filter(|name| !name.is_empty()))
+}
+
 /// Makes the plan of a request.
 ///
 /// # Errors
 /// `caller_invalid_request` for an unknown provider, `caller_model_unknown` for a model that nobody serves (with the nearest names),
 /// `provider_unavailable` when the named provider, or every provider, cannot answer, `policy_forbidden` when privacy leaves nobody.
 pub fn plan(request: &Request, scope: Scope<'_>) -> Result<Plan> {
-    let provider = request.provider.as_ref().filter(|id| **id != "auto");
-    let model = request.model.as_deref().map(str::trim).filter(|name| !name.is_empty());
-    let choices = match (provider, model) {
+    let choices = match named_in(request) {
         (Some(id), model) => vec![named_provider(id, model, scope)?],
         (None, Some(name)) => named_model(name, scope)?,
         (None, None) => automatic(scope)?,
@@ -227,6 +235,7 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
             deadlines: deadlines(
                 &[scope.settings.router.timeouts, provider_timeouts(entry, scope.settings), timeouts],
                 request,
+                scope.door,
             ),
         });
         if request.riders.substitute == Substitute::Never {
@@ -290,6 +299,9 @@ fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, doo
         .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
 }
 
+/// A person at a terminal has waited long enough by then, unless the config or the request says otherwise.
+const COMMAND_TOTAL: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// What a request cannot do without.
 fn needs(request: &Request) -> Capabilities {
     let mut needs = Capabilities {
@@ -334,8 +346,12 @@ fn provider_timeouts(entry: &Entry, settings: &Settings) -> Timeouts {
 }
 
 /// The defaults, then each layer over the one before, the request's own total last.
-fn deadlines(layers: &[Timeouts], request: &Request) -> Deadlines {
+fn deadlines(layers: &[Timeouts], request: &Request, door: Door) -> Deadlines {
     let mut deadlines = Deadlines::default();
+    if door == Door::Command {
+        deadlines.total = COMMAND_TOTAL;
+        deadlines.whole = COMMAND_TOTAL;
+    }
     for layer in layers {
         let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| *to = from.unwrap_or(*to);
         set(&mut deadlines.connect, layer.connect);
