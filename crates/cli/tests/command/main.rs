@@ -11,4 +11,5 @@ mod help;
 mod providers;
 mod stores;
 mod support;
+mod terminal;
 mod upstream;

@@ -97,6 +97,12 @@ impl Run<'_> {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Starts it at this terminal.
+    pub(crate) fn start_at(mut self, terminal: &fs::File) -> Child {
+        let end = || Stdio::from(terminal.try_clone().unwrap());
+        self.command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub(crate) fn ends(mut self) -> Ended {
         self.command.stdout(Stdio::piped());

@@ -2,8 +2,10 @@
 //!
 //! A line that ends with `\`, or a text between lines of `"""`, goes on over several lines.
 
-use std::io::{self, BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use rustyline::DefaultEditor;
@@ -69,8 +71,10 @@ impl Source {
         let editor = config.and_then(|builder| DefaultEditor::with_config(builder.build()));
         let Ok(mut editor) = editor else { return Self::Pipe };
         if let Some(path) = &history {
-            // A first conversation has no history.
-            let _ = editor.load_history(path);
+            for line in past(path) {
+                // At worst a line cannot be called back.
+                let _ = editor.add_history_entry(line);
+            }
         }
         Self::Terminal { editor: Box::new(editor), history }
     }
@@ -123,8 +127,9 @@ impl Source {
             }
             Self::Terminal { editor, history } => match editor.readline(mark) {
                 Ok(line) => {
-                    if let Some(path) = history {
-                        save_history(editor, path);
+                    if let Some(path) = history.as_ref().filter(|_| !line.trim().is_empty()) {
+                        // A history that cannot be kept is no reason to end a conversation.
+                        let _ = remember(path, &line);
                     }
                     Ok(Line::Text(line))
                 }
@@ -137,13 +142,22 @@ impl Source {
     }
 }
 
-/// History is the person's own: a file that only they can read, and no reason to end a conversation.
-fn save_history(editor: &mut DefaultEditor, path: &std::path::Path) {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+/// The last lines of the history file; a first conversation has none. A file that grew long is cut to what is used of it.
+fn past(path: &Path) -> Vec<String> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(HISTORY)..).unwrap_or_default();
+    if lines.len() > 2 * HISTORY {
+        let _ = std::fs::write(path, last.join("\n") + "\n");
+    }
+    last.iter().map(|line| (*line).to_owned()).collect()
+}
+
+/// Adds a line to the history file: the person's own, so only they can read it.
+fn remember(path: &Path, line: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    if editor.save_history(path).is_ok() {
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
-    }
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())
 }
