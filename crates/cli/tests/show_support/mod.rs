@@ -60,16 +60,14 @@ impl Home {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
         let Some(models) = cache.map(|cache| cache.join("ipfs-llm-router/models")) else { return false };
-        let default = models.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-        if !default.is_file() {
-            return false;
-        }
+        let Ok(folders) = fs::read_dir(&models) else { return false };
+        let folder = folders.flatten().find(|folder| {
+            let file = folder.path().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+            file.is_file() && file.with_extension("gguf.manifest.json").is_file()
+        });
+        let Some(folder) = folder else { return false };
         fs::create_dir_all(self.cache().join("models")).unwrap();
-        for file in fs::read_dir(&models).unwrap().flatten() {
-            if file.file_name().to_string_lossy().starts_with("SmolLM2-135M-Instruct.Q4_1.gguf") {
-                std::os::unix::fs::symlink(file.path(), self.cache().join("models").join(file.file_name())).unwrap();
-            }
-        }
+        std::os::unix::fs::symlink(folder.path(), self.cache().join("models").join(folder.file_name())).unwrap();
         true
     }
 }

@@ -181,10 +181,7 @@ impl HttpProvider {
             }
             let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
             let error = patience.wait("the error", read).await?;
-            let error = match &key {
-                Some(key) => error.without(&key.secret),
-                None => error,
-            };
+            let error = self.without_secrets(error, key.as_ref());
             match (error.kind(), key) {
                 (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
                     self.credentials.refuse(&key);
@@ -193,6 +190,12 @@ impl HttpProvider {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Takes the key and the configured headers out of what the server said.
+    fn without_secrets(&self, error: Error, key: Option<&Key>) -> Error {
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
+        key.map(|key| key.secret.expose()).into_iter().chain(headers).fold(error, Error::without)
     }
 
     /// A failure to reach the server; of a guessed address it says that nothing is there.
