@@ -269,7 +269,9 @@ fn repeat(mut socket: TcpStream) -> std::io::Result<()> {
     let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     socket.read_exact(&mut body)?;
-    let message = format!("no such key, you sent {text:?}").replace('"', "'").replace('\\', " ");
+    // Once as it came, and once without the words around it by which a mask would know a key.
+    let words: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let message = format!("no such key: {}; you sent {text:?}", words.join(", ")).replace('"', "'").replace('\\', " ");
     let answer = format!("{{\"error\":{{\"message\":\"{message}\",\"code\":\"invalid_api_key\"}}}}");
     write!(
         socket,

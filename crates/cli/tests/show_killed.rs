@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use show_support::Home;
 
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 45;
 
 /// What a finished `generate` said of its answer.
 #[derive(Clone)]
@@ -99,7 +99,8 @@ fn nothing_is_corrupt_and_nothing_finished_is_lost_whoever_is_killed() {
         finished += answers.len();
         if clears {
             for stored in &answers {
-                is_there(&home, stored);
+                // There or cleared: either will do, but what is there is whole.
+                let _ = is_there(&home, stored);
             }
         } else {
             for stored in answers.iter().chain([&kept]) {

@@ -54,7 +54,7 @@ fn a_model_that_nobody_serves_is_an_error_and_not_an_answer_from_another() {
     home.config(
         r#"
         [providers.echo]
-        command = "cat"
+        command = "echo {model} {prompt}"
         models = ["parrot-large"]
         "#,
     );
@@ -72,5 +72,5 @@ fn a_model_that_nobody_serves_is_an_error_and_not_an_answer_from_another() {
         assert_eq!(stdout.is_empty(), !json, "{stdout}");
     }
     let right = home.command().args(["generate", "--model", "parrot-large", "-p", "hello"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&right.stdout).trim(), "hello");
+    assert_eq!(String::from_utf8_lossy(&right.stdout).trim(), "parrot-large hello");
 }

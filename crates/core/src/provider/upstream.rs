@@ -29,7 +29,6 @@ use crate::dialect::{Codec, Dialect, Framing, HttpCall};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::request::{Privacy, Request};
-use crate::secret::Secret;
 
 /// The most bytes of a whole answer, and of all bytes of a streamed one.
 const LARGEST_ANSWER: u64 = 32 << 20;
@@ -179,9 +178,7 @@ impl HttpProvider {
             }
             let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
             let error = patience.wait("the error", read).await?;
-            let of_headers = self.headers.values().filter_map(|value| value.to_str().ok()).map(Secret::new);
-            let error = of_headers.fold(error, |error, secret| error.without(&secret));
-            let error = key.iter().fold(error, |error, key| error.without(&key.secret));
+            let error = self.without_secrets(error, key.as_ref());
             match (error.kind(), key) {
                 (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, Some(key)) => {
                     self.credentials.refuse(&key);
@@ -190,6 +187,12 @@ impl HttpProvider {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Takes the key and the configured headers out of what the server said.
+    fn without_secrets(&self, error: Error, key: Option<&Key>) -> Error {
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
+        key.map(|key| key.secret.expose()).into_iter().chain(headers).fold(error, Error::without)
     }
 
     /// A failure to reach the server; of a guessed address it says that nothing is there.

@@ -50,7 +50,8 @@ impl HttpProvider {
         let request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
         let answer = http.send(request).await.map_err(|error| self.not_reached(error))?;
         if !answer.status.is_success() {
-            return Err(refusal::read(spoken.codec.as_ref(), answer).await);
+            let error = refusal::read(spoken.codec.as_ref(), answer).await;
+            return Err(self.without_secrets(error, key.as_ref()));
         }
         let body = answer.body.bytes().await?;
         names(&body).ok_or_else(|| Error::protocol("its list of models cannot be read"))
