@@ -40,11 +40,6 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
         (None, false) => Sink::Nothing,
     };
     let (response, trace) = copy(answer, &mut sink).await?;
-    if trace.cache != CacheStatus::Bypass
-        && let Err(error) = app.disk()
-    {
-        output::note(&format!("warning: the answer is not stored: {error}"));
-    }
     match &mut sink {
         Sink::Nothing if !global.json => {
             output::print_answer(&with_newline(response.text()))?;
