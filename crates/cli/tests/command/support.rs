@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use llm_router::testing::upstream::{Answer, Seen, Upstream};
+use llm_router_local::source::{Source, present};
 use tempfile::TempDir;
 
 /// A provider that answers with the prompt.
@@ -203,12 +204,12 @@ impl Server {
 
 /// The default model: the file named by `LLM_ROUTER_TEST_MODEL`, else the one that the router keeps. Without it the test fails: what never ran is not tested.
 pub(crate) fn model() -> PathBuf {
-    let kept = || {
-        let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"));
-        cache.join("ipfs-llm-router/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    };
-    let path = std::env::var_os("LLM_ROUTER_TEST_MODEL").map_or_else(kept, PathBuf::from);
-    assert!(path.is_file(), "{} is missing: fetch the default model or set LLM_ROUTER_TEST_MODEL", path.display());
-    path
+    if let Some(path) = std::env::var_os("LLM_ROUTER_TEST_MODEL") {
+        return PathBuf::from(path);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"));
+    let models = cache.join("ipfs-llm-router/models");
+    let found = present(&Source::Default, &models);
+    found.unwrap_or_else(|| panic!("no default model in {}: run `llm-router pull`", models.display())).path
 }

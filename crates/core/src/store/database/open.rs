@@ -149,7 +149,9 @@ enum Format {
 }
 
 fn check(connection: &Connection, path: &Path, schema: &Schema) -> Result<Format, StoreError> {
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i32>(0));
+    // One snapshot: another process may be making the tables between two of these questions.
+    let snapshot = connection.unchecked_transaction()?;
+    let number = |pragma: &str| snapshot.query_row(pragma, [], |row| row.get::<_, i32>(0));
     let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
     match (application, version) {
         (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(Format::Empty),
