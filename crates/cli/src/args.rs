@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Auth(Auth),
     /// Show which providers would answer a request; nothing is sent
     Explain(Explain),
+    /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
+    Serve(Serve),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -159,6 +161,17 @@ pub(crate) struct Generate {
 pub(crate) struct Chat {
     #[command(flatten)]
     pub request: RequestArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address to bind [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+
+    /// Port to bind; 0 lets the system choose [default: 8000]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
 }
 
 #[derive(Debug, Args)]

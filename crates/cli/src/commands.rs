@@ -10,6 +10,7 @@ mod generate;
 mod models;
 mod providers;
 mod pull;
+mod serve;
 mod test;
 
 use clap::CommandFactory;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     match &command {
         Command::Config(args) => return config::run(&global, args),
         Command::Completions { shell } => return completions(*shell),
+        Command::Serve(args) => return serve::run(&global, args),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +64,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Auth(args) => auth::run(app, global, args),
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
-        Command::Config(_) | Command::Completions { .. } | Command::Worker { .. } => Ok(()),
+        Command::Config(_) | Command::Completions { .. } | Command::Serve(_) | Command::Worker { .. } => Ok(()),
     }
 }
 

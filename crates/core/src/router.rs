@@ -59,18 +59,27 @@ pub struct Op {
     pub door: Door,
     /// A provider for this call alone, asked instead of any configured one.
     pub provider: Option<Arc<dyn DynProvider>>,
+    /// The request's id, where the door gave it one already.
+    pub id: Option<RequestId>,
 }
 
 impl Op {
     /// A request that came by `door`.
     pub fn new(request: Request, door: Door) -> Self {
-        Self { request, door, provider: None }
+        Self { request, door, provider: None, id: None }
     }
 
     /// With a provider for this call alone.
     #[must_use]
     pub fn via(mut self, provider: Arc<dyn DynProvider>) -> Self {
         self.provider = Some(provider);
+        self
+    }
+
+    /// Under an id that the door gave it, to say it in an error too.
+    #[must_use]
+    pub fn with_id(mut self, id: RequestId) -> Self {
+        self.id = Some(id);
         self
     }
 }
@@ -140,8 +149,13 @@ impl Router {
 
     /// What a provider may use, outside of any request.
     pub fn context(&self) -> Context {
+        self.context_of(self.new_id())
+    }
+
+    /// An id for a request that is about to come.
+    pub fn new_id(&self) -> RequestId {
         let deps = &self.0.deps;
-        self.context_of(deps.ids.request_id(deps.clock.now()))
+        deps.ids.request_id(deps.clock.now())
     }
 
     /// What a provider may use for the request of this id.
@@ -178,7 +192,7 @@ impl Router {
     }
 
     async fn run(&self, op: Op) -> Result<Answer> {
-        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent));
+        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, op.id.clone()));
         match self.committed(op, &record).await {
             Ok(committed) => Ok(Answer::new(committed, record, self.0.deps.shutdown.clone())),
             Err(error) => {
@@ -189,7 +203,7 @@ impl Router {
     }
 
     async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<Committed> {
-        let Op { mut request, door, provider } = op;
+        let Op { mut request, door, provider, .. } = op;
         self.ask_hooks(&mut request)?;
         self.keep_private(&mut request);
         if provider.is_some() {

@@ -84,6 +84,11 @@ impl Answer {
         self.record.trace()
     }
 
+    /// Looks at how the answer came about, without a copy. `look` must be quick and must not ask this answer again.
+    pub fn look<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
+        self.record.look(look)
+    }
+
     /// The rest of the answer as one response, with its trace.
     ///
     /// # Errors

@@ -48,9 +48,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn open(deps: &RouterDeps, recent: &Recent) -> Self {
+    pub(crate) fn open(deps: &RouterDeps, recent: &Recent, id: Option<RequestId>) -> Self {
         let now = deps.clock.now();
-        let trace = Trace::new(deps.ids.request_id(now), now);
+        let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
         Self { trace: Mutex::new(trace), began: deps.clock.instant(), deps: deps.clone(), recent: recent.clone() }
     }
 
@@ -103,6 +103,11 @@ impl Record {
 
     pub(crate) fn usage(&self, usage: Usage) {
         lock(&self.trace).usage = Some(usage);
+    }
+
+    /// Looks at the record without copying it. `look` must be quick: the record is locked meanwhile.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
+        look(&lock(&self.trace))
     }
 
     /// The record as it stands.

@@ -221,8 +221,9 @@ pub(crate) const RESERVED: &[Reserved] = &[
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("ipfs-llm-router", &[]),
     ("llm-router-local", &["ipfs-llm-router"]),
+    ("llm-router-server", &["ipfs-llm-router"]),
     ("llm-router-app", &["ipfs-llm-router", "llm-router-local"]),
-    ("llm-router-cli", &["ipfs-llm-router", "llm-router-local", "llm-router-app"]),
+    ("llm-router-cli", &["ipfs-llm-router", "llm-router-local", "llm-router-app", "llm-router-server"]),
 ];
 
 /// What the router alone may cost whoever takes it as a library. The lock file holds every platform's packages, so this is a bound from above.

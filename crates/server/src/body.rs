@@ -1,0 +1,67 @@
+//! Bodies: reading a bounded one, and making small ones.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use llm_router::error::{Error, ErrorKind, Result};
+
+use crate::options::ServerOptions;
+
+/// Reads a request's body.
+///
+/// # Errors
+/// `caller_too_large` past the limit, `caller_cancelled` when the client stops sending.
+pub(crate) async fn read(mut body: Body, headers: &HeaderMap, options: &ServerOptions) -> Result<Bytes> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > options.body) {
+        return Err(too_large(options.body));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(options.body_idle, body.frame()).await.map_err(|_| stopped())? {
+        let Ok(data) = frame.map_err(|_| stopped())?.into_data() else { continue };
+        let so_far = all.len() + first.as_ref().map_or(0, Bytes::len);
+        if so_far + data.len() > options.body {
+            return Err(too_large(options.body));
+        }
+        // Most bodies come in one piece, which is not copied.
+        match (&first, all.is_empty()) {
+            (None, true) => first = Some(data),
+            (Some(piece), _) => {
+                all.reserve(length.unwrap_or(0).max(piece.len() + data.len()));
+                all.extend_from_slice(piece);
+                all.extend_from_slice(&data);
+                first = None;
+            }
+            (None, false) => all.extend_from_slice(&data),
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(ErrorKind::CallerTooLarge, format!("the body is over the limit of {} MiB", limit >> 20))
+        .with_hint("send less, or pass large files by a URL or a file id")
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::CallerCancelled, "the body stopped before its end")
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Sets a header to a text, as far as it can be said in one.
+pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

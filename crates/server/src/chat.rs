@@ -1,0 +1,118 @@
+//! The one handler behind every dialect: codec in, router, codec out.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use llm_router::dialect::{Codec, Dialect, Framing, RequestHead, codec};
+use llm_router::error::{Error, Result};
+use llm_router::ids::RequestId;
+use llm_router::router::resolve::Door;
+use llm_router::router::{Answer, Op};
+
+use crate::app::{Inner, Server};
+use crate::body::{self, set};
+use crate::relay::Relay;
+use crate::{error, riders};
+
+/// Answers a request of this dialect.
+pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Some(codec) = codec(dialect) else {
+        return error::at_path(
+            head.uri.path(),
+            &Error::unsupported(format!("this build does not speak {dialect}")),
+            None,
+        );
+    };
+    let id = server.0.router.new_id();
+    let answered = converse(&server.0, codec.as_ref(), &id, head, body).await;
+    answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
+}
+
+async fn converse(server: &Arc<Inner>, codec: &dyn Codec, id: &RequestId, head: Parts, body: Body) -> Result<Response> {
+    let body = body::read(body, &head.headers, &server.options).await?;
+    let caller = head.extensions.get().cloned().unwrap_or_default();
+    let head = RequestHead {
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
+        headers: head.headers,
+    };
+    let mut request = codec.decode_request(&head, &body)?;
+    riders::read(&head.headers, &caller, &mut request)?;
+    let framing = Framing::of(request.stream);
+    let mut encoder = codec.encoder(&request, framing);
+    let router = server.router.clone();
+    let op = Op::new(request, Door::CompatibleApi).with_id(id.clone());
+    match framing {
+        Framing::Whole => {
+            let mut answer = router.call(op).await?;
+            let mut out = BytesMut::new();
+            while let Some(event) = answer.next().await {
+                encoder.event(&event?, &mut out)?;
+            }
+            let mut response = Response::new(Body::from(out.freeze()));
+            describe(&answer, response.headers_mut());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoder.content_type()));
+            Ok(response)
+        }
+        Framing::Stream => {
+            let mut answering = Box::pin(async move { router.call(op).await });
+            let kind = HeaderValue::from_static(encoder.content_type());
+            let ping_after = server.options.ping_after;
+            let mut response = match tokio::time::timeout(server.options.head_after, &mut answering).await {
+                Ok(answer) => {
+                    let answer = answer?;
+                    let mut headers = HeaderMap::new();
+                    describe(&answer, &mut headers);
+                    let mut response = Response::new(Body::new(Relay::flowing(answer, encoder, ping_after)));
+                    *response.headers_mut() = headers;
+                    response
+                }
+                Err(_) => {
+                    let mut response = Response::new(Body::new(Relay::waiting(answering, encoder, ping_after)));
+                    set(response.headers_mut(), "x-request-id", id.as_str());
+                    response
+                }
+            };
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, kind);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            *response.status_mut() = StatusCode::OK;
+            Ok(response)
+        }
+    }
+}
+
+/// Says in headers how the answer came about, as far as it is known now.
+fn describe(answer: &Answer, headers: &mut HeaderMap) {
+    answer.look(|trace| {
+        set(headers, "x-request-id", trace.id.as_str());
+        if let Some(served) = &trace.served {
+            set(headers, "x-llm-router-provider", served.provider.as_str());
+            if let Some(model) = &served.model {
+                set(headers, "x-llm-router-model", model.as_str());
+            }
+            if let Some(substituted) = &served.substituted {
+                set(headers, "x-llm-router-substituted", substituted);
+            }
+        }
+        headers.insert("x-llm-router-attempts", HeaderValue::from(trace.attempts.len()));
+        headers.insert("x-llm-router-cache", HeaderValue::from_static(trace.cache.as_str()));
+        if let Some(key) = &trace.key {
+            set(headers, "x-llm-router-key", key);
+        }
+        if !trace.dropped.is_empty() {
+            let names: Vec<&str> = trace.dropped.iter().map(|field| field.0.as_str()).collect();
+            set(headers, "x-llm-router-dropped", &names.join(","));
+        }
+    });
+}

@@ -1,0 +1,174 @@
+//! What every request must pass before a route sees it: a `Host` that is ours, no foreign `Origin`, JSON in a POST, and a key where keys are configured.
+//!
+//! The first three keep web pages out. A page may make a browser send requests to this machine; it cannot choose the `Host` it was loaded under, cannot leave out `Origin`, and
+//! cannot send JSON to somebody else without asking first.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri};
+use llm_router::config::ClientKey;
+use llm_router::error::{Error, ErrorKind, Result};
+
+use crate::keys::ClientKeys;
+
+/// Headers in which a key may stand besides `authorization`.
+const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("x-goog-api-key")];
+
+/// Who asks: the name of the key that was shown, where keys are configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caller(pub(crate) Option<Arc<str>>);
+
+/// What every request must pass.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) keys: ClientKeys,
+    hosts: Vec<String>,
+    draining: AtomicBool,
+}
+
+impl Door {
+    pub(crate) fn new(keys: &[ClientKey], hosts: &[String]) -> Result<Self> {
+        Ok(Self {
+            keys: ClientKeys::new(keys)?,
+            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells balancers to send traffic elsewhere; requests are still answered.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Lets a request in, and takes its key out of the head.
+    ///
+    /// # Errors
+    /// `policy_forbidden` for a foreign host or origin, `caller_invalid_request` for a POST that is not JSON, `policy_unauthenticated` for a key that is missing or unknown.
+    pub(crate) fn admit(&self, head: &mut Parts) -> Result<Caller> {
+        self.check_host(head)?;
+        self.check_origin(&head.headers)?;
+        if head.method == Method::POST {
+            check_json(&head.headers)?;
+        }
+        let shown = take_key(head);
+        if self.keys.is_open() || is_probe(head.uri.path()) {
+            return Ok(Caller(None));
+        }
+        let Some(shown) = shown else {
+            return Err(Error::new(ErrorKind::PolicyUnauthenticated, "this server wants a key and none was shown")
+                .with_hint("send it as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`"));
+        };
+        let owner = self.keys.owner(&shown);
+        let owner = owner
+            .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, "the key shown is none of this server's"))?;
+        Ok(Caller(Some(owner)))
+    }
+
+    fn check_host(&self, head: &Parts) -> Result<()> {
+        // HTTP/2 has it in the URI.
+        let host = match head.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+        };
+        let host = host.ok_or_else(|| Error::invalid("the request has no Host header"))?;
+        if self.is_ours(host_name(host)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::PolicyForbidden, format!("the host {host:?} is not one of this server's"))
+            .with_hint("add the name to `hosts` under [server], or use the address"))
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<()> {
+        let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+        let ours = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()).is_some_and(|origin| {
+            origin.host().is_some_and(|host| {
+                // A page on any port of this machine is this person's; one at another address is not.
+                self.hosts.iter().any(|own| own == &host.to_ascii_lowercase()) || is_loopback(host)
+            })
+        });
+        if ours {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::PolicyForbidden, "requests from web pages of other origins are refused")
+            .with_hint("add the page's host to `hosts` under [server] if it is yours"))
+    }
+
+    /// An address cannot be rebound to another machine; a name can, so it must be a known one.
+    fn is_ours(&self, host: &str) -> bool {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().is_ok()
+            || is_loopback(host)
+            || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
+    }
+}
+
+/// `/healthz` and `/readyz` tell nothing that a stranger could use, and who probes them has no key.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A host without its port.
+fn host_name(host: &str) -> &str {
+    match host.rfind(']') {
+        Some(end) => &host[..=end],
+        None => host.split(':').next().unwrap_or(host),
+    }
+}
+
+fn check_json(headers: &HeaderMap) -> Result<()> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the content type {kind:?} is not application/json"))
+        .with_hint("send the body as JSON, with `content-type: application/json`"))
+}
+
+/// The key of a request, which stands in no head any more when this returns: nothing behind the door needs it.
+fn take_key(head: &mut Parts) -> Option<String> {
+    let mut shown = None;
+    if let Some(value) = head.headers.remove(AUTHORIZATION) {
+        shown = value.to_str().ok().and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+        });
+    }
+    for name in KEY_HEADERS {
+        if let Some(value) = head.headers.remove(name) {
+            shown = shown.or_else(|| value.to_str().ok().map(str::to_owned));
+        }
+    }
+    if let Some(query) = head.uri.query().filter(|query| query.contains("key=")) {
+        let (mut kept, mut key) = (String::new(), None);
+        for pair in query.split('&') {
+            match pair.strip_prefix("key=") {
+                Some(value) => key = Some(value.to_owned()),
+                None if kept.is_empty() => kept.push_str(pair),
+                None => kept.extend(["&", pair]),
+            }
+        }
+        if key.is_some() {
+            let path = head.uri.path();
+            let bare = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
+            if let Ok(uri) = bare.parse() {
+                head.uri = uri;
+            }
+            shown = shown.or(key);
+        }
+    }
+    shown
+}

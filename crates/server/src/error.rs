@@ -1,0 +1,94 @@
+//! Errors as answers, in the shape of the dialect that the path belongs to.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use llm_router::dialect::{Codec, Dialect, codec};
+use llm_router::error::{Error, ErrorKind, Fault};
+use llm_router::ids::RequestId;
+
+use crate::body::{json, set};
+
+/// An error as this dialect says it.
+pub(crate) fn response(codec: &dyn Codec, error: &Error, id: Option<&RequestId>) -> Response {
+    let (status, body) = codec.encode_error(error);
+    let mut response = json(status, body);
+    let headers = response.headers_mut();
+    if let Some(id) = id {
+        set(headers, "x-request-id", id.as_str());
+    }
+    let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    // Clients that find no time wait for one of their own, some for ever: a second is said where nobody knows better.
+    let after = error.retry_after().map(|after| after.as_secs_f64().ceil()).or(busy.then_some(1.0));
+    if let Some(after) = after {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.max(0.0) as u64));
+    }
+    if is_hopeless(error) {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}
+
+/// Whether the same request would fail again.
+fn is_hopeless(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::PolicyRateLimited => false,
+        ErrorKind::ProviderBilling => true,
+        kind => matches!(kind.fault(), Fault::Caller | Fault::Policy),
+    }
+}
+
+/// The dialect whose error shape a path's clients expect.
+pub(crate) fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/api/v0") {
+        Dialect::Native
+    } else if path.starts_with("/v1/messages") {
+        Dialect::Anthropic
+    } else if path.starts_with("/v1/responses") {
+        Dialect::OpenaiResponses
+    } else if path.starts_with("/v1beta") || path.starts_with("/v1/models/") {
+        Dialect::Gemini
+    } else {
+        Dialect::OpenaiChat
+    }
+}
+
+/// An error in the shape that the clients of `path` expect.
+pub(crate) fn at_path(path: &str, error: &Error, id: Option<&RequestId>) -> Response {
+    match codec(dialect_of(path)).or_else(|| codec(Dialect::OpenaiChat)) {
+        Some(codec) => response(codec.as_ref(), error, id),
+        None => Response::new(Body::from(error.to_string())),
+    }
+}
+
+/// What no route answers.
+pub(crate) async fn not_found(request: Request) -> Response {
+    let path = request.uri().path();
+    let error = Error::invalid(format!("there is nothing at {} {path}", request.method()));
+    let mut response = at_path(path, &error, None);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+/// A path that is there, asked with another method.
+pub(crate) async fn wrong_method(request: Request) -> Response {
+    let path = request.uri().path();
+    let error = Error::invalid(format!("{path} does not take {}", request.method()));
+    let mut response = at_path(path, &error, None);
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// Codex asks for a WebSocket first; only this status sends it to the POST at once.
+pub(crate) async fn no_websocket(request: Request) -> Response {
+    if !request.headers().contains_key(http::header::UPGRADE) {
+        return wrong_method(request).await;
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

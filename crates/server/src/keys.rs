@@ -1,0 +1,88 @@
+//! The keys of the server's clients. Looking one up touches no file: files are read at the start and again by [`ClientKeys::reread`], which the listener calls now and then.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use llm_router::config::{ClientKey, Credential};
+use llm_router::error::{Error, Result};
+use llm_router::secret::Secret;
+
+/// The largest key taken from a file, in bytes.
+const LARGEST: u64 = 64 << 10;
+
+/// The clients' keys; without any, everybody who reaches the socket may ask.
+#[derive(Debug)]
+pub(crate) struct ClientKeys {
+    keys: RwLock<Vec<(Arc<str>, Secret)>>,
+    files: Vec<(usize, PathBuf)>,
+}
+
+impl ClientKeys {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` naming the key that is not there.
+    pub(crate) fn new(configured: &[ClientKey]) -> Result<Self> {
+        let (mut keys, mut files) = (Vec::new(), Vec::new());
+        for ClientKey { name, key, .. } in configured {
+            let secret = match key {
+                Credential::File(path) => {
+                    files.push((keys.len(), path.clone()));
+                    read(path).map_err(|error| no_key(name, &format!("{}: {error}", path.display())))?
+                }
+                Credential::Env { name: variable, value } if value.is_empty() => {
+                    return Err(no_key(name, &format!("{variable} is not set")));
+                }
+                Credential::Command { .. } => return Err(no_key(name, "a client's key does not come from a program")),
+                other => other.at_hand().cloned().ok_or_else(|| no_key(name, "it is empty"))?,
+            };
+            keys.push((Arc::from(name.as_str()), secret));
+        }
+        Ok(Self { keys: RwLock::new(keys), files })
+    }
+
+    /// Whether nobody needs a key.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Whose key this is.
+    pub(crate) fn owner(&self, shown: &str) -> Option<Arc<str>> {
+        let shown = Secret::new(shown);
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        // All are compared, so that the time taken does not tell which one was nearly right.
+        keys.iter().fold(None, |found, (name, key)| if *key == shown { Some(Arc::clone(name)) } else { found })
+    }
+
+    /// Whether some keys are in files.
+    pub(crate) fn in_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Reads the files again. One that cannot be read keeps its last key: half a rotation must lock nobody out.
+    pub(crate) fn reread(&self) {
+        for (at, path) in &self.files {
+            match read(path) {
+                Ok(secret) => {
+                    if let Some(key) = self.keys.write().unwrap_or_else(PoisonError::into_inner).get_mut(*at) {
+                        key.1 = secret;
+                    }
+                }
+                Err(error) => tracing::warn!("the key file {} keeps its last value: {error}", path.display()),
+            }
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> std::io::Result<Secret> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    let secret = Secret::new(text);
+    if secret.is_empty() { Err(std::io::Error::other("it is empty")) } else { Ok(secret) }
+}
+
+fn no_key(name: &str, why: &str) -> Error {
+    Error::invalid(format!("server.api_keys: no key for {name:?}: {why}"))
+        .with_hint("give key, key_env or key_file, or take the client out")
+}

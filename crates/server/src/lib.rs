@@ -1,0 +1,22 @@
+//! The HTTP server: every dialect in, any provider out, and the native API.
+//!
+//! [`Server`] is a [`Router`](llm_router::router::Router) behind a socket. It knows no provider by name and holds no policy: whom to ask, what to retry and what to
+//! store is the router's. Read `app.rs` for the list of routes, `chat.rs` for the one handler behind all dialects, `door.rs` for what every request must pass,
+//! `listen.rs` for sockets.
+#![forbid(unsafe_code)]
+
+mod app;
+mod body;
+mod chat;
+mod door;
+mod error;
+mod keys;
+mod listen;
+mod options;
+mod relay;
+mod riders;
+mod routes;
+
+pub use self::app::Server;
+pub use self::listen::{Bound, Stop};
+pub use self::options::ServerOptions;

@@ -1,0 +1,3 @@
+//! Handlers that are not the dialects' one: one file a surface.
+
+pub(crate) mod health;
