@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
             return interruptible(async { serve_worker(task).await.map_err(Failure::from) }).await;
         }
         let app = open(&global, &command)?;
-        let outcome = interruptible(dispatch(&app, &global, &command)).await;
+        let outcome = interruptible(Box::pin(dispatch(&app, &global, &command))).await;
         app.close().await;
         if let (Ok(()), Some(error)) = (&outcome, app.disk_trouble()) {
             output::note(&format!("warning: the answer was not stored: {error}"));

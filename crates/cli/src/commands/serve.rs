@@ -28,7 +28,7 @@ async fn serve(global: &Global, args: &Serve) -> Outcome {
         flags = flags.set("--host", "server.host", host);
     }
     if let Some(port) = args.port {
-        flags = flags.set("--port", "server.port", &port.to_string());
+        flags = flags.set("--port", "server.port", port.to_string());
     }
     let app = App::open(Environment::from_process(), &flags, Home::child()?).map_err(Failure::Usage)?;
     let settings = &app.router.settings().server;
