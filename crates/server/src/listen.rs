@@ -46,14 +46,15 @@ impl Default for Stop {
     }
 }
 
-/// A server with a socket.
+/// A server with a socket. [`Bound::again`] gives another one on the same socket, for another runtime: whichever is free takes the next connection.
 #[derive(Debug)]
 pub struct Bound {
     server: Server,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     tls: Option<Tls>,
 }
 
+#[derive(Clone)]
 struct Tls(TlsAcceptor);
 
 impl std::fmt::Debug for Tls {
@@ -67,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     /// `policy_forbidden` for an address that others reach while no key is configured, unless `server.public` allows it; `router_unavailable` when the address cannot be bound.
-    pub async fn bind(&self, address: SocketAddr) -> Result<Bound> {
+    pub fn bind(&self, address: SocketAddr) -> Result<Bound> {
         if !address.ip().is_loopback() && self.0.door.keys.is_open() && !self.0.router.settings().server.public {
             return Err(Error::new(
                 ErrorKind::PolicyForbidden,
@@ -77,7 +78,11 @@ impl Server {
                 "add [[server.api_keys]], or `public = true` under [server] if everybody may ask, or bind 127.0.0.1",
             ));
         }
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = bound.map_err(|error| {
             Error::new(ErrorKind::RouterUnavailable, format!("cannot listen on {address}: {error}"))
                 .with_hint("choose another port with --port, or end what listens there")
         })?;
@@ -94,6 +99,18 @@ impl Bound {
         self.listener.local_addr().map_err(|error| Error::internal(format!("the socket has no address: {error}")))
     }
 
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// `router_internal` when the system has no descriptor left.
+    pub fn again(&self) -> Result<Self> {
+        let listener = self
+            .listener
+            .try_clone()
+            .map_err(|error| Error::internal(format!("the socket cannot be shared: {error}")))?;
+        Ok(Self { server: self.server.clone(), listener, tls: self.tls.clone() })
+    }
+
     /// The same socket behind TLS.
     #[must_use]
     pub fn with_tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
@@ -101,9 +118,14 @@ impl Bound {
         self
     }
 
-    /// Serves until `ended` is ready, then ends in the steps of `stop`. What is still under way after the grace time is cut off.
-    pub async fn serve(self, stop: Stop, ended: impl Future<Output = ()>) {
+    /// Serves on the runtime it is called on until `ended` is ready, then ends in the steps of `stop`. What is still under way after the grace time is cut off.
+    ///
+    /// # Errors
+    /// `router_internal` when the runtime cannot watch the socket.
+    pub async fn serve(self, stop: Stop, ended: impl Future<Output = ()>) -> Result<()> {
         let Self { server, listener, tls } = self;
+        let listener = TcpListener::from_std(listener)
+            .map_err(|error| Error::internal(format!("the socket cannot be watched: {error}")))?;
         let options = &server.0.options;
         let mut http = Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout).pipeline_flush(true);
@@ -179,6 +201,7 @@ impl Bound {
         if let Some(reread) = reread {
             reread.abort();
         }
+        Ok(())
     }
 }
 

@@ -6,23 +6,62 @@ use llm_router::config::{Environment, Flags};
 use llm_router::error::Error;
 use llm_router_app::{App, Home};
 use llm_router_server::{Server, ServerOptions, Stop};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{Global, Serve};
 use crate::output::{self, Failure, Outcome};
 
-/// Serves.
+/// Serves: one runtime a core, each on its own thread, so that a request stays on one from its first byte to its last.
 pub(crate) fn run(global: &Global, args: &Serve) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::io("the runtime", &error))?;
-    let outcome = runtime.block_on(serve(global, args));
+    let runtime = single_threaded()?;
+    let app = runtime.block_on(async { open(global, args) })?;
+    let settings = &app.router.settings().server;
+    let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
+    let bound = Server::new(app.router.clone(), ServerOptions::default()).map_err(Failure::Usage)?.bind(address)?;
+    output::note(&format!("listening on http://{}", bound.address()?));
+
+    let stopping = CancellationToken::new();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let others = (1..cores).map(|_| Ok((single_threaded()?, bound.again()?))).collect::<Outcome<Vec<_>>>()?;
+    let outcome = std::thread::scope(|scope| {
+        let others: Vec<_> = others
+            .into_iter()
+            .map(|(runtime, bound)| {
+                let stopping = stopping.clone();
+                scope.spawn(move || {
+                    let outcome = runtime.block_on(bound.serve(Stop::default(), stopping.cancelled()));
+                    runtime.shutdown_background();
+                    outcome
+                })
+            })
+            .collect();
+        let ended = async {
+            ended().await;
+            stopping.cancel();
+        };
+        let mut outcome = runtime.block_on(bound.serve(Stop::default(), ended));
+        stopping.cancel();
+        for other in others {
+            outcome = outcome
+                .and(other.join().unwrap_or_else(|_| Err(Error::internal("a thread of the server ended early"))));
+        }
+        outcome
+    });
+    runtime.block_on(app.close());
     runtime.shutdown_background();
-    outcome
+    Ok(outcome?)
 }
 
-async fn serve(global: &Global, args: &Serve) -> Outcome {
+fn single_threaded() -> Outcome<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("the runtime", &error))
+}
+
+fn open(global: &Global, args: &Serve) -> Outcome<App> {
     let mut flags = global.config.as_ref().map_or_else(Flags::new, |file| Flags::new().config(file));
     if let Some(host) = &args.host {
         flags = flags.set("--host", "server.host", host);
@@ -30,15 +69,7 @@ async fn serve(global: &Global, args: &Serve) -> Outcome {
     if let Some(port) = args.port {
         flags = flags.set("--port", "server.port", port.to_string());
     }
-    let app = App::open(Environment::from_process(), &flags, Home::child()?).map_err(Failure::Usage)?;
-    let settings = &app.router.settings().server;
-    let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
-    let server = Server::new(app.router.clone(), ServerOptions::default()).map_err(Failure::Usage)?;
-    let bound = server.bind(address).await?;
-    output::note(&format!("listening on http://{}", bound.address()?));
-    bound.serve(Stop::default(), ended()).await;
-    app.close().await;
-    Ok(())
+    App::open(Environment::from_process(), &flags, Home::child()?).map_err(Failure::Usage)
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Error> {

@@ -11,6 +11,7 @@ mod error;
 mod history;
 mod messages;
 mod patch;
+mod plain;
 mod request;
 mod response;
 mod stream;

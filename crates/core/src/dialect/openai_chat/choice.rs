@@ -3,6 +3,8 @@
 //! The wire has one `delta` with a field for each kind of content; the domain has blocks. Text, refusals and thoughts are open one at a time; tool calls and
 //! what the provider keeps for itself stay open until the choice is finished, since their pieces may come in any order.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -103,12 +105,37 @@ impl Choice {
         said.take("role");
         self.unknown(fields, &said, deltas);
         match reason.as_deref() {
-            Some("error") => {
-                Err(Error::new(ErrorKind::ProviderServerError, "the upstream failed in the middle of its answer"))
-            }
+            Some("error") => Err(failed_inside()),
             Some(reason) => self.finish(Some(reason), deltas),
             None => Ok(()),
         }
+    }
+
+    /// Takes what nearly every piece is: a text, a refusal, the end.
+    pub(super) fn plain(
+        &mut self,
+        content: Option<Cow<'_, str>>,
+        refusal: Option<Cow<'_, str>>,
+        reason: Option<&str>,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<()> {
+        let said = [("content", Kind::Text, content), ("refusal", Kind::Refusal, refusal)];
+        for (field, kind, words) in said {
+            let Some(words) = words.filter(|words| !words.is_empty()) else { continue };
+            if self.finished {
+                return Err(self.goes_on(field));
+            }
+            self.text(kind, words.into_owned(), deltas);
+        }
+        match reason.filter(|reason| !reason.is_empty() && !self.finished) {
+            Some("error") => Err(failed_inside()),
+            Some(reason) => self.finish(Some(reason), deltas),
+            None => Ok(()),
+        }
+    }
+
+    fn goes_on(&self, field: &str) -> Error {
+        Error::protocol(format!("choice {} goes on with {field} after it was finished", self.index))
     }
 
     /// After the finish only repetitions and empty pieces may come.
@@ -117,9 +144,7 @@ impl Choice {
             .into_iter()
             .find(|field| said.take(field).is_some_and(|raw| !says_nothing(raw.get())));
         match more {
-            Some(field) => {
-                Err(Error::protocol(format!("choice {} goes on with {field} after it was finished", self.index)))
-            }
+            Some(field) => Err(self.goes_on(field)),
             None => Ok(()),
         }
     }
@@ -307,6 +332,10 @@ impl Choice {
         }
         deltas.push(Delta::Unknown { dialect: OURS, raw: json!({"choices": [choice]}) });
     }
+}
+
+fn failed_inside() -> Error {
+    Error::new(ErrorKind::ProviderServerError, "the upstream failed in the middle of its answer")
 }
 
 /// A sound that comes in pieces of base 64, each padded by itself: they are cut anew so that they can be joined.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
@@ -22,8 +23,23 @@ pub(super) const WHOLE_MESSAGE: &str = "message";
 /// The kind of a [`BlockBody::Provider`] that is a tool call of another type than `function`.
 pub(super) const ODD_CALL: &str = "tool_calls";
 
+/// The message that nearly all are: a role and a text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {
+    role: Role,
+    content: String,
+}
+
 /// Reads `messages`.
 pub(super) fn decode(raw: &RawValue) -> Result<Vec<Message>> {
+    // One pass over the text where that will do; what it refuses, the patient reader below takes or names.
+    if let Ok(plain) = serde_json::from_str::<Vec<Plain>>(raw.get())
+        && !plain.is_empty()
+        && plain.iter().all(|message| message.role != Role::Tool)
+    {
+        return Ok(plain.into_iter().map(|Plain { role, content }| Message::text(role, content)).collect());
+    }
     let raw: Vec<&RawValue> = read(raw, &"messages")?;
     if raw.is_empty() {
         return Err(Error::invalid("messages: the list is empty"));

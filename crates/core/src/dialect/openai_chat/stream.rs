@@ -3,6 +3,7 @@
 //! What one choice says is `choice.rs`; tool calls are put together in `calls.rs`. The terminal event of a stream is `[DONE]`; for servers that are known
 //! to leave it out ([`Quirks::no_done`](super::Quirks)), it is a clean end of the connection after every choice gave its `finish_reason`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, value::RawValue};
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::delta::{Delta, Event, Raw};
 use crate::dialect::json::{Object, lenient, read, text};
 use crate::dialect::openai_chat::choice::{Answer, Choice};
+use crate::dialect::openai_chat::plain::{Chunk, Piece};
 use crate::dialect::openai_chat::{error, types};
 use crate::dialect::{Decoder, Dialect, Frame, Framing, MAX_CHOICES};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +59,34 @@ impl ChatDecoder {
     }
 
     fn chunk(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
+        match Chunk::read(data) {
+            Some(plain) => self.plain(plain, deltas),
+            None => self.any(data, deltas),
+        }
+    }
+
+    /// Reads a frame of the usual fields.
+    fn plain(&mut self, chunk: Chunk<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let Chunk { id, created, model, service_tier, system_fingerprint, choices, usage, .. } = chunk;
+        let usage = usage.filter(|raw| raw.get() != "null").and_then(types::usage);
+        if !choices.is_empty() || usage.is_some() {
+            self.start(id.map(|id| id.0), model.map(|model| model.0), created, deltas);
+        }
+        let named = [("service_tier", service_tier), ("system_fingerprint", system_fingerprint)];
+        self.unknown(named.into_iter().filter_map(|(name, raw)| Some((name, raw?))), deltas);
+        for Piece { index, delta, finish_reason, .. } in choices {
+            let said = delta.unwrap_or_default();
+            bounded(index)?;
+            let choice = self.choices.entry(index).or_insert_with(|| Choice::new(index));
+            let (content, refusal) = (said.content.map(|text| text.0), said.refusal.map(|text| text.0));
+            choice.plain(content, refusal, finish_reason.as_ref().map(|reason| &*reason.0), deltas)?;
+        }
+        self.count(usage, deltas);
+        Ok(())
+    }
+
+    /// Reads a frame field by field.
+    fn any(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
         let mut fields = Object::parse(data).map_err(|error| unreadable(data, &error))?;
         let choices = fields.take("choices");
         if fields.get("error").is_some() || (choices.is_none() && error::is_error(&fields)) {
@@ -74,25 +104,43 @@ impl ChatDecoder {
         for name in ["object", "obfuscation"] {
             fields.take(name);
         }
-        if !self.started && (!choices.is_empty() || usage.is_some()) {
-            self.started = true;
-            self.answer.id = id.unwrap_or_default().into_owned();
-            if let Some(model) = model.filter(|model| !model.is_empty()) {
-                self.answer.model = model.into_owned();
-            }
-            let created = created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64);
-            let Answer { id, model, .. } = self.answer.clone();
-            deltas.push(Delta::Start { id, model, created });
+        if !choices.is_empty() || usage.is_some() {
+            self.start(id, model, created, deltas);
         }
-        self.unknown(fields, deltas);
+        self.unknown(fields.rest(), deltas);
         for raw in choices {
             self.choice(raw, deltas)?;
         }
+        self.count(usage, deltas);
+        Ok(())
+    }
+
+    /// The answer begins, unless it did before.
+    fn start(
+        &mut self,
+        id: Option<Cow<'_, str>>,
+        model: Option<Cow<'_, str>>,
+        created: Option<f64>,
+        deltas: &mut Vec<Delta>,
+    ) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        self.answer.id = id.unwrap_or_default().into_owned();
+        if let Some(model) = model.filter(|model| !model.is_empty()) {
+            self.answer.model = model.into_owned();
+        }
+        let created = created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64);
+        let Answer { id, model, .. } = self.answer.clone();
+        deltas.push(Delta::Start { id, model, created });
+    }
+
+    /// Token counts, where they are others than before.
+    fn count(&mut self, usage: Option<Usage>, deltas: &mut Vec<Delta>) {
         if let Some(usage) = usage.filter(|usage| self.usage.as_ref() != Some(usage)) {
             self.usage = Some(usage);
             deltas.push(Delta::Usage(usage));
         }
-        Ok(())
     }
 
     fn choice(&mut self, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<()> {
@@ -100,16 +148,14 @@ impl ChatDecoder {
             return Err(Error::protocol("a choice of the answer is not an object"));
         };
         let index: u32 = lenient(fields.take("index")).unwrap_or(0);
-        if index >= MAX_CHOICES {
-            return Err(Error::protocol(format!("the answer has a choice {index}; {MAX_CHOICES} are the most")));
-        }
+        bounded(index)?;
         self.choices.entry(index).or_insert_with(|| Choice::new(index)).read(&mut fields, &self.answer, deltas)
     }
 
     /// What this router does not know of the outermost object, unless it was said before.
-    fn unknown(&mut self, fields: Object<'_>, deltas: &mut Vec<Delta>) {
+    fn unknown<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a RawValue)>, deltas: &mut Vec<Delta>) {
         let mut raw = Map::new();
-        for (name, value) in fields.rest() {
+        for (name, value) in fields {
             let text = value.get();
             if says_nothing(text) || self.remembered.get(name).is_some_and(|last| last == text) {
                 continue;
@@ -175,6 +221,13 @@ impl Decoder for ChatDecoder {
     }
 }
 
+fn bounded(index: u32) -> Result<()> {
+    if index < MAX_CHOICES {
+        return Ok(());
+    }
+    Err(Error::protocol(format!("the answer has a choice {index}; {MAX_CHOICES} are the most")))
+}
+
 /// Null, and lists and objects without anything in them.
 pub(super) fn says_nothing(text: &str) -> bool {
     matches!(text, "null" | "[]" | "{}" | "\"\"")
@@ -196,4 +249,57 @@ fn unreadable(data: &[u8], error: &Error) -> Error {
     }
     let head = String::from_utf8_lossy(data.get(..data.len().min(120)).unwrap_or(data)).into_owned();
     Error::protocol(format!("the answer cannot be read: {}; it begins {head:?}", error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dialect::testing::call;
+    use crate::ids::ProviderId;
+    use crate::provider::Target;
+    use crate::request::Request;
+
+    fn decoder() -> ChatDecoder {
+        ChatDecoder::new(
+            &call(Request::new("x"), Target::new(ProviderId::new("p").unwrap(), None)),
+            Framing::Stream,
+            false,
+        )
+    }
+
+    #[test]
+    fn the_quick_reader_says_what_the_patient_one_says() {
+        let frames = [
+            r#"{"id":"c","object":"chat.completion.chunk","created":7,"model":"m","service_tier":"default","system_fingerprint":"f","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x"}"#,
+            r#"{"id":"c","created":7,"model":"m","system_fingerprint":"f","choices":[{"index":0,"delta":{"content":"a\u00e9\n"},"finish_reason":null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"refusal":"no"}},{"index":1,"delta":{"content":"b"},"finish_reason":"length"}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#,
+        ];
+        let (mut quick, mut patient) = (decoder(), decoder());
+        for frame in frames {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            quick.plain(Chunk::read(frame.as_bytes()).unwrap(), &mut ours).unwrap();
+            patient.any(frame.as_bytes(), &mut theirs).unwrap();
+            assert_eq!(ours, theirs, "{frame}");
+        }
+        let late = r#"{"choices":[{"index":0,"delta":{"content":"more"}}]}"#.as_bytes();
+        let ours = quick.plain(Chunk::read(late).unwrap(), &mut Vec::new()).unwrap_err();
+        assert_eq!(ours, patient.any(late, &mut Vec::new()).unwrap_err());
+    }
+
+    #[test]
+    fn the_quick_reader_leaves_what_it_does_not_know() {
+        for frame in [
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"x"}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"x"},"logprobs":{"content":[]}}]}"#,
+            r#"{"choices":[],"choices":[]}"#,
+            r#"{"error":{"message":"x"},"choices":[]}"#,
+            r#"{"id":"c"}"#,
+        ] {
+            assert!(Chunk::read(frame.as_bytes()).is_none(), "{frame}");
+        }
+    }
 }
