@@ -170,8 +170,11 @@ impl RequestId {
     pub fn from_parts(unix_millis: u64, random: u128) -> Self {
         const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let bits = (u128::from(unix_millis) << 80) | (random & ((1 << 80) - 1));
-        let digits = (0..26).rev().map(|place| char::from(ALPHABET[((bits >> (place * 5)) & 31) as usize]));
-        Self(std::iter::once("req_".to_owned()).chain(digits.map(String::from)).collect::<String>().into())
+        let mut text = *b"req_00000000000000000000000000";
+        for (place, digit) in text.iter_mut().skip(4).rev().enumerate() {
+            *digit = ALPHABET[((bits >> (place * 5)) & 31) as usize];
+        }
+        Self(String::from_utf8_lossy(&text).into())
     }
 
     /// Takes an id that a client or an upstream chose.

@@ -38,7 +38,6 @@ pub(super) struct ChatEncoder {
     pending: Map<String, Value>,
     ended: bool,
     folder: Option<Folder>,
-    whole: Option<Bytes>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,25 +73,22 @@ impl ChatEncoder {
             pending: Map::new(),
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
-            whole: None,
         }
     }
 
     /// One body at the end, and nothing before.
     fn fold(&mut self, event: &Event, out: &mut BytesMut) -> Result<()> {
-        let Some(folder) = &mut self.folder else { return Ok(()) };
-        event.deltas.iter().for_each(|delta| folder.push(delta));
         if let Some(raw) = event.raw.as_ref().filter(|raw| raw.dialect == OURS && is_whole(event)) {
-            self.whole = Some(raw.data.clone());
-        }
-        if !event.deltas.iter().any(|delta| matches!(delta, Delta::End)) {
+            self.folder = None;
+            out.extend_from_slice(&raw.data);
             return Ok(());
         }
-        let folded = self.folder.take().map(Folder::finish).transpose()?;
-        match (self.whole.take(), folded) {
-            (Some(body), _) => out.extend_from_slice(&body),
-            (None, Some(response)) => out.extend_from_slice(&whole::encode(&response)),
-            (None, None) => {}
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        event.deltas.iter().for_each(|delta| folder.push(delta));
+        if event.deltas.iter().any(|delta| matches!(delta, Delta::End))
+            && let Some(folder) = self.folder.take()
+        {
+            out.extend_from_slice(&whole::encode(&folder.finish()?));
         }
         Ok(())
     }
