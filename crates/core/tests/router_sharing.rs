@@ -111,7 +111,8 @@ async fn who_has_no_other_target_does_not_share_the_haste_of_one_who_has() {
     let limited = Error::new(ErrorKind::ProviderRateLimited, "slowly").with_retry_after(seconds(2));
     let a = failing("a", limited);
     let b = slow("b");
-    let router = router(&[&a, &b], |_| ());
+    // Else an automatic plan would wait less for a connection, and share no call for that alone.
+    let router = router(&[&a, &b], |settings| settings.router.timeouts.connect = Some(seconds(5)));
     let (any, named) = join(router.generate(asking(None)), router.generate(of("a"))).await;
     assert_eq!((any.unwrap().text(), named.unwrap().text()), ("one two three four".into(), "at last".into()));
     assert_eq!(a.calls().len(), 2);
