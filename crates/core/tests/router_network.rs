@@ -17,10 +17,10 @@ use llm_router::request::Request;
 use llm_router::router::Router;
 use llm_router::router::resolve::{Automatic, Entry};
 use llm_router::secret::Secret;
+use llm_router::testing::Silent;
 use llm_router::testing::scripted::{Scripted, text_events};
 use llm_router::testing::upstream::{Answer, Upstream};
 use llm_router::{Error, Result};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 fn id(text: &str) -> ProviderId {
@@ -141,28 +141,6 @@ async fn a_stored_answer_needs_no_network() {
     assert_eq!(gone[1].counts(), (0, 1));
 }
 
-/// A listener whose queue is full: the kernel answers no further connection, as a network that drops packets would. It is full as long as this lives.
-struct Silent {
-    _listener: tokio::net::TcpListener,
-    _queued: Vec<TcpStream>,
-    port: u16,
-}
-
-impl Silent {
-    async fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queued = Vec::new();
-        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
-            queued.push(stream.unwrap());
-            assert!(queued.len() < 64, "the queue of the listener has no end");
-        }
-        Self { _listener: listener, _queued: queued, port: address.port() }
-    }
-}
-
 fn provider(url: String) -> ProviderSettings {
     let mut settings = ProviderSettings::default();
     settings.base_url = Some(url);
@@ -173,7 +151,7 @@ fn provider(url: String) -> ProviderSettings {
 
 #[tokio::test]
 async fn over_real_sockets_five_silent_services_cost_no_more_than_two() {
-    let silent = Silent::new().await;
+    let silent = Silent::listen().await.unwrap();
     let upstream = Upstream::serve([Answer::json(401, r#"{"error":{"message":"who are you?"}}"#)]).await;
     let names = ["openrouter", "openai", "anthropic", "gemini", "groq"];
     let mut settings = Settings::default();
@@ -183,7 +161,7 @@ async fn over_real_sockets_five_silent_services_cost_no_more_than_two() {
         settings.providers.insert(id(agent), off);
     }
     for name in names {
-        settings.providers.insert(id(name), provider(format!("http://127.0.0.1:{}/v1", silent.port)));
+        settings.providers.insert(id(name), provider(silent.url("/v1")));
     }
     // One that is there, behind all of them: it is asked, though its key is stale.
     settings.providers.insert(id("xai"), provider(upstream.url("/v1")));
