@@ -9,6 +9,7 @@ mod answer;
 mod attempts;
 mod builder;
 mod deadlines;
+mod needs;
 mod reach;
 mod record;
 pub mod refused;

@@ -499,7 +499,7 @@ async fn a_record_of_a_refusal_that_cannot_be_so_is_not_believed() {
     let (router, _) = setup.build();
     assert_eq!(router.refused().await, [ProviderId::new("openai").unwrap()]);
     clock.advance(Duration::from_secs(601));
-    assert_eq!(router.refused().await, [ProviderId::new("openai").unwrap(); 0]);
+    assert!(router.refused().await.is_empty());
 }
 
 #[tokio::test]

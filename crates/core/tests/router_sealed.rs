@@ -10,7 +10,7 @@ use llm_router::deps::RouterDeps;
 use llm_router::dialect::{Dialect, RequestHead};
 use llm_router::ids::ModelName;
 use llm_router::provider::{Describe, Provider};
-use llm_router::request::{Block, BlockBody, Message, Origin, Request};
+use llm_router::request::{Block, BlockBody, Message, Origin, RawJson, Request};
 use llm_router::response::{Choice, Response};
 use llm_router::router::Router;
 use llm_router::router::resolve::Entry;
@@ -148,6 +148,20 @@ async fn an_unknown_seal_goes_only_to_the_target_that_is_meant_in_its_own_dialec
         assert_eq!(seen(&a), if kept { thoughts() } else { unsealed() }, "{dialect:?}");
         assert_eq!(seen(&b), unsealed(), "{dialect:?}: nobody meant the second choice");
     }
+}
+
+#[tokio::test]
+async fn a_field_beside_the_blocks_is_no_loophole() {
+    let (a, b) = providers(false);
+    let mut request = later("b/m", vec![Block::text("words")]);
+    let fields = [("reasoning_opaque", "\"x\""), ("kind", "\"open\"")];
+    let fields = fields.map(|(name, value)| (name.to_owned(), RawJson::parse(value).unwrap()));
+    request.messages[1].extra.insert(Dialect::OpenaiChat, fields.into_iter().collect());
+    let response = router(&a, &b).generate(request).await.unwrap();
+    let sent = b.calls()[0].request.messages[1].extra[&Dialect::OpenaiChat].clone();
+    assert_eq!(sent.keys().collect::<Vec<_>>(), ["kind"]);
+    let dropped: Vec<String> = response.trace().unwrap().dropped.iter().map(ToString::to_string).collect();
+    assert_eq!(dropped, ["messages[1].openai_chat.reasoning_opaque"]);
 }
 
 #[tokio::test]

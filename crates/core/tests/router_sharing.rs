@@ -148,6 +148,21 @@ async fn a_route_with_limits_of_its_own_makes_a_call_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_allows_less_shares_no_call_with_who_allows_more() {
+    let a = slow("a");
+    let router = router(&[&a], |_| ());
+    let mut discreet = of("a");
+    discreet.riders.substitute = llm_router::request::Substitute::Never;
+    let (open, discreet) = join(router.generate(of("a")), router.generate(discreet)).await;
+    assert_eq!(
+        (open.unwrap().text(), discreet.unwrap().text()),
+        ("one two three four".into(), "one two three four".into())
+    );
+    // What a call passes on to a peer is one caller's word, and must be both's.
+    assert_eq!(a.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_record_of_one_who_left_a_shared_call_is_closed_at_once() {
     let a = slow("a");
     let router = router(&[&a], |_| ());

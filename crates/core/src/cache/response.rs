@@ -23,7 +23,7 @@ use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
 use crate::provider::{Deadlines, Target};
-use crate::request::Request;
+use crate::request::{Privacy, Request, Substitute};
 use crate::response::{Folder, Response};
 
 /// Answers larger than this are not stored.
@@ -70,6 +70,10 @@ pub struct Terms {
     pub deadlines: Deadlines,
     /// Whether another target could answer instead: then less is tried again.
     pub others: bool,
+    /// Who may see the request: a peer passes it on to nobody else.
+    pub privacy: Privacy,
+    /// What may stand in for what is named, at a peer too.
+    pub substitute: Substitute,
 }
 
 /// A stored answer.

@@ -4,10 +4,11 @@
 
 use serde_json::Value;
 
-use crate::request::{Block, BlockBody};
+use crate::request::{Block, BlockBody, RawJson};
 
 /// Fields that hold a seal, wherever a provider puts them: beside a call, in a thought, in the result of its own search.
-const FIELDS: &[&str] = &["signature", "thoughtSignature", "thought_signature", "encrypted_content", "encrypted_index"];
+const FIELDS: &[&str] =
+    &["signature", "thoughtSignature", "thought_signature", "encrypted_content", "encrypted_index", "reasoning_opaque"];
 
 /// Kinds of a provider's own block that are sealed as a whole: what they hold, or name, is known where it was made and nowhere else.
 const KINDS: &[&str] = &["reasoning_details", "reasoning", "redacted_thinking", "compaction"];
@@ -22,9 +23,15 @@ pub(crate) fn is_sealed(block: &Block) -> bool {
         || match &block.body {
             BlockBody::Reasoning { signature, redacted, .. } => signature.is_some() || *redacted,
             BlockBody::Provider { kind, raw, .. } => KINDS.contains(&kind.as_str()) || holds_seal(raw),
+            BlockBody::Text { annotations, .. } => annotations.iter().any(holds_seal),
             BlockBody::ToolResult { content, .. } => content.iter().any(is_sealed),
             _ => false,
         }
+}
+
+/// Whether a field of a message, beside its blocks, is or holds a seal.
+pub(crate) fn is_sealed_field(name: &str, value: &RawJson) -> bool {
+    FIELDS.contains(&name) || (FIELDS.iter().any(|field| value.get().contains(field)) && holds_seal(&value.value()))
 }
 
 /// Shows each seal of a block to `found`, by its text.
@@ -34,13 +41,14 @@ pub(crate) fn each(block: &Block, found: &mut dyn FnMut(&str)) {
     }
     match &block.body {
         BlockBody::Reasoning { signature: Some(signature), .. } => found(signature),
+        BlockBody::Text { annotations, .. } => annotations.iter().for_each(|value| each_in_value(value, found)),
         BlockBody::Provider { raw, .. } => each_in_value(raw, found),
         BlockBody::ToolResult { content, .. } => content.iter().for_each(|block| each(block, found)),
         _ => {}
     }
 }
 
-/// Shows each seal of a provider's own block, or of a piece of one, to `found`.
+/// Shows each seal of a provider's own words to `found`: of a block, of a piece of one, of a citation.
 pub(crate) fn each_in_value(value: &Value, found: &mut dyn FnMut(&str)) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| each_in(name, value, found)),
@@ -78,6 +86,10 @@ pub(crate) fn opened(block: &Block, gone: &mut Vec<String>) -> Option<Block> {
         BlockBody::Provider { dialect, kind, raw } if KINDS.contains(&kind.as_str()) || holds_seal(raw) => {
             gone.push(format!(".{dialect}.{kind}"));
             return None;
+        }
+        BlockBody::Text { annotations, .. } if annotations.iter().any(holds_seal) => {
+            annotations.retain(|value| !holds_seal(value));
+            gone.push(".annotations".to_owned());
         }
         BlockBody::ToolResult { content, .. } if content.iter().any(is_sealed) => {
             let inner = std::mem::take(content);
@@ -131,6 +143,12 @@ mod tests {
                 false,
             ),
             (
+                json!({"type": "text", "text": "a", "annotations": [{"url": "u"}, {"encrypted_index": "I"}]}),
+                vec!["I"],
+                vec![".annotations"],
+                true,
+            ),
+            (
                 json!({"type": "tool_call", "id": "1", "name": "f", "arguments": "{}", "extra": {"gemini": {"thoughtSignature": "T", "x": 1}}}),
                 vec!["T"],
                 vec![".gemini.thoughtSignature"],
@@ -153,6 +171,18 @@ mod tests {
             let left = opened(&sealed, &mut gone);
             assert_eq!((gone.iter().map(String::as_str).collect(), left.is_some()), (names, stays), "{sealed:?}");
             assert!(!left.is_some_and(|block| is_sealed(&block)));
+        }
+    }
+
+    #[test]
+    fn fields_of_a_message_may_be_sealed_too() {
+        for (name, text, sealed) in [
+            ("reasoning_opaque", "\"x\"", true),
+            ("thinking_blocks", r#"[{"thinking": "hm", "signature": "S"}]"#, true),
+            ("note", "\"of a signature\"", false),
+            ("refusal", "null", false),
+        ] {
+            assert_eq!(is_sealed_field(name, &RawJson::parse(text).unwrap()), sealed, "{name}");
         }
     }
 

@@ -121,7 +121,13 @@ pub(super) async fn shared(
     record: &Arc<Record>,
 ) -> Result<Committed> {
     let Asked { request, planned, .. } = asked;
-    let terms = Terms { streamed: request.stream, deadlines: planned.shared, others: asked.others };
+    let terms = Terms {
+        streamed: request.stream,
+        deadlines: planned.shared,
+        others: asked.others,
+        privacy: request.riders.privacy,
+        substitute: request.riders.substitute,
+    };
     let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, asked, record).into_stream());
     let (events, joined) = cache.join(key, request, terms, begin);
     let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use super::deadlines::Layers;
+use super::needs::{lacks, needs};
 use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId, shorten};
 pub use crate::provider::registry::{Automatic, Entry};
 use crate::provider::{Availability, Capabilities, Deadlines, DynProvider, Target};
-use crate::request::{Block, BlockBody, Request, ResponseFormat, Role, Substitute};
+use crate::request::{Request, Substitute};
 use crate::trace::Candidate;
 
 /// By which door a request came in: some providers stand behind some doors only.
@@ -326,45 +327,6 @@ fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, doo
     lacks(describe.capabilities, needs)
         .filter(|_| !only)
         .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
-}
-
-/// What a request cannot do without.
-fn needs(request: &Request) -> Capabilities {
-    let mut needs = Capabilities {
-        tools: !request.tools.is_empty() || request.messages.iter().any(|message| message.role == Role::Tool),
-        json_schema: matches!(request.response_format, Some(ResponseFormat::JsonSchema(_))),
-        multiple_choices: request.choices() > 1,
-        ..Capabilities::default()
-    };
-    request.messages.iter().flat_map(|message| &message.content).for_each(|block| note_needs(block, &mut needs));
-    needs
-}
-
-fn note_needs(block: &Block, needs: &mut Capabilities) {
-    match &block.body {
-        BlockBody::Image { .. } => needs.images = true,
-        BlockBody::Audio { .. } => needs.audio = true,
-        BlockBody::File { .. } => needs.files = true,
-        BlockBody::ToolCall { .. } => needs.tools = true,
-        BlockBody::ToolResult { content, .. } => {
-            needs.tools = true;
-            content.iter().for_each(|block| note_needs(block, needs));
-        }
-        _ => {}
-    }
-}
-
-fn lacks(has: Capabilities, needs: Capabilities) -> Option<&'static str> {
-    [
-        (needs.tools && !has.tools, "tools"),
-        (needs.images && !has.images, "images"),
-        (needs.audio && !has.audio, "audio"),
-        (needs.files && !has.files, "files"),
-        (needs.json_schema && !has.json_schema, "a JSON schema"),
-        (needs.multiple_choices && !has.multiple_choices, "n > 1"),
-    ]
-    .into_iter()
-    .find_map(|(lacking, what)| lacking.then_some(what))
 }
 
 fn provider_timeouts(entry: &Entry, settings: &Settings) -> Timeouts {

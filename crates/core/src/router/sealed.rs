@@ -55,8 +55,7 @@ impl Makers {
         planned: &Planned,
         meant: bool,
     ) -> (Arc<Request>, Vec<FieldPath>) {
-        let blocks = || request.messages.iter().flat_map(|message| &message.content);
-        if !blocks().any(seal::is_sealed) {
+        if !request.messages.iter().any(is_sealed) {
             return (Arc::clone(request), Vec::new());
         }
         let spoken = &planned.provider.describe().dialects;
@@ -75,7 +74,15 @@ impl Makers {
             let content: Vec<Block> = message.content.iter().enumerate().filter_map(open).collect();
             // A turn that was nothing but sealed goes as a whole.
             if !content.is_empty() || message.content.is_empty() {
-                let (name, extra) = (message.name.clone(), message.extra.clone());
+                let (name, mut extra) = (message.name.clone(), message.extra.clone());
+                // Whose these are is not told by an answer: they have no place of their own in it.
+                for (dialect, fields) in extra.iter_mut().filter(|_| !unknown_may) {
+                    fields.retain(|name, value| {
+                        let seal = seal::is_sealed_field(name, value);
+                        withheld.extend(seal.then(|| FieldPath(format!("messages[{at}].{dialect}.{name}"))));
+                        !seal
+                    });
+                }
                 messages.push(Message { role: message.role, content, name, extra });
             }
         }
@@ -100,6 +107,11 @@ impl Makers {
     }
 }
 
+fn is_sealed(message: &Message) -> bool {
+    let mut beside = message.extra.values().flatten();
+    message.content.iter().any(seal::is_sealed) || beside.any(|(name, value)| seal::is_sealed_field(name, value))
+}
+
 /// Learns the seals of one answer as it streams by.
 #[derive(Debug)]
 pub(super) struct Learning {
@@ -118,12 +130,12 @@ impl Learning {
     /// Takes the next delta.
     pub(super) fn see(&mut self, delta: &Delta) {
         match delta {
-            Delta::BlockDelta { choice, block, part: Part::Signature(piece) } => {
-                if self.open.len() < MOST_OPEN || self.open.contains_key(&(*choice, *block)) {
-                    self.open.entry((*choice, *block)).or_default().update(piece);
-                }
+            Delta::BlockDelta { choice, block, part: Part::Signature(piece) }
+                if self.open.len() < MOST_OPEN || self.open.contains_key(&(*choice, *block)) =>
+            {
+                self.open.entry((*choice, *block)).or_default().update(piece);
             }
-            Delta::BlockDelta { part: Part::Raw(value), .. } => {
+            Delta::BlockDelta { part: Part::Raw(value) | Part::Annotation(value), .. } => {
                 let (makers, maker) = (&self.makers, &self.maker);
                 seal::each_in_value(value, &mut |text| makers.learn(mark(text), maker));
             }
