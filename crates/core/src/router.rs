@@ -39,7 +39,7 @@ use crate::ids::{ProviderId, RequestId};
 use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Request, Substitute};
 use crate::response::Response;
-use crate::trace::{CacheStatus, Candidate, Served, Trace};
+use crate::trace::{CacheStatus, Served, Trace};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -319,7 +319,7 @@ impl Router {
                 }
             }
         }
-        Err(last_of(failures, &plan.candidates))
+        Err(attempts::last_of(failures, &plan.candidates))
     }
 
     /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
@@ -383,20 +383,4 @@ fn meant(request: &Request, plan: &Plan) -> Option<Target> {
 
 fn not_cached(message: &str) -> Error {
     Error::unavailable(message).with_hint("drop `only-if-cached` to have it generated")
-}
-
-/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
-fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
-    let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
-    if failures.is_empty() {
-        return last;
-    }
-    let tried = failures.iter().chain([&last]).map(ToString::to_string);
-    let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
-    let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
-    let all: Vec<String> = tried.chain(left_out).collect();
-    let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
-        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
-    let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
-    soonest.map_or(error.clone(), |after| error.with_retry_after(after))
 }

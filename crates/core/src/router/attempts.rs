@@ -1,7 +1,7 @@
 //! The attempts at one target: tried until one commits, alone or for several callers at once.
 //!
 //! A shared call is made under [`Terms`] that all who share it would have given it, so its failure is each one's own; how long a caller waits for it is that
-//! caller's alone. What follows a failure is `retry.rs`, the sharing itself `cache/flight.rs`.
+//! caller's alone. What follows a failure is `retry.rs`, the sharing itself `cache/flight.rs`. When all targets failed, their errors become one here.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
-use crate::trace::CacheStatus;
+use crate::trace::{CacheStatus, Candidate};
 
 /// What one target is to be asked.
 pub(super) struct Asked<'a> {
@@ -166,4 +166,20 @@ pub(super) fn late(total: Duration) -> Error {
 
 fn overdue(message: String) -> Error {
     Error::timeout(message).with_hint("allow more with `--timeout`, or `timeouts.total` in the config")
+}
+
+/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
+pub(super) fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
+    let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
+    if failures.is_empty() {
+        return last;
+    }
+    let tried = failures.iter().chain([&last]).map(ToString::to_string);
+    let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
+    let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
+    let all: Vec<String> = tried.chain(left_out).collect();
+    let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
+        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
+    let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
+    soonest.map_or(error.clone(), |after| error.with_retry_after(after))
 }
