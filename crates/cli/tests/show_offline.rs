@@ -7,6 +7,7 @@ mod show_support;
 
 use std::time::Instant;
 
+use llm_router::testing::Silent;
 use show_support::{Home, closed_port, may_leave_the_network};
 
 const STALE: [(&str, &str); 5] = [
@@ -46,6 +47,28 @@ fn without_a_network_and_with_five_stale_keys_the_embedded_model_answers() {
         "a host that cannot be reached is asked once while others are left: {tried:?}"
     );
     println!("no network, five stale keys: answered by local in {took:.2?} (bound 3 s, namespace of its own: {apart})");
+}
+
+/// The same where the network swallows what is sent instead of refusing it: five services that nothing connects to.
+#[tokio::test]
+async fn in_a_network_that_drops_packets_the_embedded_model_answers_soon() {
+    let home = Home::default();
+    home.lend_model();
+    let silent = Silent::listen().await.unwrap();
+    let section = |name: &str| format!("[providers.{name}]\nbase_url = \"{}\"\n", silent.url("/v1"));
+    let names = ["openrouter", "openai", "anthropic", "gemini", "hf_inference_api"];
+    home.config(&names.map(section).concat());
+    let mut command = home.command();
+    command.envs(STALE).args(["generate", "--json", "--max-tokens", "8", "-t", "0", "-p", "Say hello."]);
+    let began = Instant::now();
+    let output = command.output().unwrap();
+    let took = began.elapsed();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &said["provider"]), (Some(0), &"local".into()), "{said}");
+    let tried: Vec<&str> =
+        said["attempts"].as_array().unwrap().iter().map(|attempt| attempt["provider"].as_str().unwrap()).collect();
+    assert_eq!(tried, [&names[..], &["local"]].concat(), "each is tried, and once");
+    println!("a network that drops packets, five stale keys: answered by local in {took:.2?}");
 }
 
 #[test]

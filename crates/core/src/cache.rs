@@ -21,7 +21,7 @@ pub use self::cid::Sha256Digest;
 pub use self::disk::DiskTier;
 pub use self::flight::Joined;
 pub use self::memory::MemoryTier;
-pub use self::response::{CacheKey, ResponseCache};
+pub use self::response::{CacheKey, ResponseCache, Terms};
 use crate::error::{Error, Result};
 use crate::ids::Namespace;
 

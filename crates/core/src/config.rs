@@ -84,9 +84,9 @@ pub struct RouterSettings {
     pub model: Option<ModelName>,
     /// Whether an automatic plan that `provider` heads goes on to the floor; without one it has no effect.
     pub fallback: bool,
-    /// Whether a provider that does not know the asked model may be asked for its default one.
+    /// Whether a provider that does not know the asked model may be asked for its default one without the request's saying so.
     pub model_fallback: bool,
-    /// Whether another model may answer, for requests that do not say.
+    /// The most that may stand in for what a request names.
     pub substitute: Substitute,
     /// Who may see a request that does not say.
     pub privacy: Privacy,
@@ -103,7 +103,7 @@ impl Default for RouterSettings {
             model: None,
             fallback: true,
             model_fallback: false,
-            substitute: Substitute::default(),
+            substitute: Substitute::Any,
             privacy: Privacy::default(),
             timeouts: Timeouts::default(),
             head_after: Duration::from_secs(10),

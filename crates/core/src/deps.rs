@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::{ResponseCache, Tier};
 use crate::delta::DeltaStream;
@@ -35,7 +35,7 @@ pub struct RouterDeps {
     pub ids: Arc<dyn Ids>,
     /// Stored answers; without it nothing is stored and nothing is shared.
     pub cache: Option<ResponseCache>,
-    /// A farther tier of the cache, shared with other machines: asked after the cache's own tiers.
+    /// A farther tier of the cache, shared with other machines: asked after the cache's own tiers. A router takes it into its cache; without one it is not used.
     pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
@@ -45,8 +45,6 @@ pub struct RouterDeps {
     pub hooks: Vec<Arc<dyn Hook>>,
     /// Cancelled when the router shuts down.
     pub shutdown: CancellationToken,
-    /// Tasks that shutdown waits for. The router itself spawns none; hooks, tiers and providers of one's own may.
-    pub tasks: TaskTracker,
     objects: Objects,
 }
 
@@ -64,7 +62,6 @@ impl Default for RouterDeps {
             ipfs_backend: None,
             hooks: Vec::new(),
             shutdown: CancellationToken::new(),
-            tasks: TaskTracker::new(),
             objects: Objects::default(),
         }
     }
@@ -97,11 +94,10 @@ impl RouterDeps {
         Ok(object)
     }
 
-    /// Ends what runs and waits for it: in-flight calls are cancelled, caches flushed.
+    /// Ends what runs: calls under way are cancelled, and what was stored is made safe. The router spawns nothing that would have to be waited for; whoever hands
+    /// in a hook, a tier or a provider that does ends it on [`RouterDeps::shutdown`].
     pub async fn shut_down(&self) {
         self.shutdown.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
         if let Some(cache) = &self.cache {
             cache.flush().await;
         }

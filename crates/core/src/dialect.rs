@@ -8,6 +8,7 @@ pub mod lines;
 pub mod native;
 pub mod openai_chat;
 mod retry_after;
+pub(crate) mod seal;
 mod splice;
 pub mod sse;
 

@@ -7,6 +7,7 @@ pub mod absent;
 pub mod credential;
 pub mod custom;
 pub mod http;
+mod patience;
 pub mod peer;
 pub mod presets;
 pub mod process;
@@ -64,6 +65,16 @@ pub trait Provider: Send + Sync + 'static {
     fn login_mark(&self) -> Option<String> {
         None
     }
+
+    /// Opens a way to where calls would go and sends nothing on it: tells within `limit` whether anything is there. Where no network lies between, there is
+    /// nothing to try.
+    ///
+    /// # Errors
+    /// What keeps it from being reached.
+    fn reach(&self, cx: &Context, limit: Duration) -> impl Future<Output = Result<()>> + Send {
+        let _ = (cx, limit);
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A [`Provider`] behind a pointer: implemented for every provider, named only by the registry and the router.
@@ -82,6 +93,8 @@ pub trait DynProvider: Send + Sync + 'static {
     fn exact_model(&self, model: &ModelName) -> ModelName;
     /// See [`Provider::login_mark`].
     fn login_mark(&self) -> Option<String>;
+    /// See [`Provider::reach`].
+    fn reach<'a>(&'a self, cx: &'a Context, limit: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 }
 
 impl<P: Provider> DynProvider for P {
@@ -111,6 +124,10 @@ impl<P: Provider> DynProvider for P {
 
     fn login_mark(&self) -> Option<String> {
         Provider::login_mark(self)
+    }
+
+    fn reach<'a>(&'a self, cx: &'a Context, limit: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(Provider::reach(self, cx, limit))
     }
 }
 
@@ -264,12 +281,12 @@ impl fmt::Display for Target {
 }
 
 /// How long things may take. Each is named from the wire; waiting for a slow reader counts toward none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Deadlines {
     /// Name look-up, TCP and TLS.
     pub connect: Duration,
-    /// Until the first event of a streamed answer.
+    /// Until the first content of a streamed answer, or a local program's first sign of life.
     pub first_event: Duration,
     /// Between two events of a streamed answer.
     pub idle: Duration,

@@ -523,17 +523,18 @@ pub struct Riders {
     pub namespace: Namespace,
 }
 
-/// Whether a plan may go on to another target. A provider or model that is named is a plan of its own; the plan's order is `docs/routing.md`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What may stand in for what a request names: each level includes those before it. A provider or model that is named is a plan of its own; the plan's order is
+/// `docs/routing.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Substitute {
     /// Only the first target that can answer as far as is known beforehand.
     Never,
-    /// The same model from any provider. In this version the plan decides what that is, as for `Any`.
+    /// Any target of the plan: a named model is the same at each, and a route is the name of its targets.
     #[default]
     SameModel,
-    /// Anything that the plan holds.
+    /// Also the default model of a provider that does not know the named one.
     Any,
 }
 

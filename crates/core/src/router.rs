@@ -2,39 +2,44 @@
 //!
 //! [`Router::call`] is the only entrance, whichever [`Door`] a request came by. `run` tells the story:
 //! resolve a plan, then for each target look into the cache, attempt, retry, and go on until the first content event commits the answer. Wire formats and
-//! HTTP are unknown here. Names become plans in `router/resolve.rs`, failures become decisions in `router/retry.rs`, what happened is in `router/record.rs`.
+//! HTTP are unknown here. Names become plans in `router/resolve.rs`, one target is asked in `router/attempts.rs`, failures become decisions in
+//! `router/retry.rs`, what happened is in `router/record.rs`.
 
 mod answer;
+mod attempts;
 mod builder;
+mod deadlines;
+mod needs;
+mod reach;
 mod record;
 pub mod refused;
 pub mod resolve;
 pub mod retry;
+mod sealed;
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
 pub use self::answer::Answer;
 use self::answer::Committed;
+use self::attempts::{Asked, Attempts};
 pub use self::builder::RouterBuilder;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
 use self::retry::{Decision, Place};
-use crate::cache::{CacheKey, Joined};
+use self::sealed::{Learning, Makers};
+use crate::cache::CacheKey;
 use crate::config::Settings;
-use crate::delta::DeltaStream;
 use crate::deps::RouterDeps;
+use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ProviderId, RequestId};
-use crate::provider::{Availability, Call, Context, Deadlines, DynProvider, Target};
+use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Request, Substitute};
 use crate::response::Response;
-use crate::trace::{CacheStatus, Candidate, Served, Trace};
+use crate::trace::{CacheStatus, Served, Trace};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -47,6 +52,7 @@ struct Inner {
     entries: Vec<Entry>,
     recent: Recent,
     refused: Refused,
+    makers: Arc<Makers>,
 }
 
 /// A request with what the door it came by adds.
@@ -91,12 +97,13 @@ impl From<Request> for Op {
 }
 
 impl Router {
-    /// A router over these providers, in resolution order. A remote tier of `deps` is put behind their cache's own, so hand in each `deps` that has one once.
+    /// A router over these providers, in resolution order. A remote tier of `deps` is put behind their cache's own, and is a part of it from then on.
     pub fn new(mut deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
-        if let Some(remote) = deps.remote_cache.clone() {
-            deps.cache = deps.cache.map(|cache| cache.with_tier(remote));
+        if let (Some(cache), Some(remote)) = (deps.cache.clone(), deps.remote_cache.take()) {
+            deps.cache = Some(cache.with_tier(remote));
         }
-        Self(Arc::new(Inner { deps, settings, entries, recent: Recent::default(), refused: Refused::default() }))
+        let (recent, refused, makers) = Default::default();
+        Self(Arc::new(Inner { deps, settings, entries, recent, refused, makers }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -121,9 +128,14 @@ impl Router {
     /// As [`resolve::plan`].
     pub async fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
         let mut request = request.clone();
-        self.keep_private(&mut request);
+        self.limit_riders(&mut request);
         let plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
-        let keys = plan.targets.iter().map(|planned| self.key(&request, &planned.target)).collect();
+        let (meant, request) = (meant(&request, &plan), Arc::new(request));
+        let key = |planned: &Planned| {
+            let (request, _) = self.0.makers.for_target(&request, planned, meant.as_ref() == Some(&planned.target));
+            self.key(&request, &planned.target)
+        };
+        let keys = plan.targets.iter().map(key).collect();
         Ok((plan, keys))
     }
 
@@ -194,7 +206,10 @@ impl Router {
     async fn run(&self, op: Op) -> Result<Answer> {
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, op.id.clone()));
         match self.committed(op, &record).await {
-            Ok(committed) => Ok(Answer::new(committed, record, self.0.deps.shutdown.clone())),
+            Ok((committed, target)) => {
+                let learning = Learning::new(&self.0.makers, target);
+                Ok(Answer::new(committed, record, learning, self.0.deps.shutdown.clone()))
+            }
             Err(error) => {
                 record.failed(&error);
                 Err(error)
@@ -202,16 +217,16 @@ impl Router {
         }
     }
 
-    async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<Committed> {
+    async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<(Committed, Target)> {
         let Op { mut request, door, provider, .. } = op;
         self.ask_hooks(&mut request)?;
-        self.keep_private(&mut request);
+        self.limit_riders(&mut request);
         if provider.is_some() {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
         let plan = match provider {
-            Some(provider) => only(provider, &request)?,
+            Some(provider) => resolve::plan_via(provider, &request, self.scope(door, &[]))?,
             None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
         };
         record.planned(&plan);
@@ -225,7 +240,7 @@ impl Router {
         };
         // Each target has its own limits; the caller's holds for all of them together.
         let Some(total) = total else { return answering.await };
-        timeout(total, answering).await.unwrap_or_else(|_| Err(late(total)))
+        timeout(total, answering).await.unwrap_or_else(|_| Err(attempts::late(total)))
     }
 
     /// Shows the request to the hooks. One that changes it must not leave the body as received behind, which would go out instead.
@@ -246,9 +261,15 @@ impl Router {
         Ok(())
     }
 
-    /// The operator's rule and the caller's: the stricter one holds.
-    fn keep_private(&self, request: &mut Request) {
-        request.riders.privacy = request.riders.privacy.min(self.0.settings.router.privacy);
+    /// The operator's rules and the caller's: the stricter ones hold.
+    fn limit_riders(&self, request: &mut Request) {
+        let (most, before) = (&self.0.settings.router, request.riders.clone());
+        request.riders.privacy = before.privacy.min(most.privacy);
+        request.riders.substitute = before.substitute.min(most.substitute);
+        // Of all dialects only our own says them in its body, and the next router must hear the stricter ones.
+        if request.riders != before {
+            request.origin.take_if(|origin| origin.dialect == Dialect::Native);
+        }
     }
 
     /// Whom this request's plan passes over; nobody where somebody was named.
@@ -263,21 +284,27 @@ impl Router {
         mut plan: Plan,
         door: Door,
         record: &Arc<Record>,
-    ) -> Result<Committed> {
-        // Whoever named nobody was promised nobody. Of a route it is the first target that counts, even one that is left out.
-        let first = plan.candidates.first().filter(|_| resolve::names_somebody(request));
-        let asked = first.map(|first| Target::new(first.provider.clone(), first.model.clone()));
+    ) -> Result<(Committed, Target)> {
+        let meant = meant(request, &plan);
         let mut failures = Vec::new();
+        let mut looked_ahead = false;
         plan.targets.reverse();
         while let Some(planned) = plan.targets.pop() {
             let others = !plan.targets.is_empty();
-            match self.answer_from(request, &planned, others, record).await {
+            let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
+            let asked = Asked { request: seen, withheld, planned: &planned, others };
+            match self.answer_from(&asked, record).await {
                 Ok(committed) => {
-                    let substituted = asked.filter(|asked| *asked != planned.target).map(|asked| asked.to_string());
-                    record.served(Served { substituted, ..Served::new(planned.target.provider, planned.target.model) });
-                    return Ok(committed);
+                    let target = planned.target;
+                    let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
+                    record.served(Served { substituted, ..Served::new(target.provider.clone(), target.model.clone()) });
+                    return Ok((committed, target));
                 }
                 Err(error) => {
+                    if plan.automatic && !looked_ahead && reach::was_silent(&error) {
+                        looked_ahead = true;
+                        reach::look_ahead(&mut plan, &self.context_of(record.id())).await;
+                    }
                     let default = self.default_instead(&error, request, &planned, door);
                     let goes_on = default.is_some()
                         || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others, jitter: 0.0 })
@@ -292,16 +319,22 @@ impl Router {
                 }
             }
         }
-        Err(last_of(failures, &plan.candidates))
+        Err(attempts::last_of(failures, &plan.candidates))
     }
 
     /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
     fn default_instead(&self, error: &Error, request: &Request, planned: &Planned, door: Door) -> Option<Planned> {
+        let router = &self.0.settings.router;
+        let allowed = match request.riders.substitute {
+            Substitute::Never => false,
+            // What requests say that say nothing.
+            Substitute::SameModel => router.substitute == Substitute::Any && router.model_fallback,
+            Substitute::Any => true,
+        };
         let may = error.kind() == ErrorKind::CallerModelUnknown
             && door != Door::CompatibleApi
             && request.provider.is_some()
-            && request.riders.substitute != Substitute::Never
-            && self.0.settings.router.model_fallback;
+            && allowed;
         let model = planned.provider.describe().default_model.as_ref().filter(|_| may)?;
         let model = planned.provider.exact_model(model);
         (planned.target.model.as_ref() != Some(&model)).then(|| {
@@ -311,154 +344,43 @@ impl Router {
     }
 
     /// One target's answer: from the cache, from a call under way, or from a call of our own.
-    async fn answer_from(
-        &self,
-        request: &Arc<Request>,
-        planned: &Planned,
-        others: bool,
-        record: &Arc<Record>,
-    ) -> Result<Committed> {
+    async fn answer_from(&self, asked: &Asked<'_>, record: &Arc<Record>) -> Result<Committed> {
+        let Asked { request, planned, .. } = asked;
+        record.dropped(asked.withheld.clone());
         let cache = self.0.deps.cache.clone().filter(|cache| cache.covers(request));
-        let Some((cache, key)) =
-            cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)))
-        else {
-            if request.cache.only_if_cached {
-                return Err(not_cached("the request asked for a stored answer, and the cache is off for it"));
-            }
-            record.cache(CacheStatus::Bypass, None);
-            let attempts = Attempts::new(self, request, planned, others, record);
-            return attempts.committed().await;
-        };
-        if let Some(stored) = cache.get(&key, request).await {
-            record.cache(CacheStatus::Hit, Some(&key));
+        let kept = cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)));
+        let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
+        record.cache(status, kept.as_ref().map(|(_, key)| key));
+        if let Some((cache, key)) = &kept
+            && let Some(stored) = cache.get(key, request).await
+        {
+            record.cache(CacheStatus::Hit, Some(key));
             return Ok(Committed::replay(&stored, request.stream));
         }
         if request.cache.only_if_cached {
-            return Err(not_cached("the answer is not in the cache, and the request asked for nothing else"));
+            return Err(not_cached(if kept.is_some() {
+                "the answer is not in the cache, and the request asked for nothing else"
+            } else {
+                "the request asked for a stored answer, and the cache is off for it"
+            }));
         }
-        let attempts = Attempts::new(self, request, planned, others, record);
-        let (shared, joined) =
-            cache.join(&key, request, || cache.fill(&key, request, &planned.target, attempts.into_stream()));
-        let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
-        record.cache(status, Some(&key));
-        // Whoever joined waits as long as its own request allows, not as long as the one that began the call.
-        within(planned.deadlines.total, Committed::of(shared)).await
+        if let Some(error) = &planned.unreached {
+            record.attempted(&planned.target, self.0.deps.clock.instant(), Some(error));
+            return Err(error.clone());
+        }
+        match &kept {
+            Some((cache, key)) => attempts::shared(self, cache, key, asked, record).await,
+            None => Attempts::new(self, asked, record).committed().await,
+        }
     }
 }
 
-/// Waits for the first content no longer than `total`.
-async fn within(total: Duration, content: impl Future<Output = Result<Committed>>) -> Result<Committed> {
-    timeout(total, content).await.unwrap_or_else(|_| Err(late(total)))
+/// The target that a request means: of a plan the first, even one that is left out. Whoever named nobody was promised nobody.
+fn meant(request: &Request, plan: &Plan) -> Option<Target> {
+    let first = plan.candidates.first().filter(|_| resolve::names_somebody(request));
+    first.map(|first| Target::new(first.provider.clone(), first.model.clone()))
 }
 
 fn not_cached(message: &str) -> Error {
     Error::unavailable(message).with_hint("drop `only-if-cached` to have it generated")
-}
-
-/// A plan of one provider that the caller brought along.
-fn only(provider: Arc<dyn DynProvider>, request: &Request) -> Result<Plan> {
-    let describe = provider.describe().clone();
-    if describe.privacy > request.riders.privacy {
-        return Err(
-            Error::new(ErrorKind::PolicyForbidden, "the request's privacy does not allow it").at(&describe.id, None)
-        );
-    }
-    if let Availability::Missing { what, hint } = provider.availability() {
-        return Err(Error::unavailable(what).with_hint(hint).at(&describe.id, None));
-    }
-    let model = request.model.as_deref().map(crate::ids::ModelName::new).transpose()?.or(describe.default_model);
-    let mut deadlines = Deadlines::default();
-    deadlines.total = request.timeout.unwrap_or(deadlines.total);
-    let target = Target::new(describe.id, model);
-    Ok(Plan { targets: vec![Planned { provider, target, deadlines }], candidates: Vec::new() })
-}
-
-fn late(total: Duration) -> Error {
-    Error::timeout(format!("no content within {} s", total.as_secs_f64()))
-        .with_hint("allow more with `--timeout`, or `timeouts.total` in the config")
-}
-
-/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
-fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
-    let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
-    if failures.is_empty() {
-        return last;
-    }
-    let tried = failures.iter().chain([&last]).map(ToString::to_string);
-    let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
-    let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
-    let all: Vec<String> = tried.chain(left_out).collect();
-    let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
-        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
-    let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
-    soonest.map_or(error.clone(), |after| error.with_retry_after(after))
-}
-
-/// All attempts at one target.
-struct Attempts {
-    router: Router,
-    request: Arc<Request>,
-    planned: Planned,
-    others: bool,
-    record: Arc<Record>,
-}
-
-impl Attempts {
-    fn new(router: &Router, request: &Arc<Request>, planned: &Planned, others: bool, record: &Arc<Record>) -> Self {
-        Self {
-            router: router.clone(),
-            request: Arc::clone(request),
-            planned: planned.clone(),
-            others,
-            record: Arc::clone(record),
-        }
-    }
-
-    /// Tries until one attempt commits, as `retry` allows. The total deadline ends here with the commit; from there on providers hold to theirs, which do
-    /// not count the time that a slow reader takes.
-    async fn committed(self) -> Result<Committed> {
-        let total = self.planned.deadlines.total;
-        let tries = async {
-            for attempt in 1.. {
-                let error = match self.attempt(attempt).await {
-                    Ok(committed) => return Ok(committed),
-                    Err(error) => error,
-                };
-                let jitter = self.router.0.deps.ids.jitter();
-                match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
-                    Decision::Again(wait) => tokio::time::sleep(wait).await,
-                    Decision::Next | Decision::Stop => return Err(error),
-                }
-            }
-            Err(Error::internal("attempts ran out of numbers"))
-        };
-        within(total, tries).await
-    }
-
-    async fn attempt(&self, attempt: u32) -> Result<Committed> {
-        let deps = &self.router.0.deps;
-        let began = deps.clock.instant();
-        let cx = self.router.context_of(self.record.id());
-        let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
-        call.attempt = attempt;
-        call.deadlines = self.planned.deadlines;
-        let outcome = match self.planned.provider.generate(Arc::new(call)).await {
-            Ok(stream) => Committed::of(stream).await,
-            Err(error) => Err(error),
-        };
-        // A server that was only guessed and is not there was never a target.
-        let absent = |error: &Error| {
-            error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
-        };
-        if !outcome.as_ref().is_err_and(absent) {
-            self.record.attempted(&self.planned.target, began, outcome.as_ref().err());
-        }
-        self.record.dropped(cx.dropped());
-        outcome
-    }
-
-    /// The attempts as a stream, for a flight that several listen to.
-    fn into_stream(self) -> DeltaStream {
-        DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
-    }
 }

@@ -300,19 +300,19 @@ fn the_file_is_the_named_one() {
     assert_eq!((loaded.settings.server.port, loaded.file.as_ref()), (7, Some(&named)));
     assert_eq!(loaded.settings.providers["openai"].credentials, [Credential::File(folder.path().join("key.txt"))]);
     let case = case.flags(|flags| flags.config(folder.path().join("absent.toml")));
-    assert!(case.problems().contains("absent.toml:1:1: the config file cannot be read"), "{}", case.problems());
+    assert!(case.problems().contains("absent.toml: the config file cannot be read"), "{}", case.problems());
     assert_eq!(case.flags(Flags::without_file).loaded().settings.server.port, 8000);
 }
 
 #[test]
 fn what_cannot_be_a_config_file_is_one_clear_problem() {
     let refused = |bytes: &[u8]| case().file(bytes).problems();
-    assert_eq!(refused(&vec![b'#'; (1 << 20) + 1]), "config.toml:1:1: the config file is larger than 1048576 bytes");
-    assert_eq!(refused(b"a = '\xff'"), "config.toml:1:1: the config file is not UTF-8 (byte 5)");
+    assert_eq!(refused(&vec![b'#'; (1 << 20) + 1]), "config.toml: the config file is larger than 1048576 bytes");
+    assert_eq!(refused(b"a = '\xff'"), "config.toml: the config file is not UTF-8 (byte 5)");
     assert!(refused(b"[server]\nhost = '\0'").starts_with("config.toml:2:"), "{}", refused(b"[server]\nhost = '\0'"));
     let case = case();
     let folder = case.folder.path().to_owned();
-    assert_eq!(case.flags(|flags| flags.config(folder)).problems(), "~:1:1: the config file is not a file");
+    assert_eq!(case.flags(|flags| flags.config(folder)).problems(), "~: the config file is not a file");
 }
 
 #[test]
@@ -413,6 +413,47 @@ fn routes_may_name_registered_providers_and_other_routes() {
     assert!(case.problems().contains(r#""mine/x" names no provider and no route"#), "{}", case.problems());
     let case = case.flags(|flags| flags.registered(id("mine")));
     assert_eq!(case.loaded().settings.routes.keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn the_provider_that_heads_every_plan_must_be_one() {
+    let case = case().file("[router]\nprovider = 'opnrouter'");
+    assert_eq!(
+        case.problems(),
+        "config.toml:2:1: router.provider: no provider is called `opnrouter`; did you mean `openrouter`?"
+    );
+    let case = case.var("IPFS_KIT_LLM_PROVIDER", "mine");
+    assert_eq!(case.problems(), "IPFS_KIT_LLM_PROVIDER: router.provider: no provider is called `mine`");
+    let case = case.flags(|flags| flags.registered(id("mine")));
+    assert_eq!(case.loaded().settings.router.provider, Some(id("mine")));
+    let own = "[router]\nprovider = 'lab'\n[providers.lab]\nbase_url = 'http://127.0.0.1:1/v1'";
+    assert_eq!(self::case().file(own).loaded().settings.router.provider, Some(id("lab")));
+    assert_eq!(
+        self::case().file("[router]\nprovider = 'codex'").loaded().settings.router.provider,
+        Some(id("codex_cli"))
+    );
+}
+
+#[test]
+fn what_has_no_effect_beside_other_keys_is_said() {
+    let warnings = |text: &str| {
+        let case = case().file(text);
+        let warnings: Vec<_> = case.loaded().warnings.iter().map(|warning| case.tidy(&warning.to_string())).collect();
+        warnings
+    };
+    let idle = warnings("[router]\nfallback = false");
+    assert!(
+        matches!(idle.as_slice(), [one] if one.starts_with("config.toml:2:1: router.fallback: it has no effect")),
+        "{idle:?}"
+    );
+    assert_eq!(warnings("[router]\nfallback = false\nprovider = 'openai'"), [""; 0]);
+    let idle = warnings("[router]\nmodel_fallback = true\nsubstitute = 'same_model'");
+    assert!(
+        matches!(idle.as_slice(), [one] if one.starts_with("config.toml:2:1: router.model_fallback: it has no effect")),
+        "{idle:?}"
+    );
+    assert_eq!(warnings("[router]\nmodel_fallback = true\nsubstitute = 'any'"), [""; 0]);
+    assert_eq!(warnings("[router]\nsubstitute = 'never'"), [""; 0]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use llm_router::request::{Privacy, Request};
 use llm_router::router::resolve::{Automatic, Door, Entry};
 use llm_router::router::{Op, Router};
 use llm_router::store::{MemoryStore, Store};
+use llm_router::testing::scripted::Turn;
 use llm_router::trace::CacheStatus;
 use llm_router::{Error, ErrorKind, Result};
 
@@ -463,6 +464,53 @@ async fn a_refused_key_is_passed_over_by_automatic_plans_only_and_in_the_next_pr
     second.forget_refusals().await.unwrap();
     assert_eq!(second.generate(Request::new("hello")).await.unwrap().text(), "mended");
     assert_eq!(calls("openai"), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_read_from_another_process_ends_at_its_own_time() {
+    let clock = Arc::new(llm_router::testing::ManualClock::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&clock) as _));
+    let with = |script: &[Script]| {
+        let mut setup = Setup::default().provider("openai", script).provider("local", &[Script::Answer("floor")]);
+        setup.deps.store = Some(Arc::clone(&store));
+        setup.deps.clock = Arc::clone(&clock) as _;
+        setup.build().0
+    };
+    with(&[Script::Fail(ErrorKind::ProviderAuth)]).generate(Request::new("hello")).await.unwrap();
+    clock.advance(Duration::from_secs(8 * 60));
+    let second = with(&[Script::Answer("mended")]);
+    assert_eq!(second.generate(Request::new("hello")).await.unwrap().text(), "floor");
+    clock.advance(Duration::from_secs(2 * 60 + 1));
+    assert_eq!(second.generate(Request::new("hello")).await.unwrap().text(), "mended");
+}
+
+#[tokio::test]
+async fn a_record_of_a_refusal_that_cannot_be_so_is_not_believed() {
+    let clock = Arc::new(llm_router::testing::ManualClock::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&clock) as _));
+    let far = [0x7f; 8].to_vec();
+    for (provider, record) in [("openai", far), ("lab", Vec::new())] {
+        store.put("refused", &format!("{provider}:key-1"), record.into(), None).await.unwrap();
+    }
+    let mut setup =
+        Setup::default().provider("openai", &[Script::Answer("no")]).provider("lab", &[Script::Answer("yes")]);
+    setup.deps.store = Some(store);
+    setup.deps.clock = Arc::clone(&clock) as _;
+    let (router, _) = setup.build();
+    assert_eq!(router.refused().await, [ProviderId::new("openai").unwrap()]);
+    clock.advance(Duration::from_secs(601));
+    assert!(router.refused().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_of_nothing_but_empty_events_is_given_up() {
+    let empty = Event::from(Delta::BlockDelta { choice: 0, block: 0, part: Part::Text(String::new()) });
+    let events = std::iter::once(start()).chain(std::iter::repeat_n(empty, 5000)).map(Ok).collect();
+    let scripted = llm_router::testing::scripted::Scripted::new("openai", [Turn::Events(events)]);
+    let router = Router::builder().provider(scripted).build().unwrap();
+    let error = router.generate(asking(None, Some("openai"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderProtocol);
+    assert!(error.message().contains("1024"), "{error}");
 }
 
 #[tokio::test]

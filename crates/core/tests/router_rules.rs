@@ -14,10 +14,10 @@ use llm_router::config::{RouteSettings, Settings};
 use llm_router::delta::DeltaStream;
 use llm_router::deps::{Hook, RouterDeps, SystemClock};
 use llm_router::dialect::{Dialect, RequestHead};
-use llm_router::ids::ProviderId;
+use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
 use llm_router::request::{Message, Origin, Request, Substitute};
-use llm_router::router::resolve::{Door, Entry};
+use llm_router::router::resolve::{Automatic, Door, Entry};
 use llm_router::router::{Op, Router};
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::trace::{CacheStatus, Trace};
@@ -135,6 +135,120 @@ async fn who_wants_no_substitute_gets_the_first_target_or_its_error() {
     (request.provider, request.model) = (Some(id("c")), Some("asked".into()));
     let error = plain(&[&c]).generate(request).await.unwrap_err();
     assert_eq!((error.kind(), c.calls().len()), (ErrorKind::CallerModelUnknown, 1));
+}
+
+#[tokio::test]
+async fn the_configuration_says_the_most_that_may_stand_in_for_what_is_named() {
+    let own = |describe: Describe| describe.with_default_model(llm_router::ids::ModelName::new("own").unwrap());
+    let ignorant = || {
+        let turns = [Turn::Fail(Error::new(ErrorKind::CallerModelUnknown, "")), Turn::Text("own".into())];
+        Arc::new(Scripted::new("c", turns).describing(own))
+    };
+    let answered = async |most: Substitute, fallback: bool, asked: Substitute, door: Door| {
+        let c = ignorant();
+        let mut settings = Settings::default();
+        (settings.router.substitute, settings.router.model_fallback) = (most, fallback);
+        let mut request = Request::new("hello");
+        (request.provider, request.model) = (Some(id("c")), Some("asked".into()));
+        request.riders.substitute = asked;
+        router(RouterDeps::default(), settings, &[&c]).call(Op::new(request, door)).await.is_ok()
+    };
+    use Substitute::{Any, Never, SameModel};
+    for (most, fallback, asked, door, answers) in [
+        (Any, false, SameModel, Door::Library, false),
+        (Any, true, SameModel, Door::Library, true),
+        (Any, false, Any, Door::NativeApi, true),
+        (Any, true, Never, Door::Library, false),
+        (Any, true, Any, Door::CompatibleApi, false),
+        (SameModel, true, Any, Door::Library, false),
+        (Never, true, Any, Door::Library, false),
+    ] {
+        assert_eq!(answered(most, fallback, asked, door).await, answers, "{most:?} {fallback} {asked:?} {door:?}");
+    }
+    // `never` ends every plan after its first target, whatever a request says.
+    let (a, b) = (failing("a", ErrorKind::ProviderUnavailable), saying("b", "other"));
+    let mut settings = Settings::default();
+    settings.router.substitute = Never;
+    let mut request = Request::new("hello");
+    request.riders.substitute = Any;
+    let error = router(RouterDeps::default(), settings, &[&a, &b]).generate(request).await.unwrap_err();
+    assert_eq!((error.kind(), b.calls().len()), (ErrorKind::ProviderUnavailable, 0));
+}
+
+#[tokio::test]
+async fn without_fallback_nobody_follows_the_configured_provider() {
+    let (a, floor) = (failing("a", ErrorKind::ProviderUnavailable), saying("local", "floor"));
+    let answered = async |fallback: bool| {
+        let mut settings = Settings::default();
+        (settings.router.provider, settings.router.fallback) = (Some(id("a")), fallback);
+        let entries = vec![
+            Entry::new(id("a"), Arc::clone(&a) as _),
+            Entry { automatic: Automatic::Floor, ..Entry::new(id("local"), Arc::clone(&floor) as _) },
+        ];
+        Router::new(RouterDeps::default(), Arc::new(settings), entries).generate(Request::new("hello")).await
+    };
+    assert_eq!(answered(true).await.unwrap().text(), "floor");
+    assert_eq!(answered(false).await.unwrap_err().provider(), Some(&id("a")));
+}
+
+#[tokio::test]
+async fn a_configured_provider_that_is_none_is_named_with_its_setting() {
+    let mut settings = Settings::default();
+    settings.router.provider = Some(id("opnai"));
+    let router = router(RouterDeps::default(), settings, &[&saying("openai", "no")]);
+    let error = router.explain(&Request::new("hello"), Door::Command).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerInvalidRequest);
+    assert!(error.message().contains("router.provider") && error.message().contains("opnai"), "{error}");
+    assert!(error.hint().unwrap().contains("did you mean openai?"), "{:?}", error.hint());
+}
+
+/// Its models lie in files.
+struct Filed(Scripted);
+
+impl Provider for Filed {
+    fn describe(&self) -> &Describe {
+        Provider::describe(&self.0)
+    }
+
+    fn availability(&self) -> Availability {
+        Availability::Ready
+    }
+
+    async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
+        Provider::generate(&self.0, call).await
+    }
+
+    fn exact_model(&self, model: &ModelName) -> ModelName {
+        ModelName::new(format!("{model}@0123")).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_provider_of_the_call_itself_keeps_the_same_rules() {
+    let own = Arc::new(Filed(Scripted::text("own", "mine")));
+    let mut settings = Settings::default();
+    settings.router.timeouts.idle = Some(Duration::from_secs(7));
+    settings.router.timeouts.total = Some(Duration::from_secs(70));
+    let router = router(RouterDeps::default(), settings, &[]);
+    let mut request = naming("m");
+    request.timeout = Some(Duration::from_secs(9));
+    let op = Op::new(request, Door::Library).via(Arc::clone(&own) as _);
+    let trace = router.call(op).await.unwrap().collect().await.unwrap().trace().unwrap().clone();
+    let call = own.0.calls()[0].clone();
+    assert_eq!(call.model(), Some("m@0123"));
+    let deadlines = [call.deadlines.idle, call.deadlines.whole, call.deadlines.total].map(|limit| limit.as_secs());
+    assert_eq!(deadlines, [7, 9, 9]);
+    assert_eq!(trace.candidates.len(), 1);
+}
+
+#[tokio::test]
+async fn a_remote_tier_is_a_part_of_the_cache_once() {
+    let mut deps = cached();
+    deps.remote_cache = Some(Arc::new(MemoryTier::new(1 << 20, Arc::new(SystemClock))));
+    let first = router(deps, Settings::default(), &[]);
+    let second = router(first.deps().clone(), Settings::default(), &[]);
+    let tiers = [&first, &second].map(|router| router.deps().cache.as_ref().unwrap().tiers().len());
+    assert_eq!(tiers, [2, 2]);
 }
 
 /// Changes what it is told to, and keeps what it sees at the end.

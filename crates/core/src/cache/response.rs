@@ -22,8 +22,8 @@ use crate::delta::{Delta, DeltaStream, FinishReason};
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
-use crate::provider::Target;
-use crate::request::Request;
+use crate::provider::{Deadlines, Target};
+use crate::request::{Privacy, Request, Substitute};
 use crate::response::{Folder, Response};
 
 /// Answers larger than this are not stored.
@@ -36,8 +36,7 @@ pub struct ResponseCache(Arc<Inner>);
 struct Inner {
     /// The nearest first.
     tiers: Vec<Arc<dyn Tier>>,
-    /// By place and framing: the upstream was asked for a stream or for a whole answer, and no flight is both.
-    flights: Flights<(StorageKey, bool)>,
+    flights: Flights<(StorageKey, Terms)>,
     strategy: KeyStrategy,
     ttl: Option<Duration>,
     /// Whether a request that says nothing is covered.
@@ -59,6 +58,22 @@ impl CacheKey {
     pub fn printed(&self) -> &str {
         &self.printed
     }
+}
+
+/// What a call is made under besides its request. Calls are shared among equal terms only, so that whatever becomes of a call before its first content would
+/// have become of each listener's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// Whether the upstream is asked for a stream: no call is both.
+    pub streamed: bool,
+    /// How long things may take in it.
+    pub deadlines: Deadlines,
+    /// Whether another target could answer instead: then less is tried again.
+    pub others: bool,
+    /// Who may see the request: a peer passes it on to nobody else.
+    pub privacy: Privacy,
+    /// What may stand in for what is named, at a peer too.
+    pub substitute: Substitute,
 }
 
 /// A stored answer.
@@ -170,17 +185,18 @@ impl ResponseCache {
         self.0.clock.now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
-    /// Joins the call under way for a key, or begins it.
+    /// Joins the call under way for a key on these terms, or begins it.
     pub fn join(
         &self,
         key: &CacheKey,
         request: &Request,
+        terms: Terms,
         begin: impl FnOnce() -> DeltaStream,
     ) -> (DeltaStream, Joined) {
         if request.cache.no_cache {
             return (begin(), Joined::First);
         }
-        self.0.flights.join(&(Self::place(key, request), request.stream), begin)
+        self.0.flights.join(&(Self::place(key, request), terms), begin)
     }
 
     /// Passes a stream on and stores its answer when the end comes, before the caller sees the end.

@@ -67,7 +67,7 @@ pub(super) struct Read {
 /// Reads a file. One that is not there is an error only if it was asked for.
 pub(super) fn open(path: &Path, required: bool, home: Option<&Path>) -> Option<Read> {
     let at: Arc<Path> = path.into();
-    let whole = || Origin::File { path: at.clone(), line: 1, column: 1 };
+    let whole = || Origin::File { path: at.clone(), line: 0, column: 0 };
     let failed = |why: String| Some(Read { problems: vec![Problem::new(whole(), None, why)], ..Read::default() });
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,

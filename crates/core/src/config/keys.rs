@@ -121,7 +121,6 @@ const NO_SERVER: &str = "this version has no HTTP server";
 const NO_PEERS: &str = "this version has no peer network";
 const ONE_SCOPE: &str = "this version has one namespace, `default`";
 const IN_ORDER: &str = "the targets of a group are tried in the order written";
-const NO_RIDER: &str = "requests that say nothing use the default";
 
 macro_rules! keys {
     ($($path:literal, $kind:expr, $default:literal, $example:literal $(, later $later:expr)?; $doc:literal => $apply:expr;)*) => {
@@ -147,11 +146,11 @@ keys! {
     "router.model", Kind::Model, "", "\"openai/gpt-4o-mini\"";
         "The default model of `openrouter`, `accelerate`, `local_hf` and of `router.provider`." => |s, _, v| s.router.model = v.model();
     "router.fallback", Kind::Flag, "true", "false";
-        "Whether an automatic plan that `router.provider` heads goes on to the floor; without one it has no effect." => |s, _, v| put(&mut s.router.fallback, v.flag());
+        "Whether an automatic plan that `router.provider` heads goes on to the floor; without a `router.provider` it has no effect." => |s, _, v| put(&mut s.router.fallback, v.flag());
     "router.model_fallback", Kind::Flag, "false", "true";
-        "Whether a provider that does not know the model asked for may be asked for its default one (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
-    "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"same_model\"", "\"never\"", later NO_RIDER;
-        "Whether another model may answer, for requests that do not say." => |s, _, v| put(&mut s.router.substitute, v.parsed());
+        "Whether a provider that does not know the model asked for is asked for its default one also where the request says nothing of `substitute` (never on `/v1`)." => |s, _, v| put(&mut s.router.model_fallback, v.flag());
+    "router.substitute", Kind::Word(&["never", "same_model", "any"]), "\"any\"", "\"never\"";
+        "The most that may stand in for what a request names: nothing but the first target, any target of the plan, also a provider's default model. A request may ask for less, not for more." => |s, _, v| put(&mut s.router.substitute, v.parsed());
     "router.privacy", Kind::Word(PRIVACY), "\"any\"", "\"trusted\"";
         "Who may see a request: this machine, also trusted providers and peers, anyone. A request may ask for less, not for more." => |s, _, v| put(&mut s.router.privacy, v.parsed());
     "router.head_after", Kind::Duration, "\"10s\"", "\"3s\"", later NO_SERVER;
@@ -159,7 +158,7 @@ keys! {
     "router.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "Name look-up, TCP and TLS; 5s where nothing sets it." => |s, _, v| s.router.timeouts.connect = v.duration();
     "router.timeouts.first_event", Kind::Duration, "", "\"15s\"";
-        "Until the first event of a streamed answer; 15s where nothing sets it." => |s, _, v| s.router.timeouts.first_event = v.duration();
+        "Until the first content of a streamed answer; empty events do not count; 15s where nothing sets it." => |s, _, v| s.router.timeouts.first_event = v.duration();
     "router.timeouts.idle", Kind::Duration, "", "\"30s\"";
         "Between two events of a streamed answer; 30s where nothing sets it." => |s, _, v| s.router.timeouts.idle = v.duration();
     "router.timeouts.whole", Kind::Duration, "", "\"5m\"";

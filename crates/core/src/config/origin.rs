@@ -24,9 +24,9 @@ pub enum Origin {
     File {
         /// The file.
         path: Arc<std::path::Path>,
-        /// The line, from 1.
+        /// The line, from 1; 0 where it is the file as a whole.
         line: usize,
-        /// The column in characters, from 1.
+        /// The column in characters, from 1; 0 where it is the file as a whole.
         column: usize,
     },
     /// A variable, by its full name.
@@ -51,6 +51,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::File { path, line: 0, .. } => write!(f, "{}", path.display()),
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
             Self::Variable(name) | Self::Flag(name) => f.write_str(name),
             Self::Request => f.write_str("request"),

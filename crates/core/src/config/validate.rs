@@ -16,6 +16,7 @@ use super::value::Value;
 use super::variables::PREFIXES;
 use super::{ClientKey, Credential, Settings};
 use crate::ids::ProviderId;
+use crate::request::Substitute;
 use crate::secret::Secret;
 
 /// The ways to give one key; a stronger source that uses one of them replaces whichever a weaker source used.
@@ -78,8 +79,9 @@ impl<'a> Check<'a> {
         self.credentials();
         self.client_keys();
         self.providers(registered);
+        self.configured_provider(registered);
         self.routes(registered);
-        self.warn(registered);
+        self.warn();
     }
 
     fn problem(&mut self, origin: Origin, key: String, message: impl Into<String>, meant: Option<&str>) {
@@ -250,6 +252,21 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// The provider that heads every automatic plan must be one.
+    fn configured_provider(&mut self, registered: &[ProviderId]) {
+        let Some(id) = self.settings.router.provider.clone() else { return };
+        // What is wrong with a section is told of the section.
+        let own = self.settings.providers.contains_key(&id);
+        if own || builtin(id.as_str()).is_some() || registered.contains(&id) {
+            return;
+        }
+        let Some(origin) = self.get("router.provider", &[]).map(|(_, origin)| origin.clone()) else { return };
+        let names = || BUILTIN.iter().flat_map(|row| row.aliases.iter().copied().chain([row.id]));
+        let meant = nearest(id.as_str(), self.settings.providers.keys().map(ProviderId::as_str).chain(names()));
+        let (meant, message) = (meant.map(str::to_owned), format!("no provider is called `{id}`"));
+        self.problem(origin, "router.provider".into(), message, meant.as_deref());
+    }
+
     fn routes(&mut self, registered: &[ProviderId]) {
         let routes: BTreeSet<String> = self.settings.routes.keys().cloned().collect();
         let providers: BTreeSet<String> =
@@ -307,10 +324,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn warn(&mut self, registered: &[ProviderId]) {
+    fn warn(&mut self) {
         let mut warnings = self.later();
         for (spot, (value, origin)) in self.layer {
-            if let Some(message) = self.caution(spot, value, registered) {
+            if let Some(message) = self.caution(spot, value) {
                 warnings.push(Warning::new(origin.clone(), &spot.shown(), message));
             }
         }
@@ -341,8 +358,11 @@ impl<'a> Check<'a> {
     }
 
     /// What its owner would want to know of one value.
-    fn caution(&self, spot: &Spot, value: &Value, registered: &[ProviderId]) -> Option<String> {
+    fn caution(&self, spot: &Spot, value: &Value) -> Option<String> {
         let path = spot.key.path;
+        if let Some(idle) = self.idle(path, value) {
+            return Some(idle.to_owned());
+        }
         let text = value.text()?;
         let provider = |name: &str| ProviderId::new(name).ok().and_then(|id| self.settings.providers.get(&id));
         if path.ends_with("key_env") {
@@ -354,12 +374,22 @@ impl<'a> Check<'a> {
             let open = text.strip_prefix("http://").is_some_and(leaves_the_network);
             return (sends_key && open).then(|| "a key goes over the network unencrypted: use https".to_owned());
         }
-        if path == "router.provider" {
-            let id = value.provider()?;
-            let known = builtin(id.as_str()).is_some() || provider(id.as_str()).is_some() || registered.contains(&id);
-            return (!known).then(|| format!("no provider is named `{id}`, unless the program registers one"));
-        }
         None
+    }
+
+    /// What has no effect beside what the other keys of the router say.
+    fn idle(&self, path: &str, value: &Value) -> Option<&'static str> {
+        let router = &self.settings.router;
+        let most = router.substitute;
+        match (path, value.flag()) {
+            ("router.fallback", Some(false)) if router.provider.is_none() => Some(
+                "it has no effect: no router.provider heads the plan, and without one all providers follow each other",
+            ),
+            ("router.model_fallback", Some(true)) if most != Substitute::Any => {
+                Some("it has no effect: router.substitute lets no other model answer")
+            }
+            _ => None,
+        }
     }
 }
 

@@ -90,7 +90,8 @@ impl HttpClient {
     async fn lease(&self, origin: &Origin, limit: Duration) -> Result<pool::Lease> {
         tokio::time::timeout(limit, self.0.checkout(origin)).await.unwrap_or_else(|_| {
             Err(Error::timeout(format!("no connection to {origin} in {}", Seconds(limit)))
-                .with_hint("check the address and the network, or raise the connect timeout"))
+                .unsent()
+                .with_hint("check the address and the network, or allow more with `timeouts.connect` in the config"))
         })
     }
 }

@@ -15,7 +15,6 @@ mod failure;
 mod group;
 mod job;
 mod output;
-pub(crate) mod patience;
 mod template;
 mod transcript;
 mod wrapper;

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::credential::{Credentials, Key, Tried};
 use super::http::{HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
+use super::patience::Patience;
 use super::presets::{self, Auth, CHAT, Preset, Speaks};
-use super::process::patience::Patience;
 use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
 use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
@@ -294,6 +294,11 @@ impl Provider for HttpProvider {
 
     async fn list_models(&self, cx: &Context) -> Result<Vec<ModelName>> {
         self.listed(&cx.http, Limits::default()).await
+    }
+
+    async fn reach(&self, cx: &Context, limit: Duration) -> Result<()> {
+        let at = parse_url(self.base_url()?)?;
+        cx.http.connect(&at, limit).await.map_err(|error| self.not_reached(error).at(&self.describe.id, None))
     }
 
     fn login_mark(&self) -> Option<String> {

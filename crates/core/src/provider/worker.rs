@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use serve::{serve, stdio};
 
 use self::session::{Answer, Session};
-use super::process::patience::Patience;
+use super::patience::Patience;
 use super::process::{Environment, Folder, GRACE, Job, Limits, Runner};
 use super::{Availability, Call, Describe, Provider};
 use crate::delta::DeltaStream;

@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::record::Record;
+use super::sealed::Learning;
 use crate::delta::{Delta, DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::response::{Folder, Response};
@@ -48,6 +49,11 @@ impl Committed {
         Self { head, rest: DeltaStream::of([]) }
     }
 
+    /// With the rest of its stream changed.
+    pub(crate) fn then(self, change: impl FnOnce(DeltaStream) -> DeltaStream) -> Self {
+        Self { head: self.head, rest: change(self.rest) }
+    }
+
     /// The whole stream, what was read included.
     pub(crate) fn into_stream(self) -> DeltaStream {
         DeltaStream::new(stream::iter(self.head.into_iter().map(Ok)).chain(self.rest))
@@ -64,6 +70,7 @@ fn cut() -> Error {
 pub struct Answer {
     events: DeltaStream,
     record: Arc<Record>,
+    learning: Learning,
     /// The router's end, which a provider need not watch for itself.
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
@@ -71,12 +78,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(committed: Committed, record: Arc<Record>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        committed: Committed,
+        record: Arc<Record>,
+        learning: Learning,
+        shutdown: CancellationToken,
+    ) -> Self {
         record.first_content();
         let Committed { head, rest } = committed;
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self { events, record, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false, over: false }
+        Self { events, record, learning, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false, over: false }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -122,7 +134,7 @@ impl Stream for Answer {
                     match delta {
                         Delta::Usage(usage) => self.record.usage(*usage),
                         Delta::End => self.ended = true,
-                        _ => {}
+                        delta => self.learning.see(delta),
                     }
                 }
                 return Poll::Ready(next);

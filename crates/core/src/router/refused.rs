@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::DynProvider;
-use crate::store::{Scan, Store};
+use crate::store::{Scan, Store, millis};
 
 /// How long a refused key or login is passed over.
 pub const PASSED_OVER: Duration = Duration::from_secs(600);
@@ -36,8 +35,9 @@ impl Refused {
             let Some(store) = store else { return };
             let range = Scan { prefix: "", after: None, limit: MOST };
             let Ok(records) = store.scan(SPACE, range).await else { return };
-            // The store leaves out what is over; when exactly the rest is over matters little within one process.
-            lock(&self.marks).extend(records.into_iter().map(|(mark, _)| (mark, now + PASSED_OVER)));
+            // Of another machine's clock, or another version's record, no more is believed than that a refusal lasts ten minutes.
+            let ends = |record: &[u8]| Some(written(record)?.min(now + PASSED_OVER)).filter(|until| now < *until);
+            lock(&self.marks).extend(records.into_iter().filter_map(|(mark, record)| Some((mark, ends(&record)?))));
         };
         self.loaded.get_or_init(|| load).await;
     }
@@ -60,15 +60,16 @@ impl Refused {
             return;
         }
         let Some(mark) = mark(provider) else { return };
+        let until = now + PASSED_OVER;
         {
             let mut marks = lock(&self.marks);
             marks.retain(|_, until| now < *until);
             if marks.len() < MOST {
-                marks.insert(mark.clone(), now + PASSED_OVER);
+                marks.insert(mark.clone(), until);
             }
         }
         if let Some(store) = store
-            && let Err(error) = store.put(SPACE, &mark, Bytes::new(), Some(now + PASSED_OVER)).await
+            && let Err(error) = store.put(SPACE, &mark, millis(until).to_be_bytes().to_vec().into(), Some(until)).await
         {
             tracing::debug!(%error, "a refused key is remembered by this process only");
         }
@@ -78,11 +79,23 @@ impl Refused {
     pub(crate) async fn forget(&self, store: Option<&Arc<dyn Store>>) -> Result<()> {
         lock(&self.marks).clear();
         let Some(store) = store else { return Ok(()) };
-        for (mark, _) in store.scan(SPACE, Scan { prefix: "", after: None, limit: MOST }).await? {
-            store.remove(SPACE, &mark).await?;
+        // Processes beside this one may each have left as many.
+        loop {
+            let some = store.scan(SPACE, Scan { prefix: "", after: None, limit: MOST }).await?;
+            for (mark, _) in &some {
+                store.remove(SPACE, mark).await?;
+            }
+            if some.len() < MOST {
+                return Ok(());
+            }
         }
-        Ok(())
     }
+}
+
+/// The end of a refusal's time, as a record has it: milliseconds since 1970.
+fn written(record: &[u8]) -> Option<SystemTime> {
+    let millis = i64::from_be_bytes(record.try_into().ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
 }
 
 fn mark(provider: &dyn DynProvider) -> Option<String> {

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use super::deadlines::Layers;
+use super::needs::{lacks, needs};
 use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId, shorten};
 pub use crate::provider::registry::{Automatic, Entry};
 use crate::provider::{Availability, Capabilities, Deadlines, DynProvider, Target};
-use crate::request::{Block, BlockBody, Request, ResponseFormat, Role, Substitute};
+use crate::request::{Request, Substitute};
 use crate::trace::Candidate;
 
 /// By which door a request came in: some providers stand behind some doors only.
@@ -44,6 +46,10 @@ pub struct Planned {
     pub target: Target,
     /// How long things may take there.
     pub deadlines: Deadlines,
+    /// How long things may take in a call that callers with other deadlines of their own may join.
+    pub shared: Deadlines,
+    /// Why it cannot be reached, where that turned out on the way: only a stored answer can come from it.
+    pub unreached: Option<Error>,
 }
 
 /// The ordered targets of a request.
@@ -53,6 +59,8 @@ pub struct Plan {
     pub targets: Vec<Planned>,
     /// Everything considered, with reasons: for `explain` and the trace.
     pub candidates: Vec<Candidate>,
+    /// Whether nobody was named, by the request or the configuration: one target is as good as another then.
+    pub automatic: bool,
 }
 
 /// What resolution works on.
@@ -92,6 +100,17 @@ pub fn plan(request: &Request, scope: Scope<'_>) -> Result<Plan> {
     admit(choices, request, scope)
 }
 
+/// The plan of a request whose caller brought the only provider along. The configuration's sections are for the providers it made: none is for this one.
+///
+/// # Errors
+/// `policy_forbidden` or `provider_unavailable` when it may not or cannot answer.
+pub(super) fn plan_via(provider: Arc<dyn DynProvider>, request: &Request, scope: Scope<'_>) -> Result<Plan> {
+    let (_, model) = named_in(request);
+    let entry = Entry { automatic: Automatic::No, ..Entry::new(provider.describe().id.clone(), provider) };
+    let model = model.map(ModelName::new).transpose()?.or_else(|| entry.provider.describe().default_model.clone());
+    admit(vec![Choice { foreign: true, ..Choice::new(&entry, model, "handed in with the request") }], request, scope)
+}
+
 /// A target before it is known to be usable.
 struct Choice<'a> {
     entry: &'a Entry,
@@ -99,11 +118,13 @@ struct Choice<'a> {
     /// Why it is considered.
     reason: String,
     timeouts: Timeouts,
+    /// Whether it is none of the router's own.
+    foreign: bool,
 }
 
 impl<'a> Choice<'a> {
     fn new(entry: &'a Entry, model: Option<ModelName>, reason: impl Into<String>) -> Self {
-        Self { entry, model, reason: reason.into(), timeouts: Timeouts::default() }
+        Self { entry, model, reason: reason.into(), timeouts: Timeouts::default(), foreign: false }
     }
 }
 
@@ -121,6 +142,14 @@ fn find<'a>(id: &str, scope: Scope<'a>) -> Result<&'a Entry> {
             known,
             "`llm-router providers` lists them",
         ))
+    })
+}
+
+/// The provider that the configuration names: who asked did not, and must be told where the name stands.
+fn configured<'a>(id: &ProviderId, scope: Scope<'a>) -> Result<&'a Entry> {
+    find(id.as_str(), scope).map_err(|error| {
+        let hint = error.hint().unwrap_or_default().to_owned();
+        Error::invalid(format!("router.provider (or *_LLM_PROVIDER): {}", error.message())).with_hint(hint)
     })
 }
 
@@ -153,7 +182,7 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     }
     // Whoever set a provider for everything meant it for this model too, as in the Python projects.
     if let Some(id) = &scope.settings.router.provider {
-        return Ok(vec![Choice::new(find(id.as_str(), scope)?, Some(model), "it is the configured provider")]);
+        return Ok(vec![Choice::new(configured(id, scope)?, Some(model), "it is the configured provider")]);
     }
     Err(unknown_model(name, scope))
 }
@@ -199,7 +228,7 @@ fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
     let of = |entry| Choice::new(entry, default_model(entry, router), why(entry));
     let floor = || scope.entries.iter().filter(|entry| entry.automatic == Automatic::Floor).map(of);
     if let Some(id) = &router.provider {
-        let head = find(id.as_str(), scope)?;
+        let head = configured(id, scope)?;
         let first = Choice::new(head, default_model(head, router), "it is the configured provider");
         let rest = floor().filter(|choice| router.fallback && choice.entry.id != head.id);
         return Ok(std::iter::once(first).chain(rest).collect());
@@ -211,10 +240,11 @@ fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
 fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Result<Plan> {
     let only = choices.len() == 1;
     let needs = needs(request);
-    let mut plan = Plan::default();
+    let automatic = named_in(request) == (None, None) && scope.settings.router.provider.is_none() && !only;
+    let mut plan = Plan { automatic, ..Plan::default() };
     let mut programs: Vec<String> = Vec::new();
     let mut refusal = None;
-    for Choice { entry, model, reason, timeouts } in choices {
+    for Choice { entry, model, reason, timeouts, foreign } in choices {
         let model = model.map(|model| entry.provider.exact_model(&model));
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
@@ -229,14 +259,14 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
             continue;
         }
         programs.extend(entry.program.clone());
+        let section = if foreign { Timeouts::default() } else { provider_timeouts(entry, scope.settings) };
+        let layers = Layers { timeouts: &[scope.settings.router.timeouts, section, timeouts], automatic };
         plan.targets.push(Planned {
             provider: Arc::clone(&entry.provider),
             target: Target::new(entry.id.clone(), model),
-            deadlines: deadlines(
-                &[scope.settings.router.timeouts, provider_timeouts(entry, scope.settings), timeouts],
-                request,
-                scope.door,
-            ),
+            deadlines: layers.own(request, scope.door),
+            shared: layers.shared(request),
+            unreached: None,
         });
         if request.riders.substitute == Substitute::Never {
             break;
@@ -299,72 +329,8 @@ fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, doo
         .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
 }
 
-/// A person at a terminal has waited long enough by then, unless the config or the request says otherwise.
-const COMMAND_TOTAL: std::time::Duration = std::time::Duration::from_secs(120);
-
-/// What a request cannot do without.
-fn needs(request: &Request) -> Capabilities {
-    let mut needs = Capabilities {
-        tools: !request.tools.is_empty() || request.messages.iter().any(|message| message.role == Role::Tool),
-        json_schema: matches!(request.response_format, Some(ResponseFormat::JsonSchema(_))),
-        multiple_choices: request.choices() > 1,
-        ..Capabilities::default()
-    };
-    request.messages.iter().flat_map(|message| &message.content).for_each(|block| note_needs(block, &mut needs));
-    needs
-}
-
-fn note_needs(block: &Block, needs: &mut Capabilities) {
-    match &block.body {
-        BlockBody::Image { .. } => needs.images = true,
-        BlockBody::Audio { .. } => needs.audio = true,
-        BlockBody::File { .. } => needs.files = true,
-        BlockBody::ToolCall { .. } => needs.tools = true,
-        BlockBody::ToolResult { content, .. } => {
-            needs.tools = true;
-            content.iter().for_each(|block| note_needs(block, needs));
-        }
-        _ => {}
-    }
-}
-
-fn lacks(has: Capabilities, needs: Capabilities) -> Option<&'static str> {
-    [
-        (needs.tools && !has.tools, "tools"),
-        (needs.images && !has.images, "images"),
-        (needs.audio && !has.audio, "audio"),
-        (needs.files && !has.files, "files"),
-        (needs.json_schema && !has.json_schema, "a JSON schema"),
-        (needs.multiple_choices && !has.multiple_choices, "n > 1"),
-    ]
-    .into_iter()
-    .find_map(|(lacking, what)| lacking.then_some(what))
-}
-
 fn provider_timeouts(entry: &Entry, settings: &Settings) -> Timeouts {
     settings.providers.get(&entry.id).map(|provider| provider.timeouts).unwrap_or_default()
-}
-
-/// The defaults, then each layer over the one before, the request's own total last.
-fn deadlines(layers: &[Timeouts], request: &Request, door: Door) -> Deadlines {
-    let mut deadlines = Deadlines::default();
-    if door == Door::Command {
-        deadlines.total = COMMAND_TOTAL;
-        deadlines.whole = COMMAND_TOTAL;
-    }
-    for layer in layers {
-        let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| *to = from.unwrap_or(*to);
-        set(&mut deadlines.connect, layer.connect);
-        set(&mut deadlines.first_event, layer.first_event);
-        set(&mut deadlines.idle, layer.idle);
-        set(&mut deadlines.whole, layer.whole);
-        set(&mut deadlines.total, layer.total);
-    }
-    if let Some(total) = request.timeout {
-        deadlines.total = total;
-        deadlines.whole = deadlines.whole.min(total);
-    }
-    deadlines
 }
 
 fn nobody(candidates: &[Candidate]) -> Error {

@@ -4,6 +4,7 @@ use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -23,6 +24,8 @@ pub enum Turn {
     Events(Vec<Result<Event>>),
     /// Refuses before an answer begins.
     Fail(Error),
+    /// Yields these events, errors included, each after this time.
+    Slow(Duration, Vec<Result<Event>>),
     /// Yields these events and then nothing for ever.
     Hang(Vec<Event>),
 }
@@ -113,6 +116,17 @@ impl Provider for Scripted {
             Some(Turn::Fail(error)) => return Err(error),
             Some(Turn::Text(text)) => text_events(&text, call.model()).into_iter().map(Ok).collect(),
             Some(Turn::Events(events)) => events,
+            Some(Turn::Slow(each, events)) => {
+                let live = Live::new(&self.live);
+                let events = futures_util::stream::iter(events).then(move |event| {
+                    let _ = &live;
+                    async move {
+                        tokio::time::sleep(each).await;
+                        event
+                    }
+                });
+                return Ok(DeltaStream::new(events));
+            }
             Some(Turn::Hang(events)) => {
                 let live = Live::new(&self.live);
                 let events =

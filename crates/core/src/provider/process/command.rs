@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::output::Reader;
-use super::patience::Patience;
 use super::{
     Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript,
 };
@@ -17,6 +16,7 @@ use crate::config::ProviderSettings;
 use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
+use crate::provider::patience::Patience;
 use crate::provider::{Availability, Call, Describe, Provider};
 
 /// What a command provider is made of.
@@ -264,7 +264,7 @@ impl Answer {
     /// The next event, and whether more will come.
     async fn next(&mut self) -> Result<(Event, bool)> {
         while let Some(bytes) = self.patience.wait(&self.waiting_for, self.process.chunk()).await? {
-            self.patience.saw_event();
+            self.patience.begun();
             let text = self.reader.push(&bytes)?;
             if !self.streamed {
                 self.held.push_str(&text);

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::Call;
 use crate::provider::http::{HttpBody, HttpResponse};
-use crate::provider::process::patience::Patience;
+use crate::provider::patience::Patience;
 
 /// How long the end of a body may come after the end of its answer.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -131,9 +131,6 @@ impl State {
         let mut frames = Vec::new();
         let waiting = next_frames(&mut self.body, framer, &mut frames);
         let ended = self.reading.patience.wait("the answer", waiting).await;
-        if !frames.is_empty() {
-            self.reading.patience.saw_event();
-        }
         for frame in frames {
             let event = self.decoder.frame(frame);
             let done = event.as_ref().map_or(true, |event| event.deltas.contains(&Delta::End));
@@ -163,6 +160,9 @@ impl State {
     }
 
     fn push(&mut self, event: Result<Event>) {
+        if event.as_ref().is_ok_and(Event::is_content) {
+            self.reading.patience.begun();
+        }
         if event.as_ref().map_or(true, |event| !event.deltas.is_empty() || event.raw.is_some()) {
             self.events.push_back(event);
         }

@@ -252,6 +252,7 @@ async fn each_deadline_is_kept() {
         (false, Answer::raw("").stall(), (|d| d.whole = SHORT) as fn(&mut Deadlines), "whole"),
         (true, Answer::raw("").stall(), |d| d.first_event = SHORT, "first_event"),
         (true, Answer::sse().chunk(": working\n\n").stall(), |d| d.first_event = SHORT, "first_event"),
+        (true, Answer::sse().event(&chunk("")).event(&chunk("")).stall(), |d| d.first_event = SHORT, "first_event"),
         (true, begun().stall(), |d| d.idle = SHORT, "idle"),
         (true, begun().stall(), |d| d.total = SHORT, "total"),
     ] {

@@ -20,8 +20,8 @@ use crate::delta::Event;
 use crate::dialect::FieldPath;
 use crate::error::{Error, Result};
 use crate::provider::Call;
+use crate::provider::patience::Patience;
 use crate::provider::process::Process;
-use crate::provider::process::patience::Patience;
 use crate::secret::mask;
 
 /// What the reading task gives to an answer.
@@ -368,7 +368,7 @@ impl Answer {
         };
         self.call.note_dropped(dropped);
         self.over = event.is_none();
-        self.patience.saw_event();
+        self.patience.begun();
         self.taken += 1;
         if !self.over && self.taken >= CREDIT / 2 {
             self.session.order(&Order { id: Some(self.id), credit: Some(self.taken), ..Order::default() });

@@ -1,6 +1,7 @@
-//! How long to wait for a program: the deadlines of a call, counted only while somebody waits.
+//! How long a provider waits: the deadlines of a call, counted only while somebody waits.
 //!
-//! A reader who takes his time counts toward no deadline, so the clock runs inside [`Patience::wait`] and nowhere else.
+//! A reader who takes his time counts toward no deadline, so the clock runs inside [`Patience::wait`] and nowhere else. HTTP services, programs and workers
+//! hold to it alike; the router's own limit, over all attempts until the first content, is in `router.rs`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub(crate) struct Patience {
     streamed: bool,
     /// Time spent waiting so far.
     waited: Duration,
-    seen: bool,
+    begun: bool,
     clock: Arc<dyn Clock>,
     cancel: CancellationToken,
 }
@@ -31,15 +32,16 @@ impl Patience {
             deadlines: call.deadlines,
             streamed,
             waited: Duration::ZERO,
-            seen: false,
+            begun: false,
             clock: call.cx.clock.clone(),
             cancel: call.cx.cancel.clone(),
         }
     }
 
-    /// The first event is there: from now on the idle limit holds.
-    pub(crate) fn saw_event(&mut self) {
-        self.seen = true;
+    /// The answer has begun: from now on the idle limit holds. Of a service that is its first content, or one that sends only empty steps would be waited for
+    /// as long as it likes; of a program of this machine it is any sign of life.
+    pub(crate) fn begun(&mut self) {
+        self.begun = true;
     }
 
     /// Waits for `what` no longer than the deadlines allow.
@@ -56,7 +58,7 @@ impl Patience {
                 // Text may have come all along when the total is over, or pieces of what was to come whole.
                 let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
                 Err(Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()))
-                    .with_hint(format!("allow more time with the {name} timeout")))
+                    .with_hint(more(name)))
             }),
         };
         self.waited += self.clock.instant().saturating_duration_since(began);
@@ -66,7 +68,7 @@ impl Patience {
     /// The nearest deadline: its name, its length and what is left of it.
     fn next(&self) -> (&'static str, Duration, Duration) {
         let Deadlines { first_event, idle, whole, total, .. } = self.deadlines;
-        let (name, limit, left) = match (self.streamed, self.seen) {
+        let (name, limit, left) = match (self.streamed, self.begun) {
             (true, true) => ("idle", idle, idle),
             (true, false) => ("first_event", first_event, first_event.saturating_sub(self.waited)),
             (false, _) => ("whole", whole, whole.saturating_sub(self.waited)),
@@ -74,6 +76,12 @@ impl Patience {
         let total_left = total.saturating_sub(self.waited);
         if total_left < left { ("total", total, total_left) } else { (name, limit, left) }
     }
+}
+
+/// Where more time is allowed. The command's flag bounds the whole and the total, and nothing else.
+fn more(name: &str) -> String {
+    let flag = if matches!(name, "total" | "whole") { "`--timeout`, or " } else { "" };
+    format!("allow more with {flag}`timeouts.{name}` of [router], of the provider or of the route in the config")
 }
 
 #[cfg(test)]
@@ -105,12 +113,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_deadline_is_named_and_only_waiting_counts() {
         let mut streamed = patience(true);
-        assert!(hint_of(&mut streamed).await.contains("first_event"));
-        streamed.saw_event();
+        assert!(hint_of(&mut streamed).await.contains("`timeouts.first_event`"));
+        streamed.begun();
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(hint_of(&mut streamed).await.contains("idle"));
-        assert!(hint_of(&mut streamed).await.contains("total"));
-        assert!(hint_of(&mut patience(false)).await.contains("whole"));
+        assert!(hint_of(&mut streamed).await.contains("`--timeout`, or `timeouts.total`"));
+        assert!(hint_of(&mut patience(false)).await.contains("`--timeout`, or `timeouts.whole`"));
     }
 
     #[tokio::test(start_paused = true)]

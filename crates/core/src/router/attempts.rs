@@ -1,0 +1,185 @@
+//! The attempts at one target: tried until one commits, alone or for several callers at once.
+//!
+//! A shared call is made under [`Terms`] that all who share it would have given it, so its failure is each one's own; how long a caller waits for it is that
+//! caller's alone. What follows a failure is `retry.rs`, the sharing itself `cache/flight.rs`. When all targets failed, their errors become one here.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::{Instant, timeout};
+
+use super::Router;
+use super::answer::Committed;
+use super::record::Record;
+use super::resolve::Planned;
+use super::retry::{self, Decision, Place};
+use crate::cache::{CacheKey, Joined, ResponseCache, Terms};
+use crate::delta::DeltaStream;
+use crate::dialect::FieldPath;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::RequestId;
+use crate::provider::{Call, Deadlines};
+use crate::request::Request;
+use crate::trace::{CacheStatus, Candidate};
+
+/// What one target is to be asked.
+pub(super) struct Asked<'a> {
+    /// As it goes out to this target.
+    pub(super) request: Arc<Request>,
+    /// What this target may not see of it, and so does not.
+    pub(super) withheld: Vec<FieldPath>,
+    pub(super) planned: &'a Planned,
+    /// Whether another target remains.
+    pub(super) others: bool,
+}
+
+/// All attempts at one target.
+pub(super) struct Attempts {
+    router: Router,
+    request: Arc<Request>,
+    withheld: Vec<FieldPath>,
+    planned: Planned,
+    deadlines: Deadlines,
+    others: bool,
+    id: RequestId,
+    /// Gone where its caller left a shared call to the others.
+    record: Weak<Record>,
+}
+
+impl Attempts {
+    pub(super) fn new(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> Self {
+        Self {
+            router: router.clone(),
+            request: Arc::clone(&asked.request),
+            withheld: asked.withheld.clone(),
+            planned: asked.planned.clone(),
+            deadlines: asked.planned.deadlines,
+            others: asked.others,
+            id: record.id(),
+            record: Arc::downgrade(record),
+        }
+    }
+
+    /// Tries until one attempt commits, as `retry` allows. The total deadline ends here with the commit; from there on providers hold to theirs, which do
+    /// not count the time that a slow reader takes.
+    pub(super) async fn committed(self) -> Result<Committed> {
+        let total = self.deadlines.total;
+        let tries = async {
+            for attempt in 1.. {
+                let error = match self.attempt(attempt).await {
+                    Ok(committed) => return Ok(committed),
+                    Err(error) => error,
+                };
+                let jitter = self.router.deps().ids.jitter();
+                match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
+                    Decision::Again(wait) => tokio::time::sleep(wait).await,
+                    Decision::Next | Decision::Stop => return Err(error),
+                }
+            }
+            Err(Error::internal("attempts ran out of numbers"))
+        };
+        timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
+    }
+
+    async fn attempt(&self, attempt: u32) -> Result<Committed> {
+        let began = self.router.deps().clock.instant();
+        let cx = self.router.context_of(self.id.clone());
+        let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
+        call.attempt = attempt;
+        call.deadlines = self.deadlines;
+        call.note_dropped(self.withheld.iter().cloned());
+        let outcome = match self.planned.provider.generate(Arc::new(call)).await {
+            Ok(stream) => Committed::of(stream).await,
+            Err(error) => Err(error),
+        };
+        let Some(record) = self.record.upgrade() else { return outcome };
+        // A server that was only guessed and is not there was never a target.
+        let absent = |error: &Error| {
+            error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
+        };
+        if !outcome.as_ref().is_err_and(absent) {
+            record.attempted(&self.planned.target, began, outcome.as_ref().err());
+        }
+        record.dropped(cx.dropped());
+        outcome
+    }
+
+    /// The attempts as a stream, for a call that several may listen to.
+    fn into_stream(mut self) -> DeltaStream {
+        self.deadlines = self.planned.shared;
+        DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
+    }
+}
+
+/// The answer of a call that equal requests share: of the one under way, or of one begun here. Nobody waits longer for it than its own request allows.
+pub(super) async fn shared(
+    router: &Router,
+    cache: &ResponseCache,
+    key: &CacheKey,
+    asked: &Asked<'_>,
+    record: &Arc<Record>,
+) -> Result<Committed> {
+    let Asked { request, planned, .. } = asked;
+    let terms = Terms {
+        streamed: request.stream,
+        deadlines: planned.shared,
+        others: asked.others,
+        privacy: request.riders.privacy,
+        substitute: request.riders.substitute,
+    };
+    let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, asked, record).into_stream());
+    let (events, joined) = cache.join(key, request, terms, begin);
+    let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
+    record.cache(status, Some(key));
+    let (began, total) = (Instant::now(), planned.deadlines.total);
+    let heard = timeout(total, Committed::of(events)).await;
+    let left = total.saturating_sub(began.elapsed());
+    match heard {
+        Ok(Ok(committed)) => Ok(committed.then(|rest| within(rest, total, left))),
+        // The one that began the call has its attempts in its record already.
+        Ok(Err(error)) if joined == Joined::First => Err(error),
+        heard => {
+            let error = heard.ok().and_then(Result::err).unwrap_or_else(|| late(total));
+            record.attempted(&planned.target, began, Some(&error));
+            Err(error)
+        }
+    }
+}
+
+/// The rest of a shared answer as one caller hears it: for `left` of its `total`, counted only while it waits.
+fn within(rest: DeltaStream, total: Duration, left: Duration) -> DeltaStream {
+    DeltaStream::unchecked(stream::unfold(Some((rest, left)), move |state| async move {
+        let (mut rest, left) = state?;
+        let began = Instant::now();
+        match timeout(left, rest.next()).await {
+            Ok(event) => event.map(|event| (event, Some((rest, left.saturating_sub(began.elapsed()))))),
+            Err(_) => Some((Err(overdue(format!("not complete after {} s", total.as_secs_f64()))), None)),
+        }
+    }))
+}
+
+/// What a caller is told who has heard nothing when its time is over.
+pub(super) fn late(total: Duration) -> Error {
+    overdue(format!("no content within {} s", total.as_secs_f64()))
+}
+
+fn overdue(message: String) -> Error {
+    Error::timeout(message).with_hint("allow more with `--timeout`, or `timeouts.total` in the config")
+}
+
+/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
+pub(super) fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
+    let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
+    if failures.is_empty() {
+        return last;
+    }
+    let tried = failures.iter().chain([&last]).map(ToString::to_string);
+    let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
+    let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
+    let all: Vec<String> = tried.chain(left_out).collect();
+    let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
+        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
+    let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
+    soonest.map_or(error.clone(), |after| error.with_retry_after(after))
+}
