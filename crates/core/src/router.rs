@@ -232,12 +232,13 @@ impl Router {
         record.planned(&plan);
         let total = request.timeout;
         let request = Arc::new(request);
-        let answering = async {
+        // In a box: a future keeps a copy of each one that it was moved through, and this one is large.
+        let answering = Box::pin(async {
             tokio::select! {
                 answered = self.first_answer(&request, plan, door, record) => answered,
                 () = self.0.deps.shutdown.cancelled() => Err(answer::shutting_down()),
             }
-        };
+        });
         // Each target has its own limits; the caller's holds for all of them together.
         let Some(total) = total else { return answering.await };
         timeout(total, answering).await.unwrap_or_else(|_| Err(attempts::late(total)))

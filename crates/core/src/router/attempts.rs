@@ -65,7 +65,7 @@ impl Attempts {
     /// not count the time that a slow reader takes.
     pub(super) async fn committed(self) -> Result<Committed> {
         let total = self.deadlines.total;
-        let tries = async {
+        let tries = Box::pin(async {
             for attempt in 1.. {
                 let error = match self.attempt(attempt).await {
                     Ok(committed) => return Ok(committed),
@@ -78,7 +78,7 @@ impl Attempts {
                 }
             }
             Err(Error::internal("attempts ran out of numbers"))
-        };
+        });
         timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use tokio::time::Instant;
@@ -123,7 +124,12 @@ impl Drop for Record {
         if lock(&self.trace).served.is_none() {
             self.left();
         }
-        let trace = Arc::new(self.trace());
+        let took = self.deps.clock.instant().saturating_duration_since(self.began);
+        let record = self.trace.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
+        let mut trace = std::mem::replace(record, empty);
+        trace.total.get_or_insert(took);
+        let trace = Arc::new(trace);
         self.deps.hooks.iter().for_each(|hook| hook.on_finish(&trace));
         self.recent.push(trace);
     }
