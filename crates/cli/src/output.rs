@@ -14,6 +14,8 @@ use llm_router::{Error, ErrorKind};
 use llm_router_app::App;
 use serde_json::json;
 
+use crate::signals::INTERRUPTED;
+
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -62,7 +64,7 @@ pub(crate) fn fail(failure: &Failure, json: bool) -> ExitCode {
     let (error, status) = match failure {
         Failure::Failed(error) => (error, 1),
         Failure::Usage(error) => (error, 2),
-        Failure::Interrupted => return ExitCode::from(130),
+        Failure::Interrupted => return ExitCode::from(INTERRUPTED),
         Failure::PipeClosed => return ExitCode::SUCCESS,
         Failure::Said(status) => return ExitCode::from(*status),
     };
@@ -138,6 +140,11 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
     };
     text.push('\n');
     print(&text)
+}
+
+/// One JSON value on a line of its own, for whoever reads many.
+pub(crate) fn print_json_line(value: &serde_json::Value) -> Outcome {
+    print(&format!("{value}\n"))
 }
 
 /// Text on standard output, at once.
