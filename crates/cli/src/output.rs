@@ -149,16 +149,27 @@ pub(crate) fn print_json_line(value: &serde_json::Value) -> Outcome {
 
 /// Text on standard output, at once.
 pub(crate) fn print(text: &str) -> Outcome {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::io("standard output", &error))
+    Stdout.write_all(text.as_bytes()).map_err(|error| Failure::io("standard output", &error))
 }
 
 /// Text of a model on standard output. A terminal gets it without control characters: what a stranger wrote must not move the cursor, set the
 /// clipboard or hide a line. A file or a pipe gets every byte.
 pub(crate) fn print_answer(text: &str) -> Outcome {
-    let mut out = io::stdout().lock();
-    let shown = if out.is_terminal() { without_controls(text) } else { Cow::Borrowed(text) };
-    out.write_all(shown.as_bytes()).map_err(|error| Failure::io("standard output", &error))
+    let shown = if io::stdout().is_terminal() { without_controls(text) } else { Cow::Borrowed(text) };
+    print(&shown)
+}
+
+/// Standard output without a buffer: what the library's own one holds is written as the program exits, and where nobody reads, it would never exit.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn without_controls(text: &str) -> Cow<'_, str> {

@@ -56,9 +56,12 @@ pub(crate) async fn interruptible<T>(runner: Option<&Runner>, work: impl Future<
     // The guard ends when the receiver goes: with this call.
     let (ask, mut asked) = mpsc::channel(1);
     let runner = runner.cloned();
+    let (ready, listening) = oneshot::channel();
     let guard = std::thread::Builder::new().name("signals".into()).stack_size(256 << 10);
     // Without it only a thread that stands still is not interrupted.
-    let _ = guard.spawn(move || keep_watch(ask, runner));
+    let _ = guard.spawn(move || keep_watch(ask, ready, runner));
+    // Nothing begins that could stand still before somebody watches; without a guard this is over at once.
+    let _ = listening.await;
     let mut work = pin!(work);
     loop {
         tokio::select! {
@@ -81,10 +84,11 @@ fn answer(reply: oneshot::Sender<()>) {
 }
 
 /// The guard's thread: for each signal, a look at whether the work's thread still turns.
-fn keep_watch(ask: mpsc::Sender<oneshot::Sender<()>>, runner: Option<Runner>) {
+fn keep_watch(ask: mpsc::Sender<oneshot::Sender<()>>, ready: oneshot::Sender<()>, runner: Option<Runner>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let Some(mut signals) = Signals::listen() else { return };
+        answer(ready);
         loop {
             tokio::select! {
                 () = ask.closed() => return,

@@ -78,7 +78,6 @@ async fn answer(app: &App, global: &Global, session: &mut Session) -> Outcome {
                 {
                     if !global.json {
                         output::print_answer(more)?;
-                        output::print("")?;
                     }
                     text.push_str(more);
                     session.so_far(&text);

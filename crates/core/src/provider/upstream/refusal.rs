@@ -44,7 +44,7 @@ fn bare(error: &Error, status: StatusCode, body: &[u8], model: Option<&ModelName
     let model = model.map(|model| format!(" for the model {model}")).unwrap_or_default();
     let reason = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
     let text: String = String::from_utf8_lossy(body).trim().chars().take(SHOWN).collect();
-    let words = if text.is_empty() { ", and no reason".to_owned() } else { format!(": {text}") };
+    let words = if text.is_empty() { ", without a reason".to_owned() } else { format!(": {text}") };
     let said = Error::new(error.kind(), format!("HTTP {}{reason}{model}{words}", status.as_u16()));
     match (error.hint(), error.retry_after()) {
         (_, Some(after)) => said.with_hint(format!("ask again in {}, or name another provider", Seconds(after))),
