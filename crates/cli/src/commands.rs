@@ -30,7 +30,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     match &command {
         Command::Config(args) => return config::run(&environment, &global, args),
         Command::Completions { shell } => return completions(*shell),
-        Command::Serve(args) => return serve::run(&global, args),
+        Command::Serve(args) => return serve::run(environment, &global, args),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -69,40 +69,6 @@ fn answer_body() -> Vec<u8> {
     body.into_bytes()
 }
 
-/// A whole answer of about so many bytes: one long text, or many short calls of a tool, which are the slowest to read.
-fn large_answer(bytes: usize, calls: bool) -> Bytes {
-    let text = "It is a matter of taste, of course, and of \\\"time\\\". ";
-    let call = r#"{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"place\":\"Oslo\"}"}},"#;
-    let (content, tools) = match calls {
-        false => (format!("\"{}\"", text.repeat(bytes / text.len())), String::new()),
-        true => ("null".to_owned(), call.repeat(bytes / call.len())),
-    };
-    let tools = tools.trim_end_matches(',');
-    format!(
-        "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1741569952,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":\
-         {{\"role\":\"assistant\",\"content\":{content},\"tool_calls\":[{tools}]}},\"finish_reason\":\"stop\"}}]}}"
-    )
-    .into()
-}
-
-/// From which size on is an answer worth another thread (`provider/upstream/answer.rs`)? What reading it costs, and what the way there and back does.
-fn large_answers(codec: &OpenaiChat, through: &Call) {
-    for (size, calls) in
-        [(64, false), (256, false), (1024, false), (8192, false), (64, true), (256, true), (1024, true)]
-    {
-        let answer = large_answer(size << 10, calls);
-        let kind = if calls { "tool calls" } else { "text" };
-        few(&format!("answer: decode, whole, {size} KiB of {kind}"), 40, || {
-            let frame = Frame { name: None, data: answer.clone() };
-            drop(black_box(codec.decoder(through, Framing::Whole).frame(frame)));
-        });
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    median("another thread, there and back", || {
-        runtime.block_on(async { tokio::task::spawn_blocking(|| ()).await.unwrap() })
-    });
-}
-
 /// A whole answer of about so many bytes: one long text, or many calls of a tool, which take longer to read.
 fn large_answer(bytes: usize, calls: bool) -> Bytes {
     let text = "It is a matter of taste, of course, and of \\\"time\\\". ";

@@ -1,7 +1,7 @@
 //! Ctrl-C while nobody reads: the program stands still in a system call, and ends all the same.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -81,4 +81,33 @@ fn a_fifo_that_nobody_opened() {
     until_it_listens(&child);
     interrupted(child);
     assert_eq!(home.work(), ["nobody"]);
+}
+
+/// In a conversation Ctrl-C ends the answer, and the next question is answered.
+#[test]
+fn an_answer_of_a_conversation() {
+    for (json, said) in [(false, "\nstill here\n"), (true, "caller_cancelled")] {
+        let home = Home::new();
+        let started = home.path("started");
+        make_fifo(&started);
+        let script = format!("sh -c 'echo $$ > {}; exec sleep 1000'", started.display());
+        let config = format!("[providers.slow]\ncommand = \"{script}\"\n[providers.echo]\ncommand = \"tail -n 1\"\n");
+        home.file("config/ipfs-llm-router/config.toml", config);
+        let run = home.run(["chat", "--provider", "slow"]);
+        let mut child = if json { run.word("--json") } else { run }.start();
+        let mut person = child.stdin.take().unwrap();
+        person.write_all(b"hello\n").unwrap();
+        let mut slow = String::new();
+        BufReader::new(File::open(&started).unwrap()).read_line(&mut slow).unwrap();
+        kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
+        person.write_all(b"/provider echo\nstill here\n").unwrap();
+        drop(person);
+        let output = child.wait_with_output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        assert!(stdout.contains(said) && stdout.contains("still here"), "{stdout}");
+        assert_eq!(stdout.lines().count(), 2, "{stdout}");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", slow.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
 }
