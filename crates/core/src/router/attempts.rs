@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::Router;
 use super::answer::Committed;
 use super::record::Record;
-use super::resolve::Planned;
+use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
 use crate::cache::{CacheKey, Joined, ResponseCache, Terms};
 use crate::delta::DeltaStream;
