@@ -77,8 +77,8 @@ pub(crate) fn worker(
     let args = args.iter().cloned().chain([task]).collect();
     let mut settings = WorkerSettings::new(describe, program, args);
     settings.models = models;
-    // What the loader of a program may need; keys and settings stay with the parent.
-    settings.environment = environment.for_programs().for_program(&["LD_LIBRARY_PATH"]);
+    // What the loader of a program may need, and how much is to be said; keys and settings stay with the parent.
+    settings.environment = environment.for_programs().for_program(&["LD_LIBRARY_PATH", "IPFS_LLM_ROUTER_LOG"]);
     Ok(Worker::new(settings, runner))
 }
 

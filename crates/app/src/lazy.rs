@@ -33,11 +33,6 @@ impl LazyDisk {
         self.tier.get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
     }
 
-    /// Why it could not be opened, where that was tried.
-    pub(crate) fn trouble(&self) -> Option<Error> {
-        self.tier.get()?.as_ref().err().cloned()
-    }
-
     fn make(&self) -> Result<DiskTier> {
         let folder = self.folder.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::RouterUnavailable, "there is no folder for stored answers")

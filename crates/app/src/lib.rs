@@ -68,7 +68,7 @@ impl App {
         let cache = ResponseCache::new(tiers, strategy, Arc::clone(&clock), settings.cache.responses);
 
         let mut deps = RouterDeps::default();
-        deps.http = HttpClient::with_options(&HttpOptions::from(&settings.proxy))?;
+        deps.http = HttpClient::with_options(&HttpOptions::from(settings))?;
         deps.clock = Arc::clone(&clock);
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
         deps.store = loaded.places.data().ok().map(|folder| Arc::new(LazyStore::new(folder, clock)) as _);
@@ -106,14 +106,14 @@ impl App {
         self.disk.open()
     }
 
-    /// Why answers were not stored on disk, where a request wanted that.
-    pub fn disk_trouble(&self) -> Option<Error> {
-        self.disk.trouble()
-    }
-
     /// The keys that `auth` keeps.
     pub fn keys(&self) -> &ProviderKeys {
         &self.keys
+    }
+
+    /// What starts programs, and can end them all.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
     }
 
     /// Where `chat` keeps its history, where there is a place for it.

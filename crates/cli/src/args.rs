@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Generate text from a prompt
     #[command(visible_aliases = ["gen", "g"])]
     Generate(Generate),
-    /// Talk with a model
+    /// Talk with a model; with --json a line of JSON for each answer
     Chat(Chat),
     /// List the providers and whether each could answer now
     #[command(visible_aliases = ["prov", "list"])]

@@ -18,16 +18,19 @@ use llm_router::config::{Environment, Flags};
 use llm_router_app::{App, Home, serve_worker};
 
 use crate::args::{Cli, Command, Global};
+use crate::log;
 use crate::output::{self, Failure, Outcome};
 use crate::signals::interruptible;
 
 /// Runs the command of a line.
 pub(crate) fn run(cli: Cli) -> Outcome {
     let Cli { command, global } = cli;
+    let environment = Environment::from_process();
+    log::install(global.debug, &environment)?;
     match &command {
-        Command::Config(args) => return config::run(&global, args),
+        Command::Config(args) => return config::run(&environment, &global, args),
         Command::Completions { shell } => return completions(*shell),
-        Command::Serve(args) => return serve::run(&global, args),
+        Command::Serve(args) => return serve::run(environment, &global, args),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -36,14 +39,11 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         .map_err(|error| Failure::io("the runtime", &error))?;
     let outcome = runtime.block_on(async {
         if let Command::Worker { task } = &command {
-            return interruptible(async { serve_worker(task).await.map_err(Failure::from) }).await;
+            return interruptible(None, async { serve_worker(task).await.map_err(Failure::from) }).await;
         }
-        let app = open(&global, &command)?;
-        let outcome = interruptible(Box::pin(dispatch(&app, &global, &command))).await;
+        let app = open(environment, &global, &command)?;
+        let outcome = interruptible(Some(app.runner()), Box::pin(dispatch(&app, &global, &command))).await;
         app.close().await;
-        if let (Ok(()), Some(error)) = (&outcome, app.disk_trouble()) {
-            output::note(&format!("warning: the answer was not stored: {error}"));
-        }
         outcome
     });
     // Everything is closed; a thread that still reads standard input is not waited for.
@@ -68,7 +68,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
     }
 }
 
-fn open(global: &Global, command: &Command) -> Outcome<App> {
+fn open(environment: Environment, global: &Global, command: &Command) -> Outcome<App> {
     let mut flags = global.config.as_ref().map_or_else(Flags::new, |file| Flags::new().config(file));
     let request = match command {
         Command::Generate(args) => Some(&args.request),
@@ -79,7 +79,7 @@ fn open(global: &Global, command: &Command) -> Outcome<App> {
     if request.is_some_and(|request| request.offline) {
         flags = flags.set("--offline", "local.offline", "true");
     }
-    let app = App::open(Environment::from_process(), &flags, Home::Here).map_err(Failure::Usage)?;
+    let app = App::open(environment, &flags, Home::Here).map_err(Failure::Usage)?;
     if !matches!(command, Command::Doctor(_)) {
         output::show_downloads(&app);
         app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));

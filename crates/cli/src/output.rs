@@ -14,6 +14,8 @@ use llm_router::{Error, ErrorKind};
 use llm_router_app::App;
 use serde_json::json;
 
+use crate::signals::INTERRUPTED;
+
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -62,7 +64,7 @@ pub(crate) fn fail(failure: &Failure, json: bool) -> ExitCode {
     let (error, status) = match failure {
         Failure::Failed(error) => (error, 1),
         Failure::Usage(error) => (error, 2),
-        Failure::Interrupted => return ExitCode::from(130),
+        Failure::Interrupted => return ExitCode::from(INTERRUPTED),
         Failure::PipeClosed => return ExitCode::SUCCESS,
         Failure::Said(status) => return ExitCode::from(*status),
     };
@@ -110,7 +112,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Commands of the project's plan that this version does not have: a person who read of one should not look for a typing error.
-const PLANNED: [&str; 6] = ["serve", "mcp", "run", "peers", "keys", "usage"];
+const PLANNED: [&str; 5] = ["mcp", "run", "peers", "keys", "usage"];
 
 fn planned(error: &clap::Error) -> Option<Error> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
@@ -140,18 +142,34 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
     print(&text)
 }
 
+/// One JSON value on a line of its own, for whoever reads many.
+pub(crate) fn print_json_line(value: &serde_json::Value) -> Outcome {
+    print(&format!("{value}\n"))
+}
+
 /// Text on standard output, at once.
 pub(crate) fn print(text: &str) -> Outcome {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::io("standard output", &error))
+    Stdout.write_all(text.as_bytes()).map_err(|error| Failure::io("standard output", &error))
 }
 
 /// Text of a model on standard output. A terminal gets it without control characters: what a stranger wrote must not move the cursor, set the
 /// clipboard or hide a line. A file or a pipe gets every byte.
 pub(crate) fn print_answer(text: &str) -> Outcome {
-    let mut out = io::stdout().lock();
-    let shown = if out.is_terminal() { without_controls(text) } else { Cow::Borrowed(text) };
-    out.write_all(shown.as_bytes()).map_err(|error| Failure::io("standard output", &error))
+    let shown = if io::stdout().is_terminal() { without_controls(text) } else { Cow::Borrowed(text) };
+    print(&shown)
+}
+
+/// Standard output without a buffer: what the library's own one holds is written as the program exits, and where nobody reads, it would never exit.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn without_controls(text: &str) -> Cow<'_, str> {

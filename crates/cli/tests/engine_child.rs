@@ -1,5 +1,5 @@
 //! The embedded engine in a child of the real program, as a server runs it: with a tiny model whose text is noise and does not end by itself.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -121,6 +121,56 @@ fn a_child_ends_when_its_parent_is_gone() {
     child.wait().unwrap();
     reader.join().unwrap();
     assert!(ended, "it went on without its parent");
+}
+
+/// Set for the process that a test starts as a parent of its own and then kills: the folder with its model.
+const PARENT: &str = "LLM_ROUTER_TEST_PARENT";
+
+/// No parent but a test that wants one: see [`a_killed_parent_takes_its_engine_with_it`].
+#[tokio::test]
+async fn parent() {
+    let Some(folder) = std::env::var_os(PARENT).map(PathBuf::from) else { return };
+    let app = app(&folder, &folder.join("model.gguf"));
+    let mut answer = app.router.call(request(1_000_000)).await.unwrap();
+    answer.next().await.unwrap().unwrap();
+    println!("\nengine {}", app.engine_process_id().unwrap());
+    // It goes on with its answer until it is killed.
+    while answer.next().await.is_some() {}
+}
+
+#[test]
+fn a_killed_parent_takes_its_engine_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny::write(folder.path(), Family::Qwen, 7).unwrap();
+    std::fs::rename(model, folder.path().join("model.gguf")).unwrap();
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "parent", "--nocapture"])
+        .env(PARENT, folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let engine = lines.find_map(|line| line.unwrap().strip_prefix("engine ").map(str::to_owned)).unwrap();
+    let engine = process(engine.parse().unwrap());
+    test_kill_process(engine).unwrap();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let killed = Instant::now();
+    // Whoever adopts it may be slow to wait for it: dead is dead.
+    let dead = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", engine.as_raw_nonzero())).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    while !dead() && killed.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    let ended = dead();
+    if !ended {
+        kill_process(engine, Signal::KILL).unwrap();
+    }
+    assert!(ended, "the engine went on without its parent");
+    println!("the engine ended {} ms after its parent was killed", killed.elapsed().as_millis());
 }
 
 /// What lines are left, to be read to their end.

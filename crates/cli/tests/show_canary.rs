@@ -131,6 +131,47 @@ const PLACES: &[Place] = &[
         ..NOWHERE
     },
     Place {
+        name: "a variable without a shape, repeated by a program that was given it",
+        config: "[providers.lab]\ncommand = \"sh -c 'echo nobody is called $LAB_NAME >&2; exit 3'\"\npass_env = [\"LAB_NAME\"]",
+        env: &[("LAB_NAME", "{c}")],
+        reached: false,
+        ..NOWHERE
+    },
+    Place {
+        name: "an agent's own key without a shape, repeated by it",
+        config: "[providers.codex_cli]\ncommand = \"sh -c 'echo $OPENAI_API_KEY: bad login >&2; exit 3'\"",
+        env: &[("OPENAI_API_KEY", "{c}")],
+        provider: "codex_cli",
+        reached: false,
+        ..NOWHERE
+    },
+    Place {
+        name: "a program's own key of the config, repeated by it",
+        config: "[providers.lab]\ncommand = \"sh -c 'read key < {f}; echo I read $key >&2; exit 3'\"\napi_key = \"{c}\"",
+        reached: false,
+        ..NOWHERE
+    },
+    Place {
+        name: "an error inside a stream of status 200",
+        config: "[providers.lab]\nbase_url = \"http://{u}/stream/v1\"\napi_key = \"{c}\"",
+        ..NOWHERE
+    },
+    Place {
+        name: "an error inside a stream of status 200, after some content",
+        config: "[providers.lab]\nbase_url = \"http://{u}/cut/v1\"\nheaders = { X-Lab = \"{c}\" }",
+        ..NOWHERE
+    },
+    Place {
+        name: "an error as a whole answer of status 200",
+        config: "[providers.lab]\nbase_url = \"http://{u}/whole/v1\"\napi_key_file = \"{f}\"",
+        ..NOWHERE
+    },
+    Place {
+        name: "a bare status with words",
+        config: "[providers.lab]\nbase_url = \"http://{u}/words/v1\"\napi_key = \"{c}\"",
+        ..NOWHERE
+    },
+    Place {
         name: "a value of the wrong kind",
         config: "[providers.lab]\nbase_url = \"http://{u}/v1\"\napi_key = [\"{c}\"]",
         reached: false,
@@ -173,6 +214,11 @@ fn a_planted_key_is_found_nowhere() {
         if place.kept {
             run(&["auth", "set", place.provider], CANARY);
         }
+        let mut look = |said: &str, arguments: &[&str]| {
+            if let Some(line) = said.lines().find(|line| line.contains(CANARY)) {
+                leaks.push(format!("{}: {arguments:?}: {line}", place.name));
+            }
+        };
         let before = upstream.requests.load(Ordering::SeqCst);
         let asked = ["--provider", place.provider, "-p", "hello"];
         for arguments in [
@@ -193,13 +239,18 @@ fn a_planted_key_is_found_nowhere() {
             &["auth", "ls"],
         ] {
             let said = run(arguments, "");
-            if said.contains(CANARY) {
-                let line = said.lines().find(|line| line.contains(CANARY)).unwrap_or_default();
-                leaks.push(format!("{}: {arguments:?}: {line}", place.name));
-            }
+            look(&said, arguments);
+        }
+        let saved = home.path().join("talk.json");
+        for arguments in
+            [&["chat", "--provider", place.provider][..], &["chat", "--json", "--provider", place.provider]]
+        {
+            look(&run(arguments, &format!("hello\n/provider\n/save {}\n", saved.display())), arguments);
         }
         let asked = upstream.requests.load(Ordering::SeqCst) - before;
         assert_eq!(asked > 0, place.reached, "{}: the upstream was asked {asked} times", place.name);
+        // Where the configuration is refused there was no conversation.
+        look(&fs::read_to_string(saved).unwrap_or_default(), &["/save"]);
         find_in_files(&home.path().join("cache"), place.name, &mut leaks);
         find_in_files(&home.path().join("data"), place.name, &mut leaks);
     }
@@ -221,7 +272,7 @@ fn find_in_files(folder: &Path, place: &str, leaks: &mut Vec<String>) {
     }
 }
 
-/// Refuses every request with 401 and repeats it.
+/// Refuses every request and repeats it: with 401, or as the address asks for it.
 struct Parrot {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -272,10 +323,19 @@ fn repeat(mut socket: TcpStream) -> std::io::Result<()> {
     // Once as it came, and once without the words around it by which a mask would know a key.
     let words: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
     let message = format!("no such key: {}; you sent {text:?}", words.join(", ")).replace('"', "'").replace('\\', " ");
-    let answer = format!("{{\"error\":{{\"message\":\"{message}\",\"code\":\"invalid_api_key\"}}}}");
+    let error = format!("{{\"error\":{{\"message\":\"{message}\",\"code\":\"invalid_api_key\"}}}}");
+    let start = r#"{"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"so far"},"finish_reason":null}]}"#;
+    let asked = |part: &str| text.lines().next().is_some_and(|line| line.contains(part));
+    let (status, media, answer) = match () {
+        () if asked("/stream/") => ("200 OK", "text/event-stream", format!("data: {error}\n\n")),
+        () if asked("/cut/") => ("200 OK", "text/event-stream", format!("data: {start}\n\ndata: {error}\n\n")),
+        () if asked("/whole/") => ("200 OK", "application/json", error),
+        () if asked("/words/") => ("429 Slow Down", "text/plain", message),
+        () => ("401 No", "application/json", error),
+    };
     write!(
         socket,
-        "HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+        "HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
         answer.len()
     )
 }

@@ -1,4 +1,4 @@
-//! How long the `openai_chat` codec takes for bodies of about 1 KB: medians in microseconds.
+//! How long the `openai_chat` codec takes for bodies of about 1 KB, and for large answers: medians in microseconds.
 //!
 //!     cargo bench -p ipfs-llm-router --bench codec
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -18,8 +18,12 @@ use llm_router::request::Request;
 
 const ROUNDS: usize = 2000;
 
-fn median(name: &str, mut work: impl FnMut()) {
-    let mut times: Vec<f64> = (0..ROUNDS)
+fn median(name: &str, work: impl FnMut()) {
+    few(name, ROUNDS, work);
+}
+
+fn few(name: &str, rounds: usize, mut work: impl FnMut()) {
+    let mut times: Vec<f64> = (0..rounds)
         .map(|_| {
             let start = Instant::now();
             work();
@@ -27,7 +31,7 @@ fn median(name: &str, mut work: impl FnMut()) {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    println!("{name:<58} {:>8.2} µs  (90 %: {:.2})", times[ROUNDS / 2], times[ROUNDS * 9 / 10]);
+    println!("{name:<58} {:>8.2} µs  (90 %: {:.2})", times[rounds / 2], times[rounds * 9 / 10]);
 }
 
 fn call(request: Request) -> Call {
@@ -63,6 +67,40 @@ fn answer_body() -> Vec<u8> {
          \"completion_tokens_details\":{{\"reasoning_tokens\":0,\"audio_tokens\":0}}}},\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\"}}"
     );
     body.into_bytes()
+}
+
+/// A whole answer of about so many bytes: one long text, or many calls of a tool, which take longer to read.
+fn large_answer(bytes: usize, calls: bool) -> Bytes {
+    let text = "It is a matter of taste, of course, and of \\\"time\\\". ";
+    let call = r#"{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"place\":\"Oslo\"}"}},"#;
+    let (content, tools) = match calls {
+        false => (format!("\"{}\"", text.repeat(bytes / text.len())), String::new()),
+        true => ("null".to_owned(), call.repeat(bytes / call.len())),
+    };
+    let tools = tools.trim_end_matches(',');
+    format!(
+        "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1741569952,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":\
+         {{\"role\":\"assistant\",\"content\":{content},\"tool_calls\":[{tools}]}},\"finish_reason\":\"stop\"}}]}}"
+    )
+    .into()
+}
+
+/// From which size on is an answer worth another thread (`provider/upstream/answer.rs`)? What reading it costs, and what the way there and back does.
+fn large_answers(codec: &OpenaiChat, through: &Call) {
+    for (size, calls) in
+        [(64, false), (256, false), (1024, false), (8192, false), (64, true), (256, true), (1024, true)]
+    {
+        let answer = large_answer(size << 10, calls);
+        let kind = if calls { "tool calls" } else { "text" };
+        few(&format!("answer: decode, whole, {size} KiB of {kind}"), 40, || {
+            let frame = Frame { name: None, data: answer.clone() };
+            drop(black_box(codec.decoder(through, Framing::Whole).frame(frame)));
+        });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    median("another thread, there and back", || {
+        runtime.block_on(async { tokio::task::spawn_blocking(|| ()).await.unwrap() });
+    });
 }
 
 fn main() {
@@ -116,4 +154,5 @@ fn main() {
             black_box(out);
         });
     }
+    large_answers(&codec, &anew);
 }

@@ -57,6 +57,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Proxies on the way to providers.
     pub proxy: ProxySettings,
+    /// What all HTTP connections have in common.
+    pub http: HttpSettings,
 }
 
 impl Settings {
@@ -138,6 +140,8 @@ pub struct ProviderSettings {
     pub models: Vec<String>,
     /// The model used when none is named.
     pub default_model: Option<ModelName>,
+    /// A PEM file of certificates to trust besides the public ones and [`HttpSettings::ca_file`], for this provider alone.
+    pub ca_file: Option<PathBuf>,
     /// Headers sent with every call. Their values count as secrets: gateways take keys there.
     pub headers: IndexMap<String, Secret>,
     /// The most calls at once.
@@ -148,7 +152,9 @@ pub struct ProviderSettings {
     pub upstream: Option<Framing>,
     /// The command line of a `command` provider or an agent, with its placeholders; its quotes are balanced.
     pub command: Option<String>,
-    /// Who sees what is sent to it.
+    /// The variables that the program of `command`, or of an agent, may see besides those that every program sees.
+    pub pass_env: Vec<String>,
+    /// Who sees what is sent to it. Unset is `local` for an address on this machine, `any` for all else.
     pub privacy: Option<Privacy>,
     /// Whether it may use tools on this machine.
     pub agent: bool,
@@ -359,6 +365,14 @@ pub struct TelemetrySettings {
     pub otlp: Option<String>,
     /// Whether prompts and answers may be written to a log.
     pub log_prompts: bool,
+}
+
+/// What all HTTP connections have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpSettings {
+    /// A PEM file of certificates to trust besides the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Proxies on the way to providers. Their addresses may hold passwords and count as secrets.

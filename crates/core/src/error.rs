@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ModelName, ProviderId};
-use crate::secret::mask;
+use crate::secret::{hide, mask};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -252,14 +252,10 @@ impl Error {
     /// Takes a secret out of what it says: upstreams repeat the key that they refuse, and not every key has a shape that the mask knows.
     #[must_use]
     pub fn without(mut self, secret: &str) -> Self {
-        // What is shorter is no key, and would tear holes into words.
-        const SHORTEST: usize = 6;
-        if secret.len() >= SHORTEST {
-            let inner = &mut self.0;
-            for text in std::iter::once(&mut inner.message).chain(&mut inner.hint) {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "…");
-                }
+        let inner = &mut self.0;
+        for text in std::iter::once(&mut inner.message).chain(&mut inner.hint) {
+            if let Cow::Owned(clean) = hide(text, [secret]) {
+                *text = clean;
             }
         }
         self

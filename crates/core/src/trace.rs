@@ -82,12 +82,22 @@ pub struct Candidate {
     pub planned: bool,
     /// Why it is, or is not.
     pub reason: String,
+    /// What would bring it into the plan, where something would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Candidate {
     /// A target with the reason for its place.
     pub fn new(provider: ProviderId, model: Option<ModelName>, planned: bool, reason: impl Into<String>) -> Self {
-        Self { provider, model, planned, reason: reason.into() }
+        Self { provider, model, planned, reason: reason.into(), hint: None }
+    }
+
+    /// With what would bring it into the plan.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+        self
     }
 }
 

@@ -316,7 +316,7 @@ fn a_runtime_that_shuts_down_leaves_nothing_behind() {
 async fn deadlines_and_cancelling_end_the_tree() {
     for (set, kind) in [
         (
-            Box::new(|call: &mut Call| call.deadlines.idle = Duration::from_millis(50)) as Box<dyn Fn(&mut Call)>,
+            Box::new(|call: &mut Call| call.deadlines.whole = Duration::from_millis(900)) as Box<dyn Fn(&mut Call)>,
             ErrorKind::ProviderTimeout,
         ),
         (Box::new(|call: &mut Call| call.deadlines.total = Duration::from_millis(900)), ErrorKind::ProviderTimeout),
@@ -374,7 +374,7 @@ async fn one_program_runs_so_many_times_at_once() {
     let provider = CommandProvider::new(witness.script(""), Runner::new(1));
     let (stream, pipe) = ready(&provider, &witness, call("x")).await;
     let mut second = call("x");
-    second.deadlines.first_event = Duration::from_millis(50);
+    second.deadlines.whole = Duration::from_millis(50);
     let error = Provider::generate(&provider, Arc::new(second)).await.unwrap_err();
     assert!(error.message().contains("free place"), "{error}");
     drop(stream);
@@ -411,11 +411,11 @@ async fn a_provider_of_the_config_is_its_command() {
     config.models = vec!["*".into(), "m1".into()];
     config.default_model = Some(ModelName::new("m1").unwrap());
     let id = ProviderId::new("lab").unwrap();
-    let made = command_provider(id.clone(), &config, &environment(), &[], Runner::default()).unwrap();
+    let made = command_provider(id.clone(), &config, &environment(), Runner::default()).unwrap();
     assert_eq!(text_of(&made, call("x")).await.unwrap(), "m1 x");
     assert_eq!(Provider::models(&made), ["m1"]);
     config.command = Some("printf 'x".into());
-    let error = command_provider(id, &config, &environment(), &[], Runner::default()).unwrap_err();
+    let error = command_provider(id, &config, &environment(), Runner::default()).unwrap_err();
     assert!(error.message().contains("character 8"), "{error}");
 }
 

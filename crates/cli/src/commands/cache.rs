@@ -142,7 +142,7 @@ async fn export(disk: &DiskTier, file: &Path) -> Outcome {
     let what = format!("cannot write {}", file.display());
     let failed = |error: io::Error| Failure::io(&what, &error);
     let mut out: Box<dyn Write> = if file == Path::new("-") {
-        Box::new(io::stdout())
+        Box::new(io::BufWriter::new(output::Stdout))
     } else {
         Box::new(io::BufWriter::new(std::fs::File::create(file).map_err(failed)?))
     };

@@ -7,14 +7,13 @@ use serde_json::json;
 use crate::args::{Config, Global};
 use crate::output::{self, Failure, Outcome};
 
-pub(crate) fn run(global: &Global, args: &Config) -> Outcome {
-    let environment = Environment::from_process();
+pub(crate) fn run(environment: &Environment, global: &Global, args: &Config) -> Outcome {
     let file = match args {
         Config::Check { file: Some(file) } => Some(file),
         _ => global.config.as_ref(),
     };
     let flags = file.map_or_else(Flags::new, |file| Flags::new().config(file));
-    let loaded = match Settings::load(&environment, &flags) {
+    let loaded = match Settings::load(environment, &flags) {
         Ok(loaded) => loaded,
         Err(problems) if global.json => {
             let error = Error::from(problems.clone());

@@ -41,10 +41,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Generate) -> Outcome 
     };
     let (response, trace) = copy(answer, &mut sink).await?;
     match &mut sink {
-        Sink::Nothing if !global.json => {
-            output::print_answer(&with_newline(response.text()))?;
-            output::print("")?;
-        }
+        Sink::Nothing if !global.json => output::print_answer(&with_newline(response.text()))?,
         Sink::Terminal { newline: false, .. } => output::print("\n")?,
         _ => {}
     }
@@ -71,7 +68,6 @@ async fn copy(mut answer: Answer, sink: &mut Sink) -> Outcome<(Response, Trace)>
                 sink.write(text)?;
             }
         }
-        sink.flush()?;
     }
     Ok((folder.finish()?, answer.trace()))
 }
@@ -163,15 +159,6 @@ impl Sink {
             }
             Self::File(file) => file.write(text),
             Self::Nothing => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Outcome {
-        match self {
-            Self::Terminal { wrote: true, .. } => {
-                io::stdout().lock().flush().map_err(|error| Failure::io("standard output", &error))
-            }
-            _ => Ok(()),
         }
     }
 

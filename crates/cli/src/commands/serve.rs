@@ -14,9 +14,10 @@ use crate::args::{Global, Serve};
 use crate::output::{self, Failure, Outcome};
 
 /// Serves: one runtime a core, each on its own thread, so that a request stays on one from its first byte to its last.
-pub(crate) fn run(global: &Global, args: &Serve) -> Outcome {
+pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Outcome {
     let runtime = single_threaded()?;
-    let app = runtime.block_on(async { open(global, args) })?;
+    let app = runtime.block_on(async { open(environment, global, args) })?;
+    app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let settings = &app.router.settings().server;
     let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
     let bound = Server::new(app.router.clone(), ServerOptions::default()).map_err(Failure::Usage)?.bind(address)?;
@@ -61,7 +62,7 @@ fn single_threaded() -> Outcome<Runtime> {
         .map_err(|error| Failure::io("the runtime", &error))
 }
 
-fn open(global: &Global, args: &Serve) -> Outcome<App> {
+fn open(environment: Environment, global: &Global, args: &Serve) -> Outcome<App> {
     let mut flags = global.config.as_ref().map_or_else(Flags::new, |file| Flags::new().config(file));
     if let Some(host) = &args.host {
         flags = flags.set("--host", "server.host", host);
@@ -69,7 +70,7 @@ fn open(global: &Global, args: &Serve) -> Outcome<App> {
     if let Some(port) = args.port {
         flags = flags.set("--port", "server.port", port.to_string());
     }
-    App::open(Environment::from_process(), &flags, Home::child()?).map_err(Failure::Usage)
+    App::open(environment, &flags, Home::child()?).map_err(Failure::Usage)
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Error> {

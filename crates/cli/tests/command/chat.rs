@@ -28,3 +28,17 @@ fn a_failed_answer_does_not_end_the_conversation() {
     assert_eq!(ended.stdout, "still here\n");
     assert!(ended.stderr.starts_with("error: openai: OPENAI_API_KEY is not set\nhint: "), "{ended:?}");
 }
+
+#[test]
+fn with_json_each_question_is_answered_by_a_line() {
+    let home = Home::with("[providers.last]\ncommand = \"tail -n 1\"\n");
+    let lines = "one\n/provider openai\ntwo\n/provider last\n/undo\nthree\n";
+    let ended = home.run(["chat", "--json", "--provider", "last"]).input(lines).succeeds();
+    let answers: Vec<serde_json::Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [one, two, three] = answers.as_slice() else { panic!("{ended:?}") };
+    assert_eq!((one["text"].as_str(), one["provider"].as_str()), (Some("one"), Some("last")));
+    assert_eq!((two["error"]["kind"].as_str(), two["text"].as_str()), (Some("provider_unavailable"), None));
+    assert_eq!(three["text"], "three");
+    assert_eq!(ended.stderr, "provider: openai\nprovider: last\n0 messages\n");
+}

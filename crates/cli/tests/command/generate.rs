@@ -137,3 +137,15 @@ fn offline_asks_nobody_elsewhere() {
         .collect();
     assert_eq!(planned, ["ollama", "llama_cpp", "lmstudio"]);
 }
+
+/// Nobody may be asked and no model is here: the error says how to get one.
+#[test]
+fn offline_without_a_model_says_how_to_get_one() {
+    let home = Home::new();
+    let all = home.run(["generate", "hi", "--offline"]).fails(1);
+    assert!(all.contains("local: the model smollm2-135m-instruct is not here"), "{all}");
+    let hint = all.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+    assert!(hint.starts_with("hint: fetch it with `llm-router pull` (for local); "), "{all}");
+    let named = home.run(["generate", "hi", "--offline", "--provider", "local"]).fails(1);
+    assert!(named.contains("\nhint: fetch it with `llm-router pull`\n"), "{named}");
+}

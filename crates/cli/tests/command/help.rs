@@ -20,11 +20,11 @@ fn the_help_of_every_command() {
 #[test]
 fn a_command_of_the_plan_says_that_it_is_not_here() {
     let home = Home::new();
-    insta::assert_snapshot!(home.run(["serve", "--port", "8000"]).fails(2), @r"
-    error: `serve` is not in this version
+    insta::assert_snapshot!(home.run(["peers", "ls"]).fails(2), @r"
+    error: `peers` is not in this version
     hint: `llm-router --help` lists what is
     ");
-    assert!(!home.run(["--help"]).succeeds().stdout.contains("serve"));
+    assert!(!home.run(["--help"]).succeeds().stdout.contains("  peers "));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_line_that_cannot_be_understood_is_one_object_where_json_was_asked_for() {
     let home = Home::new();
     let lines: [&[&str]; 5] = [
         &["--json"],
-        &["serve", "--json"],
+        &["peers", "--json"],
         &["auth", "set", "--json"],
         &["generate", "--json", "-t", "warm"],
         &["cache", "--json"],

@@ -93,6 +93,11 @@ impl Run<'_> {
         self.finish()
     }
 
+    /// The command line itself, for a test that starts it in a way of its own.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Starts it; all three of its streams are pipes.
     pub(crate) fn start(mut self) -> Child {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

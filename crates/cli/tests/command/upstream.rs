@@ -85,5 +85,41 @@ fn a_refused_key_is_not_repeated() {
     let error = r#"{"error":{"message":"Incorrect API key provided: sk-canary-1234567890abcdef","type":"invalid_request_error","code":"invalid_api_key"}}"#;
     let server = Server::answering([Answer::json(401, error)]);
     let said = server.generate(["--debug"]).fails(1);
-    assert!(said.starts_with("error: lab: ") && !said.contains("canary"), "{said}");
+    assert!(said.contains("\nerror: lab: ") && !said.contains("canary"), "{said}");
+}
+
+/// A status and nothing else: who was asked for what, what came, and what to do.
+#[test]
+fn a_bare_status_says_who_what_and_the_next_step() {
+    let mut said = String::new();
+    for status in [400, 401, 402, 403, 404, 408, 413, 418, 429, 500, 502, 503, 504, 529] {
+        let server = Server::answering([Answer::new(status, "text/plain", "")]);
+        said.push_str(&server.generate([]).fails(1));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn words_that_are_no_json_are_repeated_and_a_wait_is_told() {
+    let server = Server::answering([Answer::new(502, "text/plain", "upstream connect error\r\n")]);
+    let later = Answer::with_headers(429, &[("retry-after", "7200")], "slow down");
+    let limited = Server::answering([later]);
+    insta::assert_snapshot!(format!("{}{}", server.generate([]).fails(1), limited.generate([]).fails(1)), @r"
+    error: lab: HTTP 502 Bad Gateway for the model m: upstream connect error
+    hint: ask again; where it stays so, see the provider's status page
+    error: lab: HTTP 429 Too Many Requests for the model m: slow down
+    hint: ask again in 7200 s, or name another provider
+    ");
+}
+
+/// A whole answer of many megabytes is parsed beside the runtime, and arrives whole.
+#[test]
+fn a_large_answer_arrives_whole() {
+    let text = "0123456789abcdef".repeat(512 << 10);
+    let body = format!(
+        r#"{{"id":"c1","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}]}}"#
+    );
+    let server = Server::answering([Answer::json(200, body)]);
+    let ended = server.generate(["--no-stream"]).succeeds();
+    assert!(ended.stdout.trim_end() == text, "{} bytes came", ended.stdout.len());
 }

@@ -239,7 +239,7 @@ impl ResponseCache {
     fn failed<T: Default>(&self, tier: &'static str, error: &Error) -> T {
         let mut failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.insert((tier, error.kind())) {
-            tracing::warn!(tier, %error, "the cache tier failed; answers go on without it");
+            tracing::warn!("the {tier} cache does not work, so no answer is stored there: {error}");
         }
         T::default()
     }

@@ -89,6 +89,11 @@ impl Environment {
         self.os("IPFS_LLM_ROUTER_CONFIG").map(PathBuf::from)
     }
 
+    /// What `IPFS_LLM_ROUTER_LOG` says of how much is told on standard error.
+    pub fn log(&self) -> Option<&str> {
+        self.get("IPFS_LLM_ROUTER_LOG")
+    }
+
     /// The folders where programs are looked for. Relative and empty entries are passed over: they would mean the working directory, where a cloned
     /// repository could plant a program.
     pub fn search_path(&self) -> Vec<PathBuf> {

@@ -198,12 +198,14 @@ keys! {
         "The model used when none is named." => |s, n, v| at(s, n, |p| p.default_model = v.model());
     "providers.*.headers.*", Kind::Secret, "", "\"team-a\"";
         "Headers sent with every call." => |s, n, v| at(s, n, |p| p.headers.extend(n.get(1).cloned().zip(v.secret())));
+    "providers.*.ca_file", Kind::Path, "", "\"~/lab-ca.pem\"";
+        "A PEM file of certificates to trust for this provider, besides the public ones and `http.ca_file`." => |s, n, v| at(s, n, |p| p.ca_file = v.path());
     "providers.*.max_in_flight", COUNT, "", "64";
         "The most calls at once; without it there is no limit." => |s, n, v| at(s, n, |p| p.max_in_flight = v.integer());
     "providers.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "As `router.timeouts.connect`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.connect = v.duration());
     "providers.*.timeouts.first_event", Kind::Duration, "", "\"15s\"";
-        "As `router.timeouts.first_event`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.first_event = v.duration());
+        "As `router.timeouts.first_event`, for this provider. It and `idle` say nothing to a `command`: what a program prints comes when it comes, and `whole` governs it, streamed or not." => |s, n, v| at(s, n, |p| p.timeouts.first_event = v.duration());
     "providers.*.timeouts.idle", Kind::Duration, "", "\"30s\"";
         "As `router.timeouts.idle`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.idle = v.duration());
     "providers.*.timeouts.whole", Kind::Duration, "", "\"5m\"";
@@ -214,8 +216,10 @@ keys! {
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
     "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";
         "The command line of a program that answers: split into words, then `{prompt}` and `{model}` are filled in; without `{prompt}` the prompt goes to its standard input. No shell." => |s, n, v| at(s, n, |p| p.command = v.text());
+    "providers.*.pass_env", Kind::VariableNames, "", "[\"MY_AGENT_KEY\"]";
+        "The variables that the program of `command`, or of an agent, may see besides those that every program sees (`PATH`, `HOME`, language, proxies and the like). No error repeats their values." => |s, n, v| at(s, n, |p| put(&mut p.pass_env, v.list()));
     "providers.*.privacy", Kind::Word(PRIVACY), "", "\"trusted\"";
-        "Who sees what is sent to it." => |s, n, v| at(s, n, |p| p.privacy = v.parsed());
+        "Who sees what is sent to it. Unset is `local` for an address on this machine and `any` for all else. A `command` is `any` too: its program may pass the prompt on to anybody, so a request that must stay here (`--offline`, `router.privacy`) leaves it out unless this says `local`." => |s, n, v| at(s, n, |p| p.privacy = v.parsed());
     "providers.*.agent", Kind::Flag, "false", "true";
         "Whether it may use tools on this machine: such a provider answers the command and the library only." => |s, n, v| at(s, n, |p| put(&mut p.agent, v.flag()));
     "providers.*.enabled", Kind::Flag, "", "false";
@@ -281,13 +285,16 @@ keys! {
         "Whether nothing may be fetched." => |s, _, v| put(&mut s.local.offline, v.flag());
 
     "proxy.https", Kind::Secret, "", "\"http://proxy.example.org:3128\"";
-        "The proxy for `https` addresses." => |s, _, v| s.proxy.https = v.secret();
+        "The proxy for `https` addresses, itself at an `http` or `https` address, asked for a tunnel: it sees the host and no more. Loopback is always reached directly." => |s, _, v| s.proxy.https = v.secret();
     "proxy.http", Kind::Secret, "", "\"http://proxy.example.org:3128\"";
-        "The proxy for `http` addresses." => |s, _, v| s.proxy.http = v.secret();
-    "proxy.all", Kind::Secret, "", "\"socks5://proxy.example.org:1080\"";
+        "The proxy for `http` addresses, itself at an `http` or `https` address. It sees all that passes." => |s, _, v| s.proxy.http = v.secret();
+    "proxy.all", Kind::Secret, "", "\"http://proxy.example.org:3128\"";
         "The proxy for both, where they have none of their own." => |s, _, v| s.proxy.all = v.secret();
     "proxy.no_proxy", Kind::List, "", "[\"localhost\", \".example.org\"]";
         "Hosts that are reached directly." => |s, _, v| put(&mut s.proxy.no_proxy, v.list());
+
+    "http.ca_file", Kind::Path, "", "\"~/company-ca.pem\"";
+        "A PEM file of certificates to trust besides the public ones, for every connection: providers, model downloads, proxies spoken to by `https`." => |s, _, v| s.http.ca_file = v.path();
 
     "server.host", Kind::Text, "\"127.0.0.1\"", "\"0.0.0.0\"", later NO_SERVER;
         "The address to bind." => |s, _, v| put(&mut s.server.host, v.text());

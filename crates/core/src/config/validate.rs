@@ -10,7 +10,7 @@ use indexmap::IndexSet;
 use super::env::Environment;
 use super::file::{Layer, Read, Spot};
 use super::keys::{KEY_LIFETIME, key_at};
-use super::names::{BUILTIN, builtin, nearest};
+use super::names::{BUILTIN, Sort, builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::Value;
 use super::variables::PREFIXES;
@@ -80,6 +80,7 @@ impl<'a> Check<'a> {
         self.client_keys();
         self.providers(registered);
         self.configured_provider(registered);
+        self.unusable();
         self.routes(registered);
         self.warn();
     }
@@ -225,6 +226,21 @@ impl<'a> Check<'a> {
         begins.or_else(|| value().map(|(_, (_, origin))| origin.clone())).unwrap_or(Origin::Default)
     }
 
+    /// Tells of settings that the provider they stand under cannot use.
+    fn unusable(&mut self) {
+        for (spot, (_, origin)) in self.layer {
+            let Some(id) = spot.names.first().filter(|_| spot.key.path.starts_with("providers.")) else { continue };
+            let Some(provider) = self.settings.providers.get(id.as_str()) else { continue };
+            let runs = provider.command.is_some() || builtin(id).is_some_and(|row| row.sort == Sort::Agent);
+            let message = match spot.key.path.trim_start_matches("providers.*.") {
+                "pass_env" if !runs => "it is for a program: give command, or remove it",
+                "ca_file" if runs => "it is for an HTTP API: a program brings its own certificates",
+                _ => continue,
+            };
+            self.read.problems.push(Problem::new(origin.clone(), spot.shown(), message));
+        }
+    }
+
     fn providers(&mut self, registered: &[ProviderId]) {
         let found: Vec<_> = self
             .settings
@@ -362,6 +378,12 @@ impl<'a> Check<'a> {
         let path = spot.key.path;
         if let Some(idle) = self.idle(path, value) {
             return Some(idle.to_owned());
+        }
+        if path == "providers.*.pass_env" {
+            let unset = |name: &&String| self.environment.get(name).is_none();
+            let unset: Vec<_> = value.list()?.iter().filter(unset).cloned().collect();
+            let verb = if unset.len() == 1 { "is" } else { "are" };
+            return (!unset.is_empty()).then(|| format!("{} {verb} not set", unset.join(", ")));
         }
         let text = value.text()?;
         let provider = |name: &str| ProviderId::new(name).ok().and_then(|id| self.settings.providers.get(&id));

@@ -56,6 +56,8 @@ pub enum Kind {
     Secret,
     /// The name of a variable.
     VariableName,
+    /// The name of a variable, or a list of them.
+    VariableNames,
     /// A command line: words, with quotes where a word holds spaces.
     Command,
     /// Lists of targets.
@@ -85,6 +87,7 @@ impl Kind {
             Self::ModelSource => "a path, `hf:owner/repo/file.gguf` or `hf:owner/repo:QUANT`".into(),
             Self::Secret => "a secret".into(),
             Self::VariableName => "the name of a variable".into(),
+            Self::VariableNames => "the name of a variable or a list of them".into(),
             Self::Command => "a command line".into(),
             Self::Groups => "lists of targets, each `provider`, `provider/model` or a route".into(),
             Self::Address => "`host:port`".into(),
@@ -217,6 +220,9 @@ impl Kind {
             }
             Kind::Secret => Value::Secret(secret(raw, self)?),
             Kind::VariableName => Value::Text(variable_name(raw.text(self)?)?.to_owned()),
+            Kind::VariableNames => Value::List(
+                texts(raw, self)?.iter().map(|text| variable_name(text).map(str::to_owned)).collect::<Read<_>>()?,
+            ),
             Kind::Command => Value::Text(command(raw.text(self)?)?.to_owned()),
             Kind::Groups => Value::Groups(groups(raw)?),
             Kind::Address => Value::Text(address(raw.text(self)?)?.to_owned()),

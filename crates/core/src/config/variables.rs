@@ -141,7 +141,7 @@ variables! {
     "ROUTER_CACHE_DIR" Prefixed Plain ["cache.dir"] "The folder of stored answers.";
 
     "HF_ENDPOINT" Bare Plain ["local.hub"] "The address of the model hub.";
-    "HTTPS_PROXY" Bare Plain ["proxy.https"] "The proxy for `https` addresses.";
+    "HTTPS_PROXY" Bare Plain ["proxy.https"] "The proxy for `https` addresses: `http://` or `https://`, then `user:password@` where it wants one, `host:port`. A `socks` address is refused.";
     "https_proxy" Bare Plain ["proxy.https"] "Another name of `HTTPS_PROXY`.";
     "http_proxy" Bare Plain ["proxy.http"] "The proxy for `http` addresses.";
     "HTTP_PROXY" Bare Plain ["proxy.http"] "Another name of `http_proxy`.";
@@ -151,6 +151,7 @@ variables! {
     "no_proxy" Bare Plain ["proxy.no_proxy"] "Another name of `NO_PROXY`.";
     "OTEL_EXPORTER_OTLP_ENDPOINT" Bare Plain ["telemetry.otlp"] "Where OpenTelemetry data goes.";
 
+    "IPFS_LLM_ROUTER_LOG" Bare Asked [] "What the command says on standard error of its own work: `off`, `error`, `warn` (the default), `info`, `debug`, `trace`, or `TARGET=LEVEL` with commas between, `warn,llm_router=debug` for example. It comes before `--debug`.";
     "IPFS_LLM_ROUTER_CONFIG" Bare Asked [] "The config file, where `--config` names none.";
     "XDG_CONFIG_HOME" Bare Asked [] "The folder above the config folder; without it `$HOME/.config`.";
     "XDG_CACHE_HOME" Bare Asked [] "The folder above models and stored answers; without it `$HOME/.cache`.";

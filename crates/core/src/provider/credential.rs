@@ -7,7 +7,6 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::Credential;
 use crate::error::{Error, ErrorKind, Result};
+use crate::provider::process::once;
 use crate::secret::Secret;
 
 /// The largest key taken from a file or a program.
@@ -264,34 +264,20 @@ fn one_line(bytes: Vec<u8>, what: impl Fn() -> String) -> Result<Secret> {
     }
 }
 
-/// Runs a program that prints a key. No shell is involved; the program ends with the wait for it.
+/// Runs a program that prints a key. No shell is involved; the program and all that it started end with the wait for it.
 async fn run(argv: &[String]) -> Result<Secret> {
     let Some((program, arguments)) = argv.split_first() else { return Err(no_key("its key command is empty".into())) };
     let failed = |why: String| {
         no_key(format!("the key command {program:?} {why}")).with_hint("run it by hand: it must print the key and end")
     };
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed(format!("did not start: {error}")))?;
-    let output = child.stdout.take();
-    let printed = async {
-        let bytes = match output {
-            Some(output) => bounded(output).await?,
-            None => Vec::new(),
-        };
-        Ok::<_, io::Error>((bytes, child.wait().await?))
-    };
-    let (bytes, status) = tokio::time::timeout(COMMAND_PATIENCE, printed)
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    let (bytes, status) = tokio::time::timeout(COMMAND_PATIENCE, once::printed(command, LARGEST))
         .await
         .map_err(|_| failed(format!("printed no key in {} s", COMMAND_PATIENCE.as_secs())))?
-        .map_err(|error| failed(format!("broke: {error}")))?;
-    // One that printed too much was cut off by us: its status says only that.
-    if !status.success() && bytes.len() as u64 <= LARGEST {
+        .map_err(|error| failed(format!("did not start: {error}")))?;
+    // Of one that printed too much nobody waited for the end.
+    if let Some(status) = status.filter(|status| !status.success()) {
         return Err(failed(format!("failed ({status})")));
     }
     one_line(bytes, || format!("what the key command {program:?} printed"))

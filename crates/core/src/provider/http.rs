@@ -14,10 +14,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 pub use self::body::HttpBody;
+pub use self::connect::Certificates;
 pub(crate) use self::connect::is_loopback_host;
 use self::connect::{Connector, Origin};
 use self::pool::{Pool, SendFailure};
-use crate::config::ProxySettings;
+use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -43,6 +44,12 @@ impl HttpClient {
     /// `caller_invalid_request` naming the file or the proxy that cannot be used.
     pub fn with_options(options: &HttpOptions) -> Result<Self> {
         Ok(Self(Arc::new(Pool::new(Connector::new(options)?, options))))
+    }
+
+    /// A client like this one, with a pool of its own, that trusts these certificates too.
+    #[must_use]
+    pub fn trusting(&self, more: &Certificates) -> Self {
+        Self(Arc::new(self.0.trusting(more)))
     }
 
     /// Sends a request and waits for the head of its answer, whatever its status.
@@ -139,11 +146,13 @@ impl Default for HttpOptions {
     }
 }
 
-impl From<&ProxySettings> for HttpOptions {
-    fn from(proxy: &ProxySettings) -> Self {
+impl From<&Settings> for HttpOptions {
+    fn from(settings: &Settings) -> Self {
+        let proxy = &settings.proxy;
         let of = |own: &Option<Secret>| own.as_ref().or(proxy.all.as_ref()).map(|url| url.expose().to_owned());
         let no_proxy = (!proxy.no_proxy.is_empty()).then(|| proxy.no_proxy.join(","));
-        Self { http_proxy: of(&proxy.http), https_proxy: of(&proxy.https), no_proxy, ..Self::default() }
+        let ca_file = settings.http.ca_file.clone();
+        Self { ca_file, http_proxy: of(&proxy.http), https_proxy: of(&proxy.https), no_proxy, ..Self::default() }
     }
 }
 

@@ -14,8 +14,10 @@ mod environment;
 mod failure;
 mod group;
 mod job;
+pub(crate) mod once;
 mod output;
 mod template;
+mod told;
 mod transcript;
 mod wrapper;
 
@@ -40,6 +42,7 @@ pub use template::{Rendered, Template};
 pub use wrapper::{ClaudeCli, Completed, GeminiCli};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
 use failure::Tail;
 use group::{Group, Shared};
 
@@ -123,7 +126,8 @@ impl Runner {
             return Err(Error::internal(format!("the pipes of {name} could not be watched")));
         };
         let tail = Arc::new(Mutex::new(Tail::default()));
-        let reader = AbortOnDropHandle::new(tokio::spawn(keep_tail(stderr, tail.clone())));
+        let told = job.told.then(|| told::Told::new(&name));
+        let reader = AbortOnDropHandle::new(tokio::spawn(keep_tail(stderr, tail.clone(), told)));
         Ok(Process {
             group,
             name,
@@ -136,6 +140,7 @@ impl Runner {
             scanned: 0,
             stderr: Some(reader),
             tail,
+            hidden: job.hidden.clone(),
             _runner: self.clone(),
         })
     }
@@ -148,6 +153,11 @@ impl Runner {
             // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
             let _ = tokio::time::timeout(GRACE + AFTERLIFE, group.exited()).await;
         }
+    }
+
+    /// Kills every group at once, from whatever thread: for an end that nothing may hold up.
+    pub fn kill(&self) {
+        self.groups().iter().for_each(|group| group.kill());
     }
 
     /// How many groups are not gone yet.
@@ -194,6 +204,7 @@ pub struct Process {
     scanned: usize,
     stderr: Option<AbortOnDropHandle<()>>,
     tail: Arc<Mutex<Tail>>,
+    hidden: Arc<[Secret]>,
     _runner: Runner,
 }
 
@@ -306,7 +317,7 @@ impl Process {
         if status.is_some_and(|status| status.success()) {
             return Ok(());
         }
-        let said = [failure::shortened(answer), self.last_words(prompt).await];
+        let said = [failure::shortened(answer, &self.hidden), self.last_words(prompt).await];
         let said = said.iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n");
         Err(failure::of_exit(&self.name, status, &said))
     }
@@ -324,7 +335,7 @@ impl Process {
             let _ = tokio::time::timeout(AFTERLIFE, reader).await;
             self.stderr = None;
         }
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt)
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt, &self.hidden)
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.
@@ -344,9 +355,10 @@ async fn afterlife(group: &Group) {
     tokio::time::sleep(AFTERLIFE).await;
 }
 
-async fn keep_tail(mut stderr: ChildStderr, tail: Arc<Mutex<Tail>>) {
+async fn keep_tail(mut stderr: ChildStderr, tail: Arc<Mutex<Tail>>, mut told: Option<told::Told>) {
     let mut buffer = BytesMut::with_capacity(4 << 10);
     while matches!(stderr.read_buf(&mut buffer).await, Ok(read) if read > 0) {
+        told.iter_mut().for_each(|told| told.push(&buffer));
         tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer);
         buffer.clear();
     }

@@ -298,10 +298,10 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
         return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), "it is turned off in the config", hint)));
     }
     if let Some(agent) = agents::AGENTS.iter().find(|agent| *id == *agent.id) {
-        return made_of_command(agent.provider(own, &around.environment, &[], around.runner.clone())?);
+        return made_of_command(agent.provider(own, &around.environment, around.runner.clone())?);
     }
     if own.command.is_some() {
-        return made_of_command(command_provider(id.clone(), own, &around.environment, &[], around.runner.clone())?);
+        return made_of_command(command_provider(id.clone(), own, &around.environment, around.runner.clone())?);
     }
     if let Some((_, _, what, hint)) = AWAITED.iter().find(|row| *id == *row.0) {
         return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), *what, *hint)));

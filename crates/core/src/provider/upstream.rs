@@ -10,7 +10,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use super::credential::{Credentials, Key, Tried};
-use super::http::{HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
+use super::http::{Certificates, HttpClient, HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
 use super::patience::Patience;
 use super::presets::{self, Auth, CHAT, Preset, Speaks};
 use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
@@ -29,6 +29,7 @@ use crate::dialect::{Codec, Dialect, Framing, HttpCall};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::request::{Privacy, Request};
+use crate::secret::Secret;
 
 /// The most bytes of a whole answer, and of all bytes of a streamed one.
 const LARGEST_ANSWER: u64 = 32 << 20;
@@ -51,6 +52,10 @@ pub struct HttpProvider {
     upstream: Option<Framing>,
     /// Appended to each model: the provider behind an aggregator.
     via: Option<String>,
+    /// Certificates that only this provider's servers have.
+    trusts: Option<Certificates>,
+    /// The client that trusts them, made at the first call.
+    own_client: OnceLock<HttpClient>,
     slots: Option<(usize, Arc<Semaphore>)>,
     refused: Mutex<Option<Instant>>,
     first_model: OnceCell<ModelName>,
@@ -103,6 +108,13 @@ impl HttpProvider {
             headers: headers(id, settings)?,
             upstream: settings.upstream,
             via: settings.via.clone().filter(|via| via != "auto"),
+            trusts: settings
+                .ca_file
+                .as_deref()
+                .map(Certificates::read)
+                .transpose()
+                .map_err(|error| error.at(id, None))?,
+            own_client: OnceLock::new(),
             slots: settings
                 .max_in_flight
                 .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
@@ -114,6 +126,11 @@ impl HttpProvider {
     /// Whether its address is a guess, tried just before the local floor: then a refused connection means that the server is not installed.
     pub fn is_guess(&self) -> bool {
         self.describe.guess
+    }
+
+    /// The client that reaches its server: the common one, or its own where its server's certificate needs one.
+    fn client<'a>(&'a self, common: &'a HttpClient) -> &'a HttpClient {
+        self.trusts.as_ref().map_or(common, |trusts| self.own_client.get_or_init(|| common.trusting(trusts)))
     }
 
     /// The dialect for a request: the caller's own where it is spoken, else the preferred one.
@@ -156,7 +173,7 @@ impl HttpProvider {
         spoken: &Spoken,
         request: &HttpRequest,
         patience: &mut Patience,
-    ) -> Result<HttpResponse> {
+    ) -> Result<(HttpResponse, Option<Key>)> {
         let mut tried = Tried::default();
         let mut last = None;
         loop {
@@ -168,15 +185,16 @@ impl HttpProvider {
                 return Err(last.unwrap_or_else(|| Error::new(ErrorKind::ProviderAuth, "no key can be used")));
             }
             let signed = sign(request.clone(), spoken.how.auth, key.as_ref())?;
-            let answer = patience.wait("the answer", call.cx.http.send(signed)).await;
+            let answer = patience.wait("the answer", self.client(&call.cx.http).send(signed)).await;
             let answer = answer.map_err(|error| self.not_reached(error))?;
             if answer.status.is_success() {
                 if let Some(key) = &key {
                     self.credentials.accept(key);
                 }
-                return Ok(answer);
+                return Ok((answer, key));
             }
-            let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer).await) };
+            let model = call.target.model.as_ref();
+            let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer, model).await) };
             let error = patience.wait("the error", read).await?;
             let error = self.without_secrets(error, key.as_ref());
             match (error.kind(), key) {
@@ -191,8 +209,13 @@ impl HttpProvider {
 
     /// Takes the key and the configured headers out of what the server said.
     fn without_secrets(&self, error: Error, key: Option<&Key>) -> Error {
-        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
-        key.map(|key| key.secret.expose()).into_iter().chain(headers).fold(error, Error::without)
+        self.secrets(key).iter().map(Secret::expose).fold(error, Error::without)
+    }
+
+    /// What the server was sent and may repeat: the key and the configured headers.
+    fn secrets(&self, key: Option<&Key>) -> Vec<Secret> {
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok()).map(Secret::new);
+        key.map(|key| key.secret.clone()).into_iter().chain(headers).collect()
     }
 
     /// A failure to reach the server; of a guessed address it says that nothing is there.
@@ -283,8 +306,11 @@ impl Provider for HttpProvider {
             }
             _ => at(error),
         };
-        let answer = self.send(&call, spoken, &request, &mut patience).await.map_err(blame)?;
-        let reading = answer::Reading { asked, framing: encoded.framing, patience, _permit: permit, at: id.clone() };
+        let (answer, key) = self.send(&call, spoken, &request, &mut patience).await.map_err(blame)?;
+        tracing::debug!(provider = %id, status = answer.status.as_u16(), media = answer.media_type(), "answered");
+        let secrets = self.secrets(key.as_ref());
+        let framing = encoded.framing;
+        let reading = answer::Reading { asked, framing, patience, _permit: permit, at: id.clone(), secrets };
         answer::read(&call, spoken.codec.as_ref(), answer, reading).map_err(at)
     }
 

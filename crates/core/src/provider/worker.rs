@@ -211,11 +211,12 @@ async fn start(settings: Arc<WorkerSettings>, runner: Runner) -> Result<Arc<Sess
     let mut limits = Limits::default();
     // Counted anew after each line; a piece of the next one may be read with it.
     (limits.line, limits.total) = (settings.line, settings.line as u64 + (64 << 10));
-    let job = Job::new(&settings.program)
+    let mut job = Job::new(&settings.program)
         .with_args(settings.args.iter().cloned())
         .with_environment(settings.environment.clone())
         .with_folder(settings.folder.clone())
         .with_limits(limits);
+    job.told = true;
     let place = runner.place(&settings.program).await;
     let process = runner.start(&job, place)?;
     Session::open(process, &settings).await

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::Router;
 use super::answer::Committed;
 use super::record::Record;
-use super::resolve::Planned;
+use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
 use crate::cache::{CacheKey, Joined, ResponseCache, Terms};
 use crate::delta::DeltaStream;
@@ -178,8 +178,9 @@ pub(super) fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Err
     let next = candidates.iter().rev().take_while(|candidate| !candidate.planned).collect::<Vec<_>>();
     let left_out = next.iter().rev().map(|candidate| format!("{}: {}", candidate.provider, candidate.reason));
     let all: Vec<String> = tried.chain(left_out).collect();
+    let hint = resolve::next_step(candidates).or_else(|| last.hint().map(str::to_owned));
     let error = Error::new(last.kind(), format!("every target failed: {}", all.join("; ")))
-        .with_hint(last.hint().unwrap_or("`llm-router doctor` says what each provider needs"));
+        .with_hint(hint.unwrap_or_else(|| resolve::DOCTOR.to_owned()));
     let soonest = failures.iter().chain([&last]).filter_map(Error::retry_after).min();
     soonest.map_or(error.clone(), |after| error.with_retry_after(after))
 }

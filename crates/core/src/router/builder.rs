@@ -112,7 +112,7 @@ impl Router {
         let environment = Environment::from_process();
         let settings = Settings::load(&environment, &Flags::new())?.settings;
         let mut deps = RouterDeps::default();
-        deps.http = HttpClient::with_options(&HttpOptions::from(&settings.proxy))?;
+        deps.http = HttpClient::with_options(&HttpOptions::from(&settings))?;
         Self::builder().deps(deps).settings(settings).programs(&environment, Runner::default()).build()
     }
 }

@@ -249,11 +249,12 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
             _ if !only && scope.refused.contains(&entry.id) => Some(Refusal::refused_lately()),
-            _ => refuse(entry, request, needs, only, scope.door),
+            _ => refuse(entry, request, needs, only, scope),
         };
         let planned = refused.is_none();
         let why = refused.as_ref().map_or(reason, |refused| refused.reason.clone());
-        plan.candidates.push(Candidate::new(entry.id.clone(), model.clone(), planned, why));
+        let hint = refused.as_ref().map_or("", |refused| &refused.hint);
+        plan.candidates.push(Candidate::new(entry.id.clone(), model.clone(), planned, why).with_hint(hint));
         if let Some(refused) = refused {
             refusal.get_or_insert((refused, entry.id.clone()));
             continue;
@@ -304,16 +305,12 @@ impl Refusal {
     }
 }
 
-fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, door: Door) -> Option<Refusal> {
+fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, scope: Scope<'_>) -> Option<Refusal> {
     let describe = entry.provider.describe();
     if describe.privacy > request.riders.privacy {
-        return Some(Refusal::new(
-            ErrorKind::PolicyForbidden,
-            "the request's privacy does not allow it",
-            "name a provider on this machine, or allow more: privacy = \"any\", no --offline",
-        ));
+        return Some(too_public(entry, scope.settings));
     }
-    if describe.agent && !door.is_here() {
+    if describe.agent && !scope.door.is_here() {
         return Some(Refusal::new(
             ErrorKind::PolicyForbidden,
             "it may use tools on this machine and answers the command and the library only",
@@ -329,6 +326,24 @@ fn refuse(entry: &Entry, request: &Request, needs: Capabilities, only: bool, doo
         .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
 }
 
+/// A provider that more people see than the request allows.
+fn too_public(entry: &Entry, settings: &Settings) -> Refusal {
+    let id = &entry.id;
+    // What a program of the user's own does with a prompt is the user's to know, and nobody's to guess.
+    let command = settings.providers.get(id).is_some_and(|own| own.command.is_some() && own.privacy.is_none());
+    let (reason, hint) = match command {
+        true => (
+            "the request's privacy does not allow it: its command may pass the prompt on",
+            format!(
+                "if it keeps the prompt on this machine, say so with privacy = \"local\" under [providers.{id}]; else "
+            ),
+        ),
+        false => ("the request's privacy does not allow it", String::new()),
+    };
+    let hint = format!("{hint}name a provider on this machine, or allow more: privacy = \"any\", no --offline");
+    Refusal::new(ErrorKind::PolicyForbidden, reason, hint)
+}
+
 fn provider_timeouts(entry: &Entry, settings: &Settings) -> Timeouts {
     settings.providers.get(&entry.id).map(|provider| provider.timeouts).unwrap_or_default()
 }
@@ -339,7 +354,16 @@ fn nobody(candidates: &[Candidate]) -> Error {
     reasons.truncate(12);
     let why = if reasons.is_empty() { "none is configured".to_owned() } else { reasons.join("; ") };
     Error::unavailable(format!("no provider can answer ({why})"))
-        .with_hint("`llm-router doctor` says what each one needs")
+        .with_hint(next_step(candidates).unwrap_or_else(|| DOCTOR.to_owned()))
+}
+
+/// Where to look when nothing better is known.
+pub(super) const DOCTOR: &str = "`llm-router doctor` says what each provider needs";
+
+/// What would help when nobody answered and the last one considered was left out: it is the one that needs least, the embedded engine as a rule.
+pub(super) fn next_step(candidates: &[Candidate]) -> Option<String> {
+    let last = candidates.last().filter(|last| !last.planned)?;
+    Some(format!("{} (for {}); {DOCTOR}", last.hint.as_ref()?, last.provider))
 }
 
 fn unknown_model(name: &str, scope: Scope<'_>) -> Error {

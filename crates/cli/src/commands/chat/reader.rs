@@ -30,9 +30,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(history: Option<PathBuf>) -> Self {
+    /// A reader with editing at a terminal; `plain` is without, as a program wants it.
+    pub(super) fn new(history: Option<PathBuf>, plain: bool) -> Self {
         let (ask, asked) = mpsc::channel::<oneshot::Sender<io::Result<Line>>>();
-        let mut source = Source::open(history);
+        let mut source = if plain { Source::Pipe } else { Source::open(history) };
         std::thread::spawn(move || {
             for reply in asked {
                 // Nobody waits any more: the conversation is over.

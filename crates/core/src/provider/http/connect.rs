@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt, io,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -81,8 +82,8 @@ pub(super) struct Connected {
 /// Opens connections.
 #[derive(Default)]
 pub(super) struct Connector {
-    extra_roots: Vec<CertificateDer<'static>>,
-    proxies: Option<Matcher>,
+    extra: Certificates,
+    proxies: Option<Arc<Matcher>>,
     /// Made at the first `https` connection: a router that only speaks to loopback never needs it.
     tls: OnceLock<TlsConnectors>,
 }
@@ -95,7 +96,14 @@ struct TlsConnectors {
 
 impl Connector {
     pub(super) fn new(options: &HttpOptions) -> Result<Self> {
-        Ok(Self { extra_roots: read_roots(options)?, proxies: proxies(options)?, tls: OnceLock::new() })
+        let extra = options.ca_file.as_deref().map(Certificates::read).transpose()?.unwrap_or_default();
+        Ok(Self { extra, proxies: proxies(options)?.map(Arc::new), tls: OnceLock::new() })
+    }
+
+    /// A connector like this one that trusts these certificates too.
+    pub(super) fn trusting(&self, more: &Certificates) -> Self {
+        let extra = Certificates(self.extra.0.iter().chain(&more.0).cloned().collect());
+        Self { extra, proxies: self.proxies.clone(), tls: OnceLock::new() }
     }
 
     /// Opens a connection. The caller bounds the time.
@@ -143,7 +151,7 @@ impl Connector {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
-        let tls = tls_connectors(&self.extra_roots)?;
+        let tls = tls_connectors(&self.extra.0)?;
         Ok(self.tls.get_or_init(|| tls).clone())
     }
 }
@@ -180,19 +188,28 @@ fn tls_connectors(extra: &[CertificateDer<'static>]) -> Result<TlsConnectors> {
     Ok(TlsConnectors { any: with(&[b"h2", b"http/1.1"]), http1: with(&[b"http/1.1"]) })
 }
 
-fn read_roots(options: &HttpOptions) -> Result<Vec<CertificateDer<'static>>> {
-    let Some(path) = &options.ca_file else { return Ok(Vec::new()) };
-    let unusable = |why: String| {
-        Error::invalid(format!("the certificate file {} cannot be used: {why}", path.display()))
-            .with_hint("it must be a PEM file of CA certificates")
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|error| unusable(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(unusable("it holds no certificate".into()));
+/// Certificates to trust besides the public ones.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Vec<CertificateDer<'static>>);
+
+impl Certificates {
+    /// Those of a PEM file.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` naming a file that cannot be read, or holds none.
+    pub fn read(path: &Path) -> Result<Self> {
+        let unusable = |why: String| {
+            Error::invalid(format!("the certificate file {} cannot be used: {why}", path.display()))
+                .with_hint("ca_file must name a PEM file of CA certificates")
+        };
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+            .map_err(|error| unusable(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(unusable("it holds no certificate".into()));
+        }
+        Ok(Self(certificates))
     }
-    Ok(certificates)
 }
 
 fn proxies(options: &HttpOptions) -> Result<Option<Matcher>> {
@@ -200,12 +217,13 @@ fn proxies(options: &HttpOptions) -> Result<Option<Matcher>> {
     if http.or(https).is_none() {
         return Ok(None);
     }
-    for (name, url) in [("HTTP_PROXY", http), ("HTTPS_PROXY", https)] {
+    for (name, url) in [("http (HTTP_PROXY, ALL_PROXY)", http), ("https (HTTPS_PROXY, ALL_PROXY)", https)] {
         let Some(url) = url.filter(|url| !url.is_empty()) else { continue };
         let read = Matcher::builder().all(url.to_owned()).build().intercept(&Uri::from_static("http://host/"));
         if !read.is_some_and(|read| matches!(read.uri().scheme_str(), Some("http" | "https"))) {
-            return Err(Error::invalid(format!("the proxy in {name} cannot be used"))
-                .with_hint("a proxy is written http://host:port or https://host:port"));
+            return Err(Error::invalid(format!("the proxy for {name} addresses cannot be used")).with_hint(
+                "a proxy is written http://host:port or https://host:port; `llm-router config show --origin` says where this one is set",
+            ));
         }
     }
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
@@ -281,7 +299,7 @@ fn tls_failed(origin: &Origin, error: io::Error) -> Error {
     );
     let failed = Error::connection(text).with_source(error);
     if certificate {
-        return failed.with_hint("if the server's certificate is your own, name its CA file in the configuration");
+        return failed.with_hint("if the server's certificate is your own, name its CA file with ca_file under [http], or under the provider");
     }
     failed
 }

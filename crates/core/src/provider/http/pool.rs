@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connect::{Connected, Connector, Io, Origin, broken};
+use super::connect::{Certificates, Connected, Connector, Io, Origin, broken};
 use super::{HttpOptions, HttpRequest};
 use crate::error::{Error, Result};
 
@@ -50,6 +50,12 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(connector: Connector, options: &HttpOptions) -> Self {
         Self { connector, hosts: Mutex::default(), idle: options.idle, idle_per_host: options.idle_per_host }
+    }
+
+    /// An empty pool like this one, whose connections trust these certificates too.
+    pub(super) fn trusting(&self, more: &Certificates) -> Self {
+        let connector = self.connector.trusting(more);
+        Self { connector, hosts: Mutex::default(), idle: self.idle, idle_per_host: self.idle_per_host }
     }
 
     /// A connection for one request: a kept one, a share of one, or a new one. The caller bounds the time.
@@ -80,6 +86,7 @@ impl Pool {
 
     async fn open(&self, origin: &Origin, host: &Arc<Host>) -> Result<Lease> {
         let Connected { io, http2, forward } = self.connector.connect(origin).await?;
+        tracing::debug!(%origin, http2, proxy = forward.is_some(), "connected");
         let io = TokioIo::new(io);
         let activity = Arc::new(Activity::default());
         if !http2 {

@@ -146,7 +146,7 @@ impl Agent {
         self.install
     }
 
-    /// The provider of this agent. `environment` is all that was read: the agent sees its own part of it and what `passed` names.
+    /// The provider of this agent. `environment` is all that was read: the agent sees its own part of it and what `pass_env` names.
     ///
     /// # Errors
     /// `caller_invalid_request` for a command line that cannot be read and a sandbox that Codex does not know.
@@ -154,7 +154,6 @@ impl Agent {
         &self,
         settings: &ProviderSettings,
         environment: &Environment,
-        passed: &[String],
         runner: Runner,
     ) -> Result<CommandProvider> {
         let mut describe = command::described(ProviderId::new(self.id)?, settings);
@@ -167,7 +166,8 @@ impl Agent {
             Some(line) => Some(Template::parse(line)?),
             None => self.plain_form(settings)?,
         };
-        let passed: Vec<&str> = self.passed.iter().copied().chain(passed.iter().map(String::as_str)).collect();
+        let passed: Vec<&str> =
+            self.passed.iter().copied().chain(settings.pass_env.iter().map(String::as_str)).collect();
         let mut made = CommandSettings::new(describe, command, environment, &passed);
         if own.is_none() {
             made.environment = self.given.iter().fold(made.environment, |all, (name, value)| all.with(*name, *value));
@@ -180,6 +180,7 @@ impl Agent {
         made.folder = if placed { Folder::Inherited } else { Folder::Private };
         made.hold = true;
         made.models = command::models(settings)?;
+        made.hide_credentials(settings);
         made.install = self.install.to_owned();
         if let Some(variable) = self.variable {
             made.absent = (
@@ -242,7 +243,7 @@ mod tests {
     }
 
     fn made(agent: &Agent, settings: &ProviderSettings, environment: &Environment) -> Result<CommandProvider> {
-        agent.provider(settings, environment, &[], Runner::default())
+        agent.provider(settings, environment, Runner::default())
     }
 
     async fn answer(provider: &CommandProvider, model: Option<&str>) -> Result<String> {

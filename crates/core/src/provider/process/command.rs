@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::patience::Patience;
 use crate::provider::{Availability, Call, Describe, Provider};
+use crate::secret::Secret;
 
 /// What a command provider is made of.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct CommandSettings {
     pub hold: bool,
     /// What it may print.
     pub limits: Limits,
+    /// Values that no error repeats, should the program say them.
+    pub hidden: Arc<[Secret]>,
     /// What is missing when there is no command, for availability.
     pub absent: (String, String),
     /// The next step when the program does not resolve.
@@ -58,6 +61,8 @@ impl CommandSettings {
         environment: &Environment,
         passed: &[impl AsRef<str>],
     ) -> Self {
+        // The program sees few of them, and may have read the others elsewhere.
+        let hidden = environment.secrets(passed).into();
         let environment = environment.for_program(passed);
         let id = describe.id.clone();
         Self {
@@ -71,13 +76,21 @@ impl CommandSettings {
             output: Output::Text,
             hold: false,
             limits: Limits::default(),
+            hidden,
             absent: (format!("{id} has no command"), format!("set command under [providers.{id}]")),
             install: "install it, or name it with its whole path".into(),
         }
     }
+
+    /// Hides the keys that the provider's own settings hold.
+    pub(super) fn hide_credentials(&mut self, settings: &ProviderSettings) {
+        let keys = settings.credentials.iter().filter_map(|credential| credential.at_hand());
+        let keys = keys.chain(settings.headers.values()).cloned();
+        self.hidden = self.hidden.iter().cloned().chain(keys).collect();
+    }
 }
 
-/// The provider of a `[providers.ID]` with a `command`. `environment` is all that was read; the program sees the common part of it and what `passed` names.
+/// The provider of a `[providers.ID]` with a `command`. `environment` is all that was read; the program sees the common part of it and what `pass_env` names.
 ///
 /// # Errors
 /// `caller_invalid_request` for a command or a model name that cannot be read.
@@ -85,12 +98,12 @@ pub fn command_provider(
     id: ProviderId,
     settings: &ProviderSettings,
     environment: &Environment,
-    passed: &[String],
     runner: Runner,
 ) -> Result<CommandProvider> {
     let command = settings.command.as_deref().map(Template::parse).transpose()?;
-    let mut made = CommandSettings::new(described(id, settings), command, environment, passed);
+    let mut made = CommandSettings::new(described(id, settings), command, environment, &settings.pass_env);
     made.models = models(settings)?;
+    made.hide_credentials(settings);
     Ok(CommandProvider::new(made, runner))
 }
 
@@ -183,9 +196,12 @@ impl CommandProvider {
         if let (Some(name), Some(model)) = (&settings.model_variable, model) {
             environment = environment.with(name, model.as_str());
         }
-        let job = Job { program, args, environment, folder: settings.folder.clone(), limits: settings.limits };
+        let mut job = Job::new(program).with_args(args).with_environment(environment);
+        job = job.with_folder(settings.folder.clone()).with_limits(settings.limits);
+        job.hidden = settings.hidden.clone();
         let streamed = call.request.stream && !settings.hold;
-        let mut patience = Patience::new(call, streamed);
+        // A program promises no rhythm: many print all they have at their end, some a line now and then. So `whole` governs, streamed or not.
+        let mut patience = Patience::new(call, false);
         let busy = format!("a free place for {}", template.program());
         let place = patience.wait(&busy, async { Ok(self.runner.place(&job.program).await) }).await?;
         let mut process = self.runner.start(&job, place)?;

@@ -8,6 +8,8 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::secret::Secret;
+
 /// Variables that every program may see. A trailing `*` stands for the rest of a name.
 const COMMON: &[&str] = &[
     "PATH",
@@ -73,6 +75,21 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The values that must never be repeated, in no error and no log: of variables whose names call them secret, of those in `also`, and the passwords in the
+    /// addresses of proxies. A program may say any of them, and few have a shape that a mask knows.
+    pub fn secrets(&self, also: &[impl AsRef<str>]) -> Vec<Secret> {
+        let secret = |(name, value): (&String, &String)| {
+            let upper = name.to_ascii_uppercase();
+            if upper.ends_with("_PROXY") {
+                return password(value).map(Secret::new);
+            }
+            let listed = also.iter().any(|other| other.as_ref() == name);
+            let called_so = upper.split('_').any(|part| SECRET_WORDS.contains(&part));
+            (listed || called_so).then(|| Secret::new(value.as_str()))
+        };
+        self.0.iter().filter_map(secret).collect()
+    }
+
     /// The variables in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         // A name with `=` or a NUL anywhere cannot be handed to a program; such a variable is nobody's setting.
@@ -95,6 +112,16 @@ impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
     }
+}
+
+/// Parts of a variable's name that call its value a secret.
+const SECRET_WORDS: &[&str] =
+    &["KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "PAT"];
+
+/// The password in `http://user:password@host`.
+fn password(url: &str) -> Option<&str> {
+    let (authority, _) = url.split_once("://").map_or(url, |(_, rest)| rest).rsplit_once('@')?;
+    authority.split_once(':').map(|(_, password)| password)
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -172,6 +199,20 @@ mod tests {
         assert_eq!(names(&["MY_KEY"]), ["LC_ALL", "MY_KEY", "PATH"]);
         assert_eq!(names(&["MY_*"]), ["LC_ALL", "MY_KEY", "MY_OTHER", "PATH"]);
         assert!(!format!("{all:?}").contains("\"k\""));
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        let vars = [
+            ("PATH", "/usr/bin"),
+            ("MONKEY", "banana"),
+            ("OPENAI_API_KEY", "plain words"),
+            ("HTTPS_PROXY", "http://user:pass@word@proxy:1"),
+            ("MODE", "listed"),
+        ];
+        let all = Environment::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let secrets: Vec<String> = all.secrets(&["MODE"]).iter().map(|secret| secret.expose().to_owned()).collect();
+        assert_eq!(secrets, ["pass@word", "listed", "plain words"]);
     }
 
     #[test]

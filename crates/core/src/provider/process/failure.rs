@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 
 use super::{Folder, Resolved};
 use crate::error::{Error, ErrorKind};
-use crate::secret::mask;
+use crate::secret::{Secret, hide, mask};
 
 /// Bytes kept of what a program writes to standard error.
 const TAIL: usize = 8 << 10;
@@ -55,8 +55,8 @@ impl Tail {
     }
 
     /// The last lines, masked and shortened; from the first on that calls itself an error, where one does. What repeats `prompt` is left out: some programs
-    /// print what they were asked, and prompts are not for error messages.
-    pub(super) fn text(&self, prompt: &str) -> String {
+    /// print what they were asked, and prompts are not for error messages; so are `hidden` values.
+    pub(super) fn text(&self, prompt: &str, hidden: &[Secret]) -> String {
         let (front, back) = self.bytes.as_slices();
         let bytes = [front, back].concat();
         let text = String::from_utf8_lossy(&bytes);
@@ -69,13 +69,15 @@ impl Tail {
         kept.dedup();
         let calls_itself_error = |line: &&str| line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("error"));
         let from = kept.iter().position(calls_itself_error).unwrap_or(0);
-        shortened(&kept.split_off(from).join("\n"))
+        shortened(&kept.split_off(from).join("\n"), hidden)
     }
 }
 
-/// The last lines of a text, masked and trimmed, fit for an error message.
-pub(super) fn shortened(text: &str) -> String {
-    let masked = mask(text.trim());
+/// The last lines of a text without what is secret in it, trimmed, fit for an error message.
+pub(super) fn shortened(text: &str, hidden: &[Secret]) -> String {
+    // Before anything is cut: of half a secret nobody would know what it is.
+    let known = hide(text.trim(), hidden.iter().map(Secret::expose));
+    let masked = mask(&known);
     let skip = masked.chars().count().saturating_sub(SHOWN);
     if skip == 0 {
         return masked.into_owned();
@@ -185,15 +187,15 @@ mod tests {
         let mut tail = Tail::default();
         (0..4000).for_each(|_| tail.push(b"sk-proj-0123456789abcdefABCDEF "));
         tail.push("\nuser\n  my secret plan\nthe end: \u{e9}\n".as_bytes());
-        let text = tail.text("first\nmy secret plan\n");
+        let text = tail.text("first\nmy secret plan\n", &[Secret::new("session-1")]);
         assert!(tail.bytes.len() <= TAIL);
         assert_eq!(text, "user\nthe end: \u{e9}");
         let mut banner = Tail::default();
         banner.push(b"Agent 1.0\nsession: 1\nERROR: no\nERROR: no\n  at once\n");
-        assert_eq!(banner.text(""), "ERROR: no\n  at once");
+        assert_eq!(banner.text("", &[Secret::new("at once")]), "ERROR: no\n  …");
         let mut long = Tail::default();
         (0..400).for_each(|n| long.push(format!("{n} hf_abcDEF0123456789 and words\n").as_bytes()));
-        let text = long.text("");
+        let text = long.text("", &[]);
         assert!(
             text.chars().count() <= SHOWN + 1 && text.starts_with('\u{2026}') && !text.contains("DEF0123"),
             "{text}"

@@ -84,6 +84,10 @@ impl Group {
         Shared::end(&self.0);
     }
 
+    pub(super) fn kill(&self) {
+        self.0.kill();
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.0.is_gone()
     }

@@ -1,8 +1,10 @@
 //! What a program is given: its words, its environment, its folder and its bounds. `../process.rs` runs it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Environment;
+use crate::secret::Secret;
 
 /// What a program may print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,10 @@ pub struct Job {
     pub folder: Folder,
     /// What it may print.
     pub limits: Limits,
+    /// Values that no error repeats, should the program say them.
+    pub hidden: Arc<[Secret]>,
+    /// Whether what it says on standard error becomes events as it comes: for programs of our own.
+    pub told: bool,
 }
 
 impl Job {
@@ -58,6 +64,8 @@ impl Job {
             environment: Environment::default(),
             folder: Folder::default(),
             limits: Limits::default(),
+            hidden: Arc::default(),
+            told: false,
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! They answer no prompts and are in no plan; the providers of the same programs are in `agents.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::agents::{Agent, agent};
 use super::{Environment, Job, Resolved, Runner, resolve};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// What a program left when it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +28,16 @@ macro_rules! wrappers {
         #[derive(Clone, Debug)]
         pub struct $name {
             environment: Environment,
+            hidden: Arc<[Secret]>,
             runner: Runner,
         }
 
         impl $name {
             /// A wrapper that sees its own part of `environment`, `PATH` included.
             pub fn new(environment: &Environment, runner: Runner) -> Self {
+                let hidden = environment.secrets(&[""; 0]).into();
                 let environment = agent($id).map(|agent| agent.environment(environment)).unwrap_or_default();
-                Self { environment, runner }
+                Self { environment, hidden, runner }
             }
 
             /// Runs the program with these arguments and nothing on its standard input. Dropping the future ends it.
@@ -42,7 +46,11 @@ macro_rules! wrappers {
             /// `provider_unavailable` when it cannot be started, `provider_timeout`, `provider_protocol` when it prints too much. An exit status is none.
             pub async fn execute(&self, args: &[&str], timeout: Duration) -> Result<Completed> {
                 match agent($id) {
-                    Some(agent) => execute(agent, &self.environment, &self.runner, args, timeout).await,
+                    Some(agent) => {
+                        let mut job = job(agent, &self.environment, args)?;
+                        job.hidden = self.hidden.clone();
+                        execute(job, &self.runner, timeout).await
+                    }
                     None => Err(Error::internal(concat!("no agent ", $id))),
                 }
             }
@@ -57,18 +65,15 @@ wrappers! {
     ClaudeCli = "claude_py";
 }
 
-async fn execute(
-    agent: &Agent,
-    environment: &Environment,
-    runner: &Runner,
-    args: &[&str],
-    timeout: Duration,
-) -> Result<Completed> {
+fn job(agent: &Agent, environment: &Environment, args: &[&str]) -> Result<Job> {
     let program = match resolve(agent.program, environment.get("PATH")) {
         Resolved::Found(path) => path,
         other => return Err(super::missing(agent.program, &other, agent.install())),
     };
-    let job = Job::new(program).with_args(args.iter().copied()).with_environment(environment.clone());
+    Ok(Job::new(program).with_args(args.iter().copied()).with_environment(environment.clone()))
+}
+
+async fn execute(job: Job, runner: &Runner, timeout: Duration) -> Result<Completed> {
     let run = async {
         let place = runner.place(&job.program).await;
         let mut process = runner.start(&job, place)?;
@@ -81,7 +86,7 @@ async fn execute(
         let stdout = String::from_utf8_lossy(&stdout).into_owned();
         Ok(Completed { status, stdout, stderr: process.last_words("").await })
     };
-    tokio::time::timeout(timeout, run).await.unwrap_or_else(|_| {
-        Err(Error::timeout(format!("{} did not end in {} s", agent.program, timeout.as_secs_f64())))
-    })
+    tokio::time::timeout(timeout, run)
+        .await
+        .unwrap_or_else(|_| Err(Error::timeout(format!("{} did not end in {} s", job.name(), timeout.as_secs_f64()))))
 }

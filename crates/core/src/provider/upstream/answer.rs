@@ -16,6 +16,11 @@ use crate::ids::{ModelName, ProviderId};
 use crate::provider::Call;
 use crate::provider::http::{HttpBody, HttpResponse};
 use crate::provider::patience::Patience;
+use crate::secret::Secret;
+
+/// From this size on a whole answer is parsed on a thread of its own, so that all else on this one goes on: what is smaller takes a millisecond or two,
+/// the hand-over some ten microseconds.
+const LARGE: usize = 256 << 10;
 
 /// How long the end of a body may come after the end of its answer.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -30,6 +35,14 @@ pub(super) struct Reading {
     /// Held until the stream is gone.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
     pub(super) at: ProviderId,
+    /// What no error of the answer repeats.
+    pub(super) secrets: Vec<Secret>,
+}
+
+impl Reading {
+    fn without_secrets(&self, error: Error) -> Error {
+        self.secrets.iter().map(Secret::expose).fold(error, Error::without)
+    }
 }
 
 /// The stream of a successful answer.
@@ -41,7 +54,7 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
     let state = State {
         body: answer.body,
         framer: (framing == Framing::Stream).then(|| Framer::new(codec.dialect(), sse::MAX_FRAME)),
-        decoder: codec.decoder(call, framing),
+        decoder: Some(codec.decoder(call, framing)),
         events: VecDeque::new(),
         // Bytes of another framing than the caller's cannot be passed on as they are.
         keep_raw: framing == reading.asked,
@@ -55,7 +68,10 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
             Ok(Some(event)) => Some((Ok(event), Some(state))),
             Ok(None) => None,
             // The state is dropped with the error: connection and permit are free before anybody reads it.
-            Err(error) => Some((Err(error.at(&state.reading.at, state.model.as_ref())), None)),
+            Err(error) => {
+                let error = state.reading.without_secrets(error);
+                Some((Err(error.at(&state.reading.at, state.model.as_ref())), None))
+            }
         }
     });
     Ok(DeltaStream::new(events.fuse()))
@@ -85,7 +101,8 @@ struct State {
     body: HttpBody,
     /// `None` for a whole answer.
     framer: Option<Framer>,
-    decoder: Box<dyn Decoder>,
+    /// Gone once it has read a whole answer.
+    decoder: Option<Box<dyn Decoder>>,
     /// Decoded and not yet given out; an error comes after what was said before it, whichever way the bytes were cut.
     events: VecDeque<Result<Event>>,
     keep_raw: bool,
@@ -121,20 +138,22 @@ impl State {
             return Err(page());
         }
         self.over = true;
-        self.events.push_back(decode_whole(self.decoder.as_mut(), body));
+        let Some(mut decoder) = self.decoder.take() else { return Ok(()) };
+        let event = beside(body.len(), move || decode_whole(decoder.as_mut(), body)).await?;
+        self.events.push_back(event);
         Ok(())
     }
 
     /// Waits for the next frames and decodes them.
     async fn frames(&mut self) -> Result<()> {
-        let Some(framer) = &mut self.framer else { return Ok(()) };
+        let (Some(framer), Some(decoder)) = (&mut self.framer, &mut self.decoder) else { return Ok(()) };
         let mut frames = Vec::new();
         let waiting = next_frames(&mut self.body, framer, &mut frames);
         let ended = self.reading.patience.wait("the answer", waiting).await;
         for frame in frames {
-            let event = self.decoder.frame(frame);
+            let event = decoder.frame(frame);
             let done = event.as_ref().map_or(true, |event| event.deltas.contains(&Delta::End));
-            self.push(event);
+            push(&mut self.events, &mut self.reading.patience, event);
             if done {
                 self.over = true;
                 return Ok(());
@@ -142,11 +161,8 @@ impl State {
         }
         match ended {
             Ok(false) => return Ok(()),
-            Ok(true) => {
-                let last = self.decoder.end();
-                self.push(last);
-            }
-            Err(error) => self.push(Err(error)),
+            Ok(true) => push(&mut self.events, &mut self.reading.patience, decoder.end()),
+            Err(error) => push(&mut self.events, &mut self.reading.patience, Err(error)),
         }
         self.over = true;
         Ok(())
@@ -158,15 +174,26 @@ impl State {
         // Whether it ended in time is seen by the connection's fate alone.
         let _ = tokio::time::timeout(DRAIN, rest).await;
     }
+}
 
-    fn push(&mut self, event: Result<Event>) {
-        if event.as_ref().is_ok_and(Event::is_content) {
-            self.reading.patience.begun();
-        }
-        if event.as_ref().map_or(true, |event| !event.deltas.is_empty() || event.raw.is_some()) {
-            self.events.push_back(event);
-        }
+fn push(events: &mut VecDeque<Result<Event>>, patience: &mut Patience, event: Result<Event>) {
+    if event.as_ref().is_ok_and(Event::is_content) {
+        patience.begun();
     }
+    if event.as_ref().map_or(true, |event| !event.deltas.is_empty() || event.raw.is_some()) {
+        events.push_back(event);
+    }
+}
+
+/// Does work over so many bytes: here where they are few, else on a thread for such work. That one ends by itself, and within the limit of an answer's size
+/// soon, when nobody waits any more.
+async fn beside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if bytes < LARGE {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal(format!("an answer was not parsed: {error}")))
 }
 
 /// Reads until a frame is complete, or the body ends: then it says so. Comments alone are no event.
@@ -189,4 +216,18 @@ async fn gather(body: &mut HttpBody) -> Result<bytes::Bytes> {
         whole.extend_from_slice(&piece?);
     }
     Ok(whole.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn large_answers_are_parsed_on_another_thread() {
+        let here = std::thread::current().id();
+        let there = || std::thread::current().id();
+        assert_eq!(beside(LARGE - 1, there).await.unwrap(), here);
+        assert_ne!(beside(LARGE, there).await.unwrap(), here);
+    }
 }

@@ -48,9 +48,9 @@ impl HttpProvider {
         let key = self.credentials.next(&mut Tried::default()).await?;
         let request = sign(request, spoken.how.auth, key.as_ref())?;
         let request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
-        let answer = http.send(request).await.map_err(|error| self.not_reached(error))?;
+        let answer = self.client(http).send(request).await.map_err(|error| self.not_reached(error))?;
         if !answer.status.is_success() {
-            let error = refusal::read(spoken.codec.as_ref(), answer).await;
+            let error = refusal::read(spoken.codec.as_ref(), answer, None).await;
             return Err(self.without_secrets(error, key.as_ref()));
         }
         let body = answer.body.bytes().await?;
