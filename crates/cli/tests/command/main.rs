@@ -9,6 +9,7 @@ mod embedded;
 mod generate;
 mod help;
 mod providers;
+mod pulls;
 mod stores;
 mod support;
 mod terminal;
