@@ -6,9 +6,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::UNIX_EPOCH;
 
-use llm_router::cache::Sha256Digest;
 use llm_router::config::{Environment, Loaded, LocalSettings};
 use llm_router::delta::DeltaStream;
 use llm_router::error::{Error, ErrorKind, Result};
@@ -19,6 +17,8 @@ use llm_router::provider::worker::Worker;
 use llm_router::provider::{Availability, Call, Describe, Provider};
 use llm_router_local::engine::EngineOptions;
 use llm_router_local::fetch;
+use llm_router_local::gguf;
+use llm_router_local::manifest::mark;
 use llm_router_local::provider::{LocalProvider, ModelFile, takes_tools};
 use llm_router_local::source::{self, DEFAULT, Options, Resolved, Source};
 use tokio::sync::OnceCell;
@@ -200,7 +200,12 @@ impl Embedded {
         let make = || async {
             let source = self.source.clone()?;
             let resolved = match (self.present(), &self.around.home) {
-                (Some(resolved), _) => resolved,
+                (Some(resolved), Home::Here) => resolved,
+                (Some(resolved), Home::Child { .. }) => {
+                    // No child is started for a file that it could not load.
+                    gguf::check(&resolved.path).map_err(|error| unfetched(fetch::FetchError::Model(error)))?;
+                    resolved
+                }
                 (None, Home::Here) => self.resolve(&source, &self.options(self.folder.clone()?)).await?,
                 (None, Home::Child { .. }) => {
                     return Err(Error::unavailable(format!("the model {} is not here", self.name))
@@ -276,21 +281,9 @@ impl Provider for Embedded {
     /// The name with the file's digest behind it, so that answers of one file are never taken for another's.
     fn exact_model(&self, model: &ModelName) -> ModelName {
         let Some(resolved) = self.present().filter(|_| *model == self.name) else { return model.clone() };
-        let mark = match resolved.manifest {
-            Some(manifest) => Some(manifest.sha256),
-            None => stand_in(&resolved.path),
-        };
-        let exact = mark.and_then(|mark| ModelName::new(format!("{model}@{}", mark.get(..16)?)).ok());
+        let exact = mark(&resolved.path).and_then(|mark| ModelName::new(format!("{model}@{}", mark.get(..16)?)).ok());
         exact.unwrap_or_else(|| model.clone())
     }
-}
-
-/// A mark for a file of the user's own, whose digest nobody computed: reading gigabytes for a name would cost seconds.
-fn stand_in(path: &Path) -> Option<String> {
-    let file = std::fs::metadata(path).ok()?;
-    let changed = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let text = format!("{}\0{}\0{}", path.display(), file.len(), changed.as_nanos());
-    Some(Sha256Digest::of(text.as_bytes()).to_string())
 }
 
 /// What a model is called when it is asked for.

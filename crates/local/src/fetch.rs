@@ -198,6 +198,9 @@ impl fmt::Display for FetchError {
                     std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                         write!(out, "free some space, or set another folder for models")
                     }
+                    std::io::ErrorKind::FileTooLarge => {
+                        write!(out, "raise the limit on the size of files (ulimit -f), or fetch a smaller model")
+                    }
                     std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                         write!(out, "the folder must be writable; set another one for models")
                     }

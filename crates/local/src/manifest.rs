@@ -2,8 +2,10 @@
 //! its source and told from another of the same name. It fetches nothing; `fetch.rs` writes it.
 
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// What is known of a model file that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,14 +56,28 @@ impl Manifest {
         let draft = beside(&path, "new");
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        std::fs::write(&draft, text)?;
-        std::fs::rename(draft, path)
+        let written = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path));
+        // A disk that was full in between leaves no half of one.
+        written.inspect_err(|_| drop(std::fs::remove_file(draft)))
     }
 
     /// The short form that cache keys use: the first 16 digits of the digest.
     pub fn short_digest(&self) -> &str {
         self.sha256.get(..16).unwrap_or(&self.sha256)
     }
+}
+
+/// What tells a model file from others of its name without reading it: the digest on its record, or, for a file of the user's own, a mark made of
+/// its path, size and time. Hexadecimal, at least 16 digits; `None` where there is no file.
+#[must_use]
+pub fn mark(model: &Path) -> Option<String> {
+    if let Some(manifest) = Manifest::read(model) {
+        return Some(manifest.sha256);
+    }
+    let file = std::fs::metadata(model).ok()?;
+    let changed = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let text = format!("{}\0{}\0{}", model.display(), file.len(), changed.as_nanos());
+    Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A path with more behind its name.

@@ -2,10 +2,11 @@
 //!
 //! It knows one model file that is there already; finding and fetching files is not its business. `provider/job.rs`
 //! turns a request into a [`Job`](crate::engine::Job), `provider/calls.rs` tools into what the model sees of them, `provider/stream.rs`
-//! an answer into deltas. Read those next.
+//! an answer into deltas, `provider/pin.rs` tells whether the file is the one that was named. Read those next.
 
 mod calls;
 mod job;
+mod pin;
 mod stream;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError, EngineOptions, Prompt};
 use crate::gguf;
+use crate::manifest::mark;
 use crate::template::{CHATML, Input, Limits, Template};
 use crate::tools::{Form, Parser};
 
@@ -44,6 +46,8 @@ pub struct LocalProvider {
     file: ModelFile,
     options: EngineOptions,
     loaded: OnceCell<Loaded>,
+    /// The file's digest, once a caller named one.
+    digest: Arc<pin::Digest>,
 }
 
 /// What the first call leaves behind.
@@ -78,7 +82,7 @@ impl LocalProvider {
             .with_privacy(Privacy::Local);
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;
-        Self { describe, with_tools, file, options, loaded: OnceCell::new() }
+        Self { describe, with_tools, file, options, loaded: OnceCell::new(), digest: Arc::default() }
     }
 
     /// Loads the model if no call did so yet: for a server that wants its first caller not to wait.
@@ -98,20 +102,34 @@ impl LocalProvider {
             .await
     }
 
-    /// The model's name, if the call may have it.
-    fn serve(&self, call: &Call) -> Result<&ModelName> {
-        match &call.target.model {
-            // A digest after the name pins the file; that it is this one is checked where names are resolved.
-            Some(asked) if asked.as_str().split('@').next() != Some(self.file.name.as_str()) => {
-                Err(Error::new(ErrorKind::CallerModelUnknown, format!("the embedded engine has no model {asked}"))
-                    .with_hint(format!("it has {}", self.file.name)))
+    /// The model's name, if the call may have it: where a digest stands behind the name asked for, only if it is the file's.
+    async fn serve(&self, call: &Call) -> Result<&ModelName> {
+        let Some(asked) = &call.target.model else { return Ok(&self.file.name) };
+        let (name, digest) = pin::split(asked.as_str());
+        let fits = match digest {
+            _ if asked == &self.file.name => true,
+            _ if name != self.file.name.as_str() => false,
+            None => true,
+            Some(digest) => {
+                let by_caller =
+                    call.request.model.as_deref().is_some_and(|model| model.ends_with(&format!("@{digest}")));
+                let (known, path, digest) = (Arc::clone(&self.digest), self.file.path.clone(), digest.to_owned());
+                aside(move || Ok(known.fits(&path, &digest, by_caller))).await?
             }
-            _ => Ok(&self.file.name),
+        };
+        if fits {
+            return Ok(&self.file.name);
         }
+        let has = match mark(&self.file.path) {
+            Some(mark) => format!("{}@{}", self.file.name, mark.get(..16).unwrap_or(&mark)),
+            None => self.file.name.to_string(),
+        };
+        Err(Error::new(ErrorKind::CallerModelUnknown, format!("the embedded engine has no model {asked}"))
+            .with_hint(format!("it has {has}")))
     }
 
     async fn start(&self, call: &Call) -> Result<DeltaStream> {
-        let name = self.serve(call)?;
+        let name = self.serve(call).await?;
         let mut plan = job::plan(&call.request)?;
         let loaded = self.loaded().await?;
         let info = loaded.engine.model_info();

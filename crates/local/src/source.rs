@@ -12,6 +12,7 @@ use llm_router::secret::Secret;
 use serde_json::Value;
 
 use crate::fetch::{self, FetchError, Get, Job, Report};
+use crate::gguf;
 use crate::manifest::Manifest;
 
 /// A model that is known by name, with the digest it must have.
@@ -190,7 +191,8 @@ pub fn present(source: &Source, folder: &Path) -> Option<Resolved> {
     }
 }
 
-/// The file of a model, fetched if it is not here.
+/// The file of a model, fetched if it is not here. A file of the user's own is checked as far as its header goes; one that was fetched was
+/// checked before it landed.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -202,6 +204,8 @@ pub async fn resolve(
 ) -> Result<Resolved, FetchError> {
     let here = present(source, &options.folder);
     if let Source::Path(path) = source {
+        // Whatever is done with it next, a file that is no model is told before it begins.
+        gguf::check(path).map_err(FetchError::Model)?;
         let absent = || FetchError::Name(format!("there is no file {}", path.display()));
         return here.ok_or_else(absent);
     }

@@ -1,16 +1,35 @@
 //! Turns a conversation into the prompt text a model was trained on, by the model's own chat template: Jinja, as the `transformers`
-//! library runs it. A template comes out of a model file, so it is hostile until proven otherwise: its steps, its memory and its output
-//! are bounded. (One gap is minijinja's: turning a list that holds itself many times over into text is not paid for. A server runs the
-//! engine in a child process, which it survives.) It knows no tokens; special tokens are text here. [`python`] makes Jinja's values behave as Python's.
+//! library runs it. It knows no tokens; special tokens are text here.
+//!
+//! A template comes out of a model file, so it is hostile until proven otherwise, and what runs it is written for that: the tree's depth
+//! is bounded (`template/parser.rs`), no value is lazy or holds itself (`value.rs`), and every node, item and byte is paid for out of one
+//! budget before it costs time or memory (`meter.rs`). `run.rs` walks the tree; read it next.
 //!
 //! Messages and tools are JSON in the form `transformers` passes them, which is the form of `openai_chat` but for one thing: a tool
 //! call's arguments are an object. [`Template::render`] takes either.
 
-mod python;
+mod calendar;
+mod filters;
+mod format;
+mod json;
+mod lexer;
+mod meter;
+mod methods;
+mod operators;
+mod parser;
+mod predicates;
+mod run;
+mod syntax;
+mod text;
+mod value;
 
-use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, Value as Jinja};
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
+
+use self::meter::Stop;
+use self::run::Settings;
 
 /// The template of a model that brings none: ChatML, which most small models know and the others can follow.
 pub const CHATML: &str = "{%- for message in messages -%}\
@@ -101,11 +120,9 @@ impl std::error::Error for TemplateError {}
 /// A chat template, parsed. Cheap to render, costs about a millisecond to make.
 #[derive(Debug)]
 pub struct Template {
-    environment: Environment<'static>,
+    body: Vec<syntax::Node>,
     limits: Limits,
 }
-
-const NAME: &str = "chat_template";
 
 /// Renders once: the model's template, or [`CHATML`].
 ///
@@ -124,12 +141,9 @@ impl Template {
         if source.len() > limits.source {
             return Err(TemplateError::Exhausted("length"));
         }
-        let mut environment = python::environment();
-        environment.set_fuel(Some(limits.steps));
-        environment
-            .add_template_owned(NAME, python::without_generation_marks(source))
-            .map_err(|error| TemplateError::Invalid(python::describe(&error)))?;
-        Ok(Self { environment, limits })
+        let body = parser::parse(source)
+            .map_err(|error| TemplateError::Invalid(format!("{} (line {})", error.what, error.line)))?;
+        Ok(Self { body, limits })
     }
 
     /// The prompt for a conversation. Where the template cannot take the conversation as it is, it is said in other words before giving
@@ -177,51 +191,46 @@ impl Template {
     /// # Errors
     /// What the template raises, and the limits.
     pub fn apply(&self, input: &Input<'_>) -> Result<String, TemplateError> {
-        let template =
-            self.environment.get_template(NAME).map_err(|error| TemplateError::Invalid(python::describe(&error)))?;
-        let mut variables = input.extra.cloned().unwrap_or_default();
-        variables.insert("messages".to_owned(), input.messages.iter().map(as_passed).collect());
-        // transformers passes none where there are no tools, and templates ask for exactly that.
-        let tools = if input.tools.is_empty() { Value::Null } else { Value::from(input.tools.to_vec()) };
-        variables.insert("tools".to_owned(), tools);
-        variables.insert("documents".to_owned(), Value::Null);
-        variables.insert("add_generation_prompt".to_owned(), json!(input.add_generation_prompt));
-        variables.insert("bos_token".to_owned(), json!(input.bos_token));
-        variables.insert("eos_token".to_owned(), json!(input.eos_token));
-        variables.insert(python::NOW.to_owned(), json!(input.now));
-        let mut output = Bounded { text: Vec::new(), limit: self.limits.output };
-        match template.render_captured_to(Jinja::from(Serde(&variables)), &mut output) {
-            Ok(_) => String::from_utf8(output.text).map_err(|error| TemplateError::Failed(error.to_string())),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::OutOfFuel => TemplateError::Exhausted("steps"),
-                ErrorKind::WriteFailure => TemplateError::Exhausted("output"),
-                _ => match python::raised(&error) {
-                    Some(words) => TemplateError::Refused(words),
-                    None => TemplateError::Failed(python::describe(&error)),
-                },
-            }),
-        }
+        let mut variables: HashMap<Arc<str>, value::Value> = HashMap::new();
+        let mut set = |name: &str, value: &Value| -> Result<(), Stop> {
+            variables.insert(Arc::from(name), value::Value::from_json(value)?);
+            Ok(())
+        };
+        let mut given = || {
+            for (name, value) in input.extra.into_iter().flatten() {
+                set(name, value)?;
+            }
+            set("messages", &input.messages.iter().map(as_passed).collect())?;
+            // transformers passes none where there are no tools, and templates ask for exactly that.
+            set("tools", &if input.tools.is_empty() { Value::Null } else { Value::from(input.tools.to_vec()) })?;
+            set("documents", &Value::Null)?;
+            set("add_generation_prompt", &json!(input.add_generation_prompt))?;
+            set("bos_token", &json!(input.bos_token))?;
+            set("eos_token", &json!(input.eos_token))
+        };
+        let Limits { steps, output, .. } = self.limits;
+        let settings = Settings { steps, output, now: input.now };
+        let ended = given().and_then(|()| on_own_stack(|| run::run(&self.body, variables, settings)));
+        ended.map_err(|stop| match stop {
+            Stop::Exhausted(what) => TemplateError::Exhausted(what),
+            Stop::Raised(words) => TemplateError::Refused(words),
+            Stop::Failed(what, None) => TemplateError::Failed(what),
+            Stop::Failed(what, Some(line)) => TemplateError::Failed(format!("{what} (line {line})")),
+        })
     }
 }
 
-/// Collects what a template writes, up to a limit.
-struct Bounded {
-    text: Vec<u8>,
-    limit: usize,
-}
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.text.len() + bytes.len() > self.limit {
-            return Err(std::io::Error::other("the prompt is too long"));
+/// Runs on a thread whose stack is known, whatever the caller has left of its own, and waits for it.
+fn on_own_stack(work: impl FnOnce() -> Result<String, Stop> + Send) -> Result<String, Stop> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chat-template".to_owned()).stack_size(run::STACK);
+        let ended = thread.spawn_scoped(scope, work).map(|thread| thread.join());
+        match ended {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Stop::failed("it ended early")),
+            Err(error) => Err(Stop::failed(format!("no thread to run it on: {error}"))),
         }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    })
 }
 
 /// A message as `transformers` passes it on: without the keys that hold nothing, and its reasoning under each name that templates read.

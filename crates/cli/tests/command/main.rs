@@ -12,6 +12,7 @@ mod interrupt;
 mod log;
 mod programs;
 mod providers;
+mod pulls;
 mod stores;
 mod support;
 mod terminal;

@@ -174,7 +174,7 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     let listed: Vec<_> = scope
         .entries
         .iter()
-        .filter(|entry| entry.automatic != Automatic::No && entry.provider.models().contains(&model))
+        .filter(|entry| entry.automatic != Automatic::No && lists(entry, &model))
         .map(|entry| Choice::new(entry, Some(model.clone()), "it lists the model"))
         .collect();
     if !listed.is_empty() {
@@ -185,6 +185,17 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
         return Ok(vec![Choice::new(configured(id, scope)?, Some(model), "it is the configured provider")]);
     }
     Err(unknown_model(name, scope))
+}
+
+/// Whether a provider lists a model: by its name, or with a digest behind it, where the provider tells its models apart by that.
+fn lists(entry: &Entry, model: &ModelName) -> bool {
+    let listed = entry.provider.models();
+    listed.contains(model)
+        || model.as_str().rsplit_once('@').is_some_and(|(name, digest)| {
+            digest.len() >= 8
+                && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && listed.iter().any(|known| known.as_str() == name && entry.provider.exact_model(known) != *known)
+        })
 }
 
 /// A route's targets in order, those of the routes it names among them.

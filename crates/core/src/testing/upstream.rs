@@ -87,6 +87,13 @@ impl Answer {
         self
     }
 
+    /// Then exactly these bytes.
+    #[must_use]
+    pub fn then(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.0.push(Step::Bytes(bytes.into()));
+        self
+    }
+
     /// Then says nothing until the client hangs up.
     #[must_use]
     pub fn stall(mut self) -> Self {
