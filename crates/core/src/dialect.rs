@@ -3,12 +3,14 @@
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs`.
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
+pub mod gemini;
 mod json;
 pub mod lines;
 pub mod native;
 pub mod openai_chat;
 mod retry_after;
 pub(crate) mod seal;
+mod sound;
 mod splice;
 pub mod sse;
 
@@ -68,6 +70,7 @@ pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
     match dialect {
         Dialect::Native => Some(Arc::new(native::Native)),
         Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
+        Dialect::Gemini => Some(Arc::new(gemini::Gemini)),
         _ => None,
     }
 }

@@ -95,6 +95,26 @@ impl<'a> Object<'a> {
         read(value, path)
     }
 
+    /// The same fields with names like `field_name` as `fieldName`: Google's servers read both.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` where a field is given under both names.
+    pub(crate) fn camel(mut self) -> Result<Self> {
+        if self.0.iter().all(|(name, _)| !name.contains('_')) {
+            return Ok(self);
+        }
+        let mut known = HashSet::new();
+        for (name, _) in &mut self.0 {
+            if name.contains('_') {
+                *name = Cow::Owned(camel(name));
+            }
+            if !known.insert(name.clone()) {
+                return Err(Error::invalid(format!("the field {:?} is given twice", shorten(name))));
+            }
+        }
+        Ok(self)
+    }
+
     /// The field's text, unless it is absent or null.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.raw(name).filter(|value| value.get() != "null")
@@ -141,6 +161,20 @@ impl<'a> Object<'a> {
     pub(crate) fn into_values(self) -> Result<serde_json::Map<String, serde_json::Value>> {
         self.0.into_iter().map(|(name, value)| Ok((name.clone().into_owned(), read(value, &name)?))).collect()
     }
+}
+
+/// `field_name` as `fieldName`; a leading `_` stays.
+pub(crate) fn camel(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut upper = false;
+    for c in name.chars() {
+        match c {
+            '_' if !out.is_empty() => upper = true,
+            c if std::mem::take(&mut upper) => out.push(c.to_ascii_uppercase()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A field inside an object, for messages.
@@ -318,6 +352,14 @@ mod tests {
         let error = object.read::<u32>("messages[2]", "n").unwrap_err();
         assert!(error.message().starts_with("messages[2].n: invalid type"), "{error}");
         assert!(Object::parse(b"[]").is_err() && Object::parse(b"").is_err() && Object::parse(b"{} x").is_err());
+    }
+
+    #[test]
+    fn names_of_both_cases_are_one_name() {
+        let object = Object::parse(br#"{"a_bc":1,"aB":2,"_x":3}"#).unwrap().camel().unwrap();
+        let names: Vec<_> = object.rest().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(names, ["aBc", "aB", "_x"]);
+        assert!(Object::parse(br#"{"a_b":1,"aB":2}"#).unwrap().camel().is_err());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::delta::{BlockKind, Delta, FinishReason, Part};
@@ -14,6 +13,7 @@ use crate::dialect::json::{Object, lenient, text};
 use crate::dialect::openai_chat::calls::{Calls, Place};
 use crate::dialect::openai_chat::stream::says_nothing;
 use crate::dialect::openai_chat::types;
+use crate::dialect::sound::Sound;
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::{Source, TokenLogprob};
 
@@ -272,7 +272,7 @@ impl Choice {
         {
             if self.sound.is_none() {
                 let block = self.begin(BlockKind::Media { mime: answer.audio_mime.clone() }, deltas);
-                self.sound = Some(Sound { block, rest: Vec::new() });
+                self.sound = Some(Sound::new(block));
             }
             if let Some(sound) = &mut self.sound {
                 sound.push(self.index, &data, deltas)?;
@@ -336,38 +336,4 @@ impl Choice {
 
 fn failed_inside() -> Error {
     Error::new(ErrorKind::ProviderServerError, "the upstream failed in the middle of its answer")
-}
-
-/// A sound that comes in pieces of base 64, each padded by itself: they are cut anew so that they can be joined.
-#[derive(Debug)]
-struct Sound {
-    block: u32,
-    /// Bytes that do not fill a group of three yet.
-    rest: Vec<u8>,
-}
-
-impl Sound {
-    fn push(&mut self, choice: u32, data: &str, deltas: &mut Vec<Delta>) -> Result<()> {
-        let joinable = self.rest.is_empty() && data.len().is_multiple_of(4) && !data.ends_with('=');
-        let bytes = if joinable {
-            data.to_owned()
-        } else {
-            let more = STANDARD.decode(data).map_err(|_| Error::protocol("the answer's sound is not in base 64"))?;
-            self.rest.extend_from_slice(&more);
-            let left = self.rest.split_off(self.rest.len() / 3 * 3);
-            STANDARD.encode(std::mem::replace(&mut self.rest, left))
-        };
-        if !bytes.is_empty() {
-            deltas.push(Delta::BlockDelta { choice, block: self.block, part: Part::Bytes(bytes) });
-        }
-        Ok(())
-    }
-
-    fn end(self, choice: u32, deltas: &mut Vec<Delta>) {
-        if !self.rest.is_empty() {
-            let part = Part::Bytes(STANDARD.encode(&self.rest));
-            deltas.push(Delta::BlockDelta { choice, block: self.block, part });
-        }
-        deltas.push(Delta::BlockEnd { choice, block: self.block });
-    }
 }

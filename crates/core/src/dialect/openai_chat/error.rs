@@ -148,7 +148,7 @@ struct Said {
 }
 
 /// An upstream's answer with an error status.
-pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+pub(in crate::dialect) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let said = read(body);
     let code = match status.is_success() {
         true => said.status.unwrap_or(0),

@@ -1,0 +1,74 @@
+//! `:countTokens`: how many tokens a request has, without an answer. Both ways, as the codec is for answers.
+//!
+//! Reading such a request is [`Codec::decode_request`](crate::dialect::Codec::decode_request): path and body say what is asked.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::dialect::gemini::{body, head};
+use crate::dialect::json::Writer;
+use crate::dialect::{Framing, HttpCall, RequestHead};
+use crate::error::{Error, Result};
+use crate::provider::Call;
+use crate::request::Origin;
+
+const VERB: &str = "countTokens";
+
+/// Whether a request only asks for a count.
+pub fn asks(head: &RequestHead) -> bool {
+    head::asked(&head.path).verb == VERB
+}
+
+/// Whether a request's body is one of a count, which no answer can be made from.
+pub(super) fn is_count(origin: &Origin) -> bool {
+    asks(&origin.head)
+}
+
+/// A call as the HTTP request that counts it: instructions and tools are counted as well.
+///
+/// # Errors
+/// As [`Codec::encode_request`](crate::dialect::Codec::encode_request).
+pub fn encode_request(call: &Call) -> Result<HttpCall> {
+    let model = head::model_of(call)?;
+    let mut dropped = Vec::new();
+    let body = match &call.request.origin {
+        Some(origin) if origin.dialect == crate::dialect::Dialect::Gemini && is_count(origin) => origin.body.clone(),
+        _ => {
+            let inner = body::encode(call, &mut dropped)?;
+            let inner = String::from_utf8(inner.to_vec()).map_err(|_| Error::internal("a body that is not UTF-8"))?;
+            // The body is an object with one member at least, `contents`: the model's name goes before it.
+            let members = inner.strip_prefix('{').unwrap_or(&inner);
+            let mut to = Writer::with_capacity(inner.len() + 64);
+            to.open(b'{');
+            to.key("generateContentRequest");
+            to.open(b'{');
+            to.field("model", &head::full_name(model));
+            to.raw(members);
+            to.close(b'}');
+            Bytes::from(to.finish())
+        }
+    };
+    let path = head::path(model, VERB)?;
+    Ok(HttpCall { path, query: None, headers: head::headers(Framing::Whole), body, dropped, framing: Framing::Whole })
+}
+
+/// The count that an upstream answered.
+///
+/// # Errors
+/// `provider_protocol` when there is none.
+pub fn decode(body: &[u8]) -> Result<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Counted {
+        total_tokens: u64,
+    }
+    let counted: Counted = serde_json::from_slice(body)
+        .map_err(|error| Error::protocol(format!("the count of tokens cannot be read: {error}")))?;
+    Ok(counted.total_tokens)
+}
+
+/// A count for clients.
+pub fn encode(tokens: u64) -> Bytes {
+    Bytes::from(json!({ "totalTokens": tokens }).to_string())
+}
