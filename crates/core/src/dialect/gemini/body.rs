@@ -53,21 +53,26 @@ impl Body<'_> {
         }
         self.to.key("tools");
         self.to.open(b'[');
-        if tools.iter().any(|tool| !tool.name.is_empty()) {
-            self.to.open(b'{');
-            self.to.key("functionDeclarations");
-            self.to.open(b'[');
-            tools.iter().filter(|tool| !tool.name.is_empty()).try_for_each(|tool| self.function(tool))?;
-            self.to.close(b']');
-            self.to.close(b'}');
-        }
-        for tool in tools.iter().filter(|tool| tool.name.is_empty()) {
-            let Some(own) = tool.extra.get(&OURS) else {
-                return Err(Error::unsupported(
-                    "tools: a tool that runs at another provider cannot be given to this one",
-                ));
-            };
-            self.to.value(own);
+        // Functions side by side stand in one tool, as SDKs write them.
+        for run in tools.chunk_by(|a, b| !a.name.is_empty() && !b.name.is_empty()) {
+            match run {
+                [own] if own.name.is_empty() => {
+                    let Some(whole) = own.extra.get(&OURS) else {
+                        return Err(Error::unsupported(
+                            "tools: a tool that runs at another provider cannot be given to this one",
+                        ));
+                    };
+                    self.to.value(whole);
+                }
+                functions => {
+                    self.to.open(b'{');
+                    self.to.key("functionDeclarations");
+                    self.to.open(b'[');
+                    functions.iter().try_for_each(|tool| self.function(tool))?;
+                    self.to.close(b']');
+                    self.to.close(b'}');
+                }
+            }
         }
         self.to.close(b']');
         Ok(())
