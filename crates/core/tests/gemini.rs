@@ -153,7 +153,11 @@ fn requests_of_this_dialect_go_on_byte_for_byte() {
         assert_eq!(sent.body, case.request.clone().unwrap(), "{}", case.name());
         assert!(sent.dropped.is_empty());
         let target = format!("{}{}", sent.path, sent.query.map(|query| format!("?{query}")).unwrap_or_default());
-        let asked = format!("{}{}", case.head.path, case.head.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default());
+        let asked = format!(
+            "{}{}",
+            case.head.path,
+            case.head.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default()
+        );
         assert!(asked.ends_with(&target), "{asked} {target}");
     }
 }

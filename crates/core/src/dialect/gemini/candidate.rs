@@ -78,7 +78,8 @@ impl Candidate {
         if let Some(Open::Text(block)) = self.open {
             let sources = citations::FIELDS.iter().filter_map(|field| Some((*field, beside.get(*field)?)));
             let notes = sources.flat_map(|(field, metadata)| citations::read(field, metadata, &self.said));
-            let annotated = notes.map(|note| Delta::BlockDelta { choice: self.index, block, part: Part::Annotation(note) });
+            let annotated =
+                notes.map(|note| Delta::BlockDelta { choice: self.index, block, part: Part::Annotation(note) });
             deltas.extend(annotated);
         }
         Ok(())
@@ -137,9 +138,10 @@ impl Candidate {
             return Ok(());
         }
         if let Some(call) = fields.get("functionCall").filter(|_| !thought) {
-            let mut call = camel(serde_json::from_str::<Object<'_>>(call.get()).map_err(|error| {
-                Error::protocol(format!("a function call of the answer cannot be read: {error}"))
-            })?)?;
+            let mut call =
+                camel(serde_json::from_str::<Object<'_>>(call.get()).map_err(|error| {
+                    Error::protocol(format!("a function call of the answer cannot be read: {error}"))
+                })?)?;
             let name = call.take("name").and_then(text).filter(|name| !name.is_empty());
             let in_pieces = call.get("partialArgs").is_some() || call.get("willContinue").is_some();
             if let (Some(name), false) = (name, in_pieces) {

@@ -31,7 +31,11 @@ pub(super) struct Said {
 
 #[derive(Debug)]
 enum Piece {
-    Text { words: String, thought: bool, seal: Option<String> },
+    Text {
+        words: String,
+        thought: bool,
+        seal: Option<String>,
+    },
     /// A part as JSON text.
     Part(Vec<u8>),
 }

@@ -67,7 +67,8 @@ pub(super) fn write(notes: &[Value], text: &str) -> Option<Value> {
     for note in notes.iter().take(MAX_NOTES) {
         let inner = note.get("url_citation").unwrap_or(note);
         let Some(url) = inner.get("url").and_then(Value::as_str) else { continue };
-        let page = json!({"web": {"uri": url, "title": inner.get("title").and_then(Value::as_str).unwrap_or_default()}});
+        let page =
+            json!({"web": {"uri": url, "title": inner.get("title").and_then(Value::as_str).unwrap_or_default()}});
         let index = chunks.iter().position(|chunk| *chunk == page).unwrap_or_else(|| {
             chunks.push(page);
             chunks.len() - 1
@@ -96,15 +97,25 @@ mod tests {
         });
         let notes = read("groundingMetadata", &metadata, text);
         assert_eq!(notes.len(), 2);
-        assert_eq!(notes[0]["url_citation"], json!({"start_index": 13, "end_index": 18, "title": "A", "url": "https://a"}));
+        assert_eq!(
+            notes[0]["url_citation"],
+            json!({"start_index": 13, "end_index": 18, "title": "A", "url": "https://a"})
+        );
         let again = write(&notes[..1], text).unwrap();
-        assert_eq!(again["groundingSupports"][0]["segment"], json!({"startIndex": 14, "endIndex": 20, "text": "Köln."}));
+        assert_eq!(
+            again["groundingSupports"][0]["segment"],
+            json!({"startIndex": 14, "endIndex": 20, "text": "Köln."})
+        );
         assert_eq!(again["groundingChunks"], json!([{"web": {"uri": "https://a", "title": "A"}}]));
     }
 
     #[test]
     fn odd_places_and_shapes_are_borne() {
-        for metadata in [json!(null), json!({"groundingSupports": [{"groundingChunkIndices": [0]}]}), json!({"groundingChunks": [1]})] {
+        for metadata in [
+            json!(null),
+            json!({"groundingSupports": [{"groundingChunkIndices": [0]}]}),
+            json!({"groundingChunks": [1]}),
+        ] {
             assert!(read("groundingMetadata", &metadata, "x").is_empty());
         }
         let cited = json!({"citationSources": [{"startIndex": 5, "endIndex": 900, "uri": "https://a"}]});

@@ -105,14 +105,17 @@ fn part(raw: &RawValue, path: &str, role: Role, calls: &mut Calls, blocks: &mut 
             let path = format!("{path}.inlineData");
             let mut inline = Object::of(value, &path)?.camel()?;
             let mime: String = inline.read(&path, "mimeType")?.ok_or_else(|| missing(&path, "mimeType"))?;
-            let data: Cow<'_, str> =
-                inline.take("data").and_then(text).ok_or_else(|| missing(&path, "data"))?;
+            let data: Cow<'_, str> = inline.take("data").and_then(text).ok_or_else(|| missing(&path, "data"))?;
             let data = types::standard_base64(data);
             match role {
                 Role::Assistant => BlockBody::Media { mime, data },
                 _ => {
                     let name = inline.read(&path, "displayName")?;
-                    types::media(&mime, Source::Base64 { mime: mime.clone(), data }, name)
+                    let mut block =
+                        with_extra(types::media(&mime, Source::Base64 { mime: mime.clone(), data }), fields)?;
+                    named(&mut block, name);
+                    blocks.push(block);
+                    return Ok(());
                 }
             }
         }
@@ -124,7 +127,8 @@ fn part(raw: &RawValue, path: &str, role: Role, calls: &mut Calls, blocks: &mut 
             let name = file.read(&path, "displayName")?;
             let guessed = types::mime_of_url(&uri);
             let kind = mime.as_deref().or(guessed).unwrap_or_default().to_owned();
-            let mut block = with_extra(types::media(&kind, types::source_of_uri(uri), name), fields)?;
+            let mut block = with_extra(types::media(&kind, types::source_of_uri(uri)), fields)?;
+            named(&mut block, name);
             if let Some(mime) = mime.filter(|mime| Some(mime.as_str()) != guessed) {
                 // A URL has no type of its own in the domain.
                 block.extra.entry(Dialect::Gemini).or_default().insert("mimeType".into(), mime.into());
@@ -136,6 +140,17 @@ fn part(raw: &RawValue, path: &str, role: Role, calls: &mut Calls, blocks: &mut 
     };
     blocks.push(with_extra(body, fields)?);
     Ok(())
+}
+
+/// A document has a name; of pictures and sounds only this dialect knows one.
+fn named(block: &mut Block, given: Option<String>) {
+    match (&mut block.body, given) {
+        (BlockBody::File { name, .. }, given) => *name = given,
+        (_, Some(given)) => {
+            block.extra.entry(Dialect::Gemini).or_default().insert("displayName".into(), given.into());
+        }
+        (_, None) => {}
+    }
 }
 
 fn missing(path: &str, field: &str) -> Error {
@@ -322,6 +337,8 @@ mod tests {
         };
         assert_eq!(ids(&messages[0]), ["call_0", "call_1"]);
         assert_eq!(ids(&messages[1]), ["call_0", "call_1"]);
-        assert!(matches!(&messages[0].content[1].body, BlockBody::ToolCall { arguments, .. } if arguments == "{\"x\":\"a b\"}"));
+        assert!(
+            matches!(&messages[0].content[1].body, BlockBody::ToolCall { arguments, .. } if arguments == "{\"x\":\"a b\"}")
+        );
     }
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::dialect::gemini::{body, head};
-use crate::dialect::json::Writer;
-use crate::dialect::{Framing, HttpCall, RequestHead};
+use crate::dialect::json::{Object, Writer};
+use crate::dialect::{Dialect, Framing, HttpCall, RequestHead};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Origin;
@@ -32,25 +32,30 @@ pub(super) fn is_count(origin: &Origin) -> bool {
 pub fn encode_request(call: &Call) -> Result<HttpCall> {
     let model = head::model_of(call)?;
     let mut dropped = Vec::new();
-    let body = match &call.request.origin {
-        Some(origin) if origin.dialect == crate::dialect::Dialect::Gemini && is_count(origin) => origin.body.clone(),
-        _ => {
-            let inner = body::encode(call, &mut dropped)?;
-            let inner = String::from_utf8(inner.to_vec()).map_err(|_| Error::internal("a body that is not UTF-8"))?;
-            // The body is an object with one member at least, `contents`: the model's name goes before it.
-            let members = inner.strip_prefix('{').unwrap_or(&inner);
-            let mut to = Writer::with_capacity(inner.len() + 64);
-            to.open(b'{');
-            to.key("generateContentRequest");
-            to.open(b'{');
-            to.field("model", &head::full_name(model));
-            to.raw(members);
-            to.close(b'}');
-            Bytes::from(to.finish())
-        }
+    let ours = call.request.origin.as_ref().filter(|origin| origin.dialect == Dialect::Gemini);
+    let body = match ours {
+        Some(origin) if is_count(origin) => origin.body.clone(),
+        // The body as received, unless it names a model itself.
+        Some(origin) if Object::parse(&origin.body)?.raw("model").is_none() => inside(model, &origin.body)?,
+        _ => inside(model, &body::encode(call, &mut dropped)?)?,
     };
     let path = head::path(model, VERB)?;
     Ok(HttpCall { path, query: None, headers: head::headers(Framing::Whole), body, dropped, framing: Framing::Whole })
+}
+
+/// A request for an answer as one for its count.
+fn inside(model: &str, body: &[u8]) -> Result<Bytes> {
+    let text = std::str::from_utf8(body).map_err(|_| Error::invalid("the body is not UTF-8"))?.trim();
+    // It is an object with one member at least, `contents`: the model's name goes before it.
+    let members = text.strip_prefix('{').unwrap_or(text);
+    let mut to = Writer::with_capacity(body.len() + 64);
+    to.open(b'{');
+    to.key("generateContentRequest");
+    to.open(b'{');
+    to.field("model", &head::full_name(model));
+    to.raw(members);
+    to.close(b'}');
+    Ok(Bytes::from(to.finish()))
 }
 
 /// The count that an upstream answered.

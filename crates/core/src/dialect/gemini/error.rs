@@ -13,8 +13,8 @@ use crate::dialect::openai_chat;
 use crate::error::{Error, ErrorKind};
 
 use ErrorKind::{
-    CallerContextLength, CallerInvalidRequest, CallerModelUnknown, CallerTooLarge, ProviderAuth,
-    ProviderBilling, ProviderOverloaded, ProviderQuotaExhausted, ProviderRateLimited, ProviderServerError, ProviderTimeout,
+    CallerContextLength, CallerInvalidRequest, CallerModelUnknown, CallerTooLarge, ProviderAuth, ProviderBilling,
+    ProviderOverloaded, ProviderQuotaExhausted, ProviderRateLimited, ProviderServerError, ProviderTimeout,
     ProviderUnavailable,
 };
 
@@ -102,7 +102,8 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
     }
     let code = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let said = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|code| !code.is_success());
-    let known = STATUSES.iter().find(|(known, ..)| *known == word).and_then(|(_, code, _)| StatusCode::from_u16(*code).ok());
+    let known =
+        STATUSES.iter().find(|(known, ..)| *known == word).and_then(|(_, code, _)| StatusCode::from_u16(*code).ok());
     if let Some(status) = Some(status).filter(|status| !status.is_success()).or(said).or(known) {
         decoded = decoded.with_status(status);
     }
@@ -141,7 +142,8 @@ impl Details {
                 details.retry = Some(Duration::from_secs_f64(seconds.min(LONGEST)));
             }
             for violation in detail.get("violations").and_then(Value::as_array).into_iter().flatten() {
-                let names = ["quotaId", "subject", "description"].into_iter().filter_map(|name| violation.get(name)?.as_str());
+                let names =
+                    ["quotaId", "subject", "description"].into_iter().filter_map(|name| violation.get(name)?.as_str());
                 details.lasting |= names.into_iter().any(|name| name.contains("PerDay") || name.contains("per day"));
                 details.lasting |= violation.get("quotaValue").and_then(Value::as_str) == Some("0");
             }
@@ -153,7 +155,8 @@ impl Details {
 fn kind(word: &str, message: &str, details: &Details) -> Option<ErrorKind> {
     // Another router says its own kind.
     let ours = || ErrorKind::ALL.iter().find(|kind| details.reason.as_deref() == Some(kind.name())).copied();
-    if let Some(kind) = ours().filter(|kind| !kind.name().starts_with("policy_") && !kind.name().starts_with("router_")) {
+    if let Some(kind) = ours().filter(|kind| !kind.name().starts_with("policy_") && !kind.name().starts_with("router_"))
+    {
         return Some(kind);
     }
     let by_reason = REASONS.iter().find(|(reason, _)| details.reason.as_deref() == Some(reason)).map(|(_, kind)| *kind);

@@ -72,7 +72,9 @@ pub(super) fn wants_sse(head: &RequestHead) -> bool {
 /// `caller_invalid_request` where nobody named one.
 pub(super) fn model_of(call: &Call) -> Result<&str> {
     let model = call.model().or(call.request.model.as_deref());
-    model.ok_or_else(|| Error::invalid("model: it is missing").with_hint("this dialect has the model in its path: name one"))
+    model.ok_or_else(|| {
+        Error::invalid("model: it is missing").with_hint("this dialect has the model in its path: name one")
+    })
 }
 
 /// The path of a call below a base URL.
@@ -143,7 +145,11 @@ mod tests {
     fn paths_name_model_and_verb() {
         for (path, model, verb) in [
             ("/v1beta/models/gemini-2.5-flash:generateContent", Some("gemini-2.5-flash"), "generateContent"),
-            ("/v1/models/openai/gpt-4o:free:streamGenerateContent", Some("openai/gpt-4o:free"), "streamGenerateContent"),
+            (
+                "/v1/models/openai/gpt-4o:free:streamGenerateContent",
+                Some("openai/gpt-4o:free"),
+                "streamGenerateContent",
+            ),
             ("/v1beta/models/a%2Fb%20c:countTokens", Some("a/b c"), "countTokens"),
             ("/v1beta/tunedModels/t:generateContent", Some("tunedModels/t"), "generateContent"),
             ("/v1beta/models/x/tunedModels/t:generateContent", Some("x/tunedModels/t"), "generateContent"),

@@ -218,8 +218,10 @@ impl Writing<'_> {
             BlockBody::File { source, name } => {
                 let (kind, mut value) = self.media(at, block, source)?;
                 match (name, value.as_object_mut()) {
-                    // Google knows a name only where it gave one itself.
-                    (Some(name), Some(fields)) if !self.foreign => drop(fields.insert("displayName".into(), name.as_str().into())),
+                    // Google's own API refuses most names; one that came from a client of it is no surprise to it.
+                    (Some(name), Some(fields)) if !self.foreign => {
+                        drop(fields.insert("displayName".into(), name.as_str().into()))
+                    }
                     (Some(_), _) => self.drop(format_args!("content[{at}].name")),
                     (None, _) => {}
                 }
@@ -248,8 +250,15 @@ impl Writing<'_> {
     }
 
     fn media(&self, at: usize, block: &Block, source: &Source) -> Result<(&'static str, Value)> {
+        let kept = |name: &str| block.extra.get(&OURS)?.get(name)?.as_str();
+        let mut fields = Map::new();
+        fields.extend(kept("displayName").map(|name| ("displayName".to_owned(), name.into())));
         let uri = match source {
-            Source::Base64 { mime, data } => return Ok(("inlineData", json!({"mimeType": mime, "data": data}))),
+            Source::Base64 { mime, data } => {
+                fields.insert("mimeType".into(), mime.as_str().into());
+                fields.insert("data".into(), data.as_str().into());
+                return Ok(("inlineData", fields.into()));
+            }
             Source::Url(url) if url.starts_with("data:") => {
                 return self.refuse(at, "a data URL has to be in base 64 and with its type");
             }
@@ -259,9 +268,7 @@ impl Writing<'_> {
                 None => return self.refuse(at, "a file uploaded to another provider cannot be given to this one"),
             },
         };
-        let kept = block.extra.get(&OURS).and_then(|fields| fields.get("mimeType")).and_then(Value::as_str);
-        let mut fields = Map::new();
-        if let Some(mime) = kept.or_else(|| types::mime_of_url(&uri)) {
+        if let Some(mime) = kept("mimeType").or_else(|| types::mime_of_url(&uri)) {
             fields.insert("mimeType".into(), mime.into());
         }
         fields.insert("fileUri".into(), uri.into());
@@ -280,7 +287,8 @@ impl Writing<'_> {
         let ours = block.extra.get(&OURS);
         let kept = ours.and_then(|fields| fields.get("name")).and_then(Value::as_str).map(str::to_owned);
         let Some(name) = kept.or_else(|| self.names.get(call_id).cloned()) else {
-            return self.refuse(at, "no call with this id comes before it, and this dialect names the function in its result");
+            return self
+                .refuse(at, "no call with this id comes before it, and this dialect names the function in its result");
         };
         let mut text = String::new();
         let mut media = Vec::new();
@@ -294,7 +302,10 @@ impl Writing<'_> {
                 }
                 BlockBody::Image { .. } | BlockBody::Audio { .. } | BlockBody::File { .. } => media.push(block),
                 BlockBody::Provider { dialect: OURS, .. } => media.push(block),
-                _ => return self.refuse(at, "this dialect takes text, pictures, sounds and files as a function's result"),
+                _ => {
+                    return self
+                        .refuse(at, "this dialect takes text, pictures, sounds and files as a function's result");
+                }
             }
         }
         self.to.open(b'{');
@@ -343,7 +354,7 @@ impl Writing<'_> {
         for (dialect, fields) in &block.extra {
             for (name, value) in fields {
                 match (*dialect, name.as_str()) {
-                    (OURS, "mimeType") => {}
+                    (OURS, "mimeType" | "displayName") => {}
                     (OURS, name) => self.to.field(name, value),
                     _ => self.drop(format_args!("content[{at}].{dialect}.{name}")),
                 }

@@ -63,9 +63,18 @@ enum Kind {
     Thought,
     /// Only a seal comes, for what follows.
     Sealed(String),
-    Call { id: String, name: String, arguments: String },
-    Picture { mime: String, data: String },
-    Sound { mime: String },
+    Call {
+        id: String,
+        name: String,
+        arguments: String,
+    },
+    Picture {
+        mime: String,
+        data: String,
+    },
+    Sound {
+        mime: String,
+    },
     Kept(Value),
     /// Another dialect's own: nothing of it can be said.
     Foreign,
@@ -172,7 +181,11 @@ impl GeminiEncoder {
             (Kind::Call { arguments, .. }, Part::ToolArguments(more)) => arguments.push_str(more),
             (Kind::Picture { data, .. }, Part::Bytes(more)) => data.push_str(more),
             (Kind::Sound { mime }, Part::Bytes(data)) => {
-                chunk.of(choice).part("inlineData", &json!({"mimeType": mime, "data": data}), state.seal.take().as_deref());
+                chunk.of(choice).part(
+                    "inlineData",
+                    &json!({"mimeType": mime, "data": data}),
+                    state.seal.take().as_deref(),
+                );
             }
             (Kind::Kept(raw), Part::Raw(more)) => match (&mut *raw, more) {
                 (Value::Object(fields), Value::Object(more)) => {
@@ -234,7 +247,9 @@ impl GeminiEncoder {
             if let Some(seal) = state.seal.take() {
                 said.words("", false, Some(seal));
             }
-            if !state.sourced && let Some(grounding) = citations::write(&state.notes, &state.said) {
+            if !state.sourced
+                && let Some(grounding) = citations::write(&state.notes, &state.said)
+            {
                 said.beside.insert("groundingMetadata".into(), grounding);
             }
             let (reason, raw) = state.finish.take().unwrap_or((FinishReason::Other, None));

@@ -82,7 +82,18 @@ pub(super) fn to_subset(schema: &Value, path: &str, dropped: &mut Vec<FieldPath>
 }
 
 /// Words that say nothing to the model or are put in place.
-const SILENT: &[&str] = &["$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "examples", "deprecated", "readOnly", "writeOnly"];
+const SILENT: &[&str] = &[
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+    "$anchor",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+];
 
 /// Words that the subset has as well.
 const SAME: &[&str] = &["title", "description", "default", "example", "minimum", "maximum", "pattern", "required"];
@@ -141,7 +152,13 @@ impl Writing<'_> {
     }
 
     /// `allOf` as one schema: properties and what is required are joined, other words must agree.
-    fn merged(&mut self, fields: &Map<String, Value>, all: &[Value], path: &str, depth: usize) -> Result<Map<String, Value>> {
+    fn merged(
+        &mut self,
+        fields: &Map<String, Value>,
+        all: &[Value],
+        path: &str,
+        depth: usize,
+    ) -> Result<Map<String, Value>> {
         if depth > MAX_DEPTH {
             return Err(unsupported(path, "it is recursive"));
         }
@@ -194,7 +211,9 @@ impl Writing<'_> {
                 (_, Some(Value::Array(list))) => list.iter().collect(),
                 _ => return None,
             };
-            let all = |test: fn(&Value) -> bool| !values.is_empty() && values.iter().all(|value| test(value) || value.is_null());
+            let all = |test: fn(&Value) -> bool| {
+                !values.is_empty() && values.iter().all(|value| test(value) || value.is_null())
+            };
             match () {
                 () if all(Value::is_string) => Some("string"),
                 () if all(|value| value.is_i64() || value.is_u64()) => Some("integer"),
@@ -221,7 +240,10 @@ impl Writing<'_> {
             }
             (several, all) => {
                 // Each alternative says its type; words that hold for one type only stay beside them and are named.
-                out.insert("anyOf".into(), several.iter().map(|word| json!({"type": upper(word)})).collect::<Vec<_>>().into());
+                out.insert(
+                    "anyOf".into(),
+                    several.iter().map(|word| json!({"type": upper(word)})).collect::<Vec<_>>().into(),
+                );
                 if all > several.len() {
                     out.insert("nullable".into(), true.into());
                 }
@@ -278,7 +300,9 @@ impl Writing<'_> {
                     }
                 }
             }
-            ("format", Value::String(word)) if FORMATS.contains(&word.as_str()) => drop(out.insert(name.into(), value.clone())),
+            ("format", Value::String(word)) if FORMATS.contains(&word.as_str()) => {
+                drop(out.insert(name.into(), value.clone()))
+            }
             (name, Value::Number(_)) if COUNTS.contains(&name) => drop(out.insert(name.into(), value.clone())),
             // What the subset's objects do anyway.
             ("additionalProperties", Value::Bool(false)) => {}
@@ -350,7 +374,10 @@ mod tests {
         let city = json!({"type": "OBJECT", "properties": {"name": {"type": "STRING"}}, "required": ["name"]});
         let mut home = city.clone();
         home["description"] = "where".into();
-        assert_eq!(written, json!({"type": "OBJECT", "properties": {"home": home, "all": {"type": "ARRAY", "items": city}}}));
+        assert_eq!(
+            written,
+            json!({"type": "OBJECT", "properties": {"home": home, "all": {"type": "ARRAY", "items": city}}})
+        );
         assert!(dropped.is_empty());
     }
 
@@ -365,15 +392,18 @@ mod tests {
             "f": {"allOf": [{"type": "object", "properties": {"x": {"type": "string"}}}, {"properties": {"y": true}, "required": ["y"]}]},
             "g": {"type": ["string", "integer"]},
         }}));
-        assert_eq!(written["properties"], json!({
-            "a": {"type": "STRING", "nullable": true},
-            "b": {"nullable": true, "type": "INTEGER", "minimum": 1},
-            "c": {"type": "STRING", "enum": ["x"]},
-            "d": {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}]},
-            "e": {"type": "STRING", "nullable": true, "enum": ["x"]},
-            "f": {"type": "OBJECT", "properties": {"x": {"type": "STRING"}, "y": {}}, "required": ["y"]},
-            "g": {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}]},
-        }));
+        assert_eq!(
+            written["properties"],
+            json!({
+                "a": {"type": "STRING", "nullable": true},
+                "b": {"nullable": true, "type": "INTEGER", "minimum": 1},
+                "c": {"type": "STRING", "enum": ["x"]},
+                "d": {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}]},
+                "e": {"type": "STRING", "nullable": true, "enum": ["x"]},
+                "f": {"type": "OBJECT", "properties": {"x": {"type": "STRING"}, "y": {}}, "required": ["y"]},
+                "g": {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}]},
+            })
+        );
         assert!(dropped.is_empty(), "{dropped:?}");
     }
 
@@ -384,7 +414,15 @@ mod tests {
             "c": {"type": "number", "exclusiveMaximum": 1.5}, "d": {"type": "array", "prefixItems": [], "uniqueItems": true}}}));
         assert_eq!(
             dropped,
-            ["p.additionalProperties", "p.a.enum", "p.a.multipleOf", "p.b.format", "p.c.exclusiveMaximum", "p.d.prefixItems", "p.d.uniqueItems"]
+            [
+                "p.additionalProperties",
+                "p.a.enum",
+                "p.a.multipleOf",
+                "p.b.format",
+                "p.c.exclusiveMaximum",
+                "p.d.prefixItems",
+                "p.d.uniqueItems"
+            ]
         );
     }
 
@@ -412,8 +450,11 @@ mod tests {
             "type": "OBJECT", "property_ordering": ["a"], "properties": {
                 "a": {"type": "STRING", "format": "enum", "enum": ["x"], "nullable": true}, "type": {"type": "ARRAY", "min_items": "2", "items": {"type": "NUMBER"}}},
             "required": ["a"]}));
-        assert_eq!(read, json!({"type": "object", "properties": {
+        assert_eq!(
+            read,
+            json!({"type": "object", "properties": {
             "a": {"type": ["string", "null"], "enum": ["x", null]}, "type": {"type": "array", "minItems": 2, "items": {"type": "number"}}},
-            "required": ["a"]}));
+            "required": ["a"]})
+        );
     }
 }

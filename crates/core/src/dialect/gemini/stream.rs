@@ -106,7 +106,9 @@ impl GeminiDecoder {
         let mut raw = Map::new();
         for (name, value) in fields {
             let text = value.get();
-            if matches!(text, "null" | "[]" | "{}" | "\"\"") || self.remembered.get(name).is_some_and(|last| last == text) {
+            if matches!(text, "null" | "[]" | "{}" | "\"\"")
+                || self.remembered.get(name).is_some_and(|last| last == text)
+            {
                 continue;
             }
             if self.remembered.len() < MAX_REMEMBERED && text.len() <= 256 {

@@ -80,11 +80,11 @@ pub(super) fn wire_seal(seal: &str) -> Cow<'_, str> {
 }
 
 /// Input media by its type: pictures, sounds, and all else as a document.
-pub(super) fn media(mime: &str, source: Source, name: Option<String>) -> BlockBody {
+pub(super) fn media(mime: &str, source: Source) -> BlockBody {
     match mime.split('/').next() {
         Some("image") => BlockBody::Image { source, detail: None },
         Some("audio") => BlockBody::Audio { source },
-        _ => BlockBody::File { source, name },
+        _ => BlockBody::File { source, name: None },
     }
 }
 

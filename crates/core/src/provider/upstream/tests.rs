@@ -116,7 +116,8 @@ async fn every_preset_is_reached_where_its_row_says() {
     for preset in presets::PRESETS {
         let upstream = Upstream::serve([whole("ok")]).await;
         let id = ProviderId::new(preset.id).unwrap();
-        let provider = HttpProvider::new(&id, &settings(&upstream.url("/base"), |_| ())).unwrap();
+        let chat = |settings: &mut ProviderSettings| settings.dialects = vec![Dialect::OpenaiChat];
+        let provider = HttpProvider::new(&id, &settings(&upstream.url("/base"), chat)).unwrap();
         answers(&provider, call(false)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
         let how = preset.speaks.iter().find(|how| how.dialect == Dialect::OpenaiChat).unwrap();
         let sent = upstream.last();
