@@ -99,7 +99,8 @@ fn part(raw: &RawValue, path: &str, role: Role, calls: &mut Calls, blocks: &mut 
         },
         Some(("functionResponse", value)) => {
             let block = result(value, &format!("{path}.functionResponse"), calls)?;
-            return Ok(blocks.push(joined(block, fields)?));
+            blocks.push(joined(block, fields)?);
+            return Ok(());
         }
         Some(("inlineData", value)) => {
             let path = format!("{path}.inlineData");

@@ -178,9 +178,7 @@ impl Writing<'_> {
                     self.beside(at, block);
                     self.to.close(b'}');
                 }
-                BlockBody::ToolResult { call_id, content, is_error } => {
-                    self.result(at, block, call_id, content, *is_error, &mut after)?;
-                }
+                BlockBody::ToolResult { .. } => self.result(at, block, &mut after)?,
                 _ => self.part(at, block, seal.take())?,
             }
         }
@@ -275,15 +273,9 @@ impl Writing<'_> {
         Ok(("fileData", fields.into()))
     }
 
-    fn result<'b>(
-        &mut self,
-        at: usize,
-        block: &Block,
-        call_id: &str,
-        content: &'b [Block],
-        is_error: bool,
-        after: &mut Vec<&'b Block>,
-    ) -> Result<()> {
+    /// Media that stand beside the result and not in it are left in `after`.
+    fn result<'b>(&mut self, at: usize, block: &'b Block, after: &mut Vec<&'b Block>) -> Result<()> {
+        let BlockBody::ToolResult { call_id, content, is_error } = &block.body else { return Ok(()) };
         let ours = block.extra.get(&OURS);
         let kept = ours.and_then(|fields| fields.get("name")).and_then(Value::as_str).map(str::to_owned);
         let Some(name) = kept.or_else(|| self.names.get(call_id).cloned()) else {
@@ -314,7 +306,7 @@ impl Writing<'_> {
         self.to.field("id", call_id);
         self.to.field("name", &name);
         self.to.key("response");
-        match (is_error, is_object(&text)) {
+        match (*is_error, is_object(&text)) {
             (false, true) => self.to.raw(text.trim()),
             (false, false) => self.to.value(&json!({ "output": text })),
             (true, true) => {

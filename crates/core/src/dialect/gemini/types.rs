@@ -64,7 +64,7 @@ pub(super) fn standard_base64(data: Cow<'_, str>) -> String {
         true => data.replace('-', "+").replace('_', "/"),
         false => data.into_owned(),
     };
-    while data.len() % 4 != 0 && !data.is_empty() && data.len() % 4 != 1 {
+    while matches!(data.len() % 4, 2 | 3) {
         data.push('=');
     }
     data
@@ -73,7 +73,7 @@ pub(super) fn standard_base64(data: Cow<'_, str>) -> String {
 /// A seal as clients of this dialect read it: they decode it as base 64, which another provider's need not be.
 pub(super) fn wire_seal(seal: &str) -> Cow<'_, str> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
-    match seal.len() % 4 == 0 && seal.bytes().all(letter) {
+    match seal.len().is_multiple_of(4) && seal.bytes().all(letter) {
         true => Cow::Borrowed(seal),
         false => Cow::Owned(STANDARD.encode(seal)),
     }
