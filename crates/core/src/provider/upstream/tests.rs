@@ -403,7 +403,6 @@ fn availability_says_what_is_missing() {
     };
     assert_eq!(missing("openai", |_| ()), "OPENAI_API_KEY is not set");
     assert_eq!(missing("vllm", |_| ()), "no base_url is set");
-    assert_eq!(missing("openai", |s| s.dialects = vec![Dialect::Gemini]), "no codec for gemini in this build");
     assert_eq!(
         missing("openai", |s| s.credentials = vec![Credential::File("/nonexistent".into())]),
         "the key file /nonexistent is not there"
