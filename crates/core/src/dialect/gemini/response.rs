@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::delta::{BlockKind, Delta, Event, FinishReason, Part};
@@ -38,7 +38,6 @@ pub(super) struct GeminiEncoder {
     passed: bool,
     ended: bool,
     folder: Option<Folder>,
-    whole: Option<Bytes>,
 }
 
 /// What is known of one choice until its end.
@@ -97,33 +96,28 @@ impl GeminiEncoder {
             passed: false,
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
-            whole: None,
         }
     }
 
     /// One body at the end, and nothing before.
     fn fold(&mut self, event: &Event, out: &mut BytesMut) -> Result<()> {
-        let Some(folder) = &mut self.folder else { return Ok(()) };
-        event.deltas.iter().for_each(|delta| folder.push(delta));
-        if let Some(raw) = event.raw.as_ref().filter(|raw| raw.dialect == OURS && is_whole(event)) {
-            self.whole = Some(raw.data.clone());
-        }
-        if !event.deltas.iter().any(|delta| matches!(delta, Delta::End)) {
+        // A list of chunks, which some server made of a whole answer, is no body.
+        let body = |data: &[u8]| data.trim_ascii_start().first() == Some(&b'{');
+        if let Some(raw) = event.raw.as_ref().filter(|raw| raw.dialect == OURS && is_whole(event) && body(&raw.data)) {
+            self.folder = None;
+            out.extend_from_slice(&raw.data);
             return Ok(());
         }
-        let folded = self.folder.take().map(Folder::finish).transpose()?;
-        // A list of chunks, which some server made of a whole answer, is no body.
-        match (self.whole.take().filter(|body| body.trim_ascii_start().first() == Some(&b'{')), folded) {
-            (Some(body), _) => out.extend_from_slice(&body),
-            (None, Some(response)) => {
-                let mut chunk = Chunk::default();
-                response.to_deltas().iter().for_each(|delta| self.delta(delta, &mut chunk));
-                self.last(&mut chunk);
-                out.extend_from_slice(&chunk.write(&self.id, &self.model, self.usage.as_ref(), false));
-            }
-            (None, None) => {}
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        event.deltas.iter().for_each(|delta| folder.push(delta));
+        if event.deltas.iter().any(|delta| matches!(delta, Delta::End))
+            && let Some(folder) = self.folder.take()
+        {
+            let mut chunk = Chunk::default();
+            folder.finish()?.to_deltas().iter().for_each(|delta| self.delta(delta, &mut chunk));
+            self.last(&mut chunk);
+            out.extend_from_slice(&chunk.write(&self.id, &self.model, self.usage.as_ref(), false));
         }
-        self.ended = true;
         Ok(())
     }
 
