@@ -70,7 +70,9 @@ fn parts(fields: &mut Object<'_>, path: &str, role: Role, calls: &mut Calls) -> 
 
 fn part(raw: &RawValue, path: &str, role: Role, calls: &mut Calls, blocks: &mut Vec<Block>) -> Result<()> {
     let mut fields = Object::of(raw, &path)?.camel()?;
+    // In one alphabet, so that a seal is known again: the SDK for Python gives it back in another than Google wrote it in.
     let seal: Option<String> = fields.read(path, "thoughtSignature")?;
+    let seal = seal.map(|seal| types::standard_base64(seal.into()));
     let thought: bool = fields.read(path, "thought")?.unwrap_or(false);
     let kinds = ["text", "functionCall", "functionResponse", "inlineData", "fileData"];
     let kind = kinds.into_iter().find(|kind| fields.get(kind).is_some());

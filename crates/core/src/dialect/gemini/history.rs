@@ -1,7 +1,7 @@
 //! The conversation to the wire: domain messages as `systemInstruction` and `contents`. The way here is `contents.rs`.
 //!
 //! What the dialect cannot say is *refused* when the answer would be another without it (a picture in the instructions, a file of another provider) and *dropped
-//! by name* otherwise (another provider's seals, cache marks of another dialect). Instructions stand in one place here, wherever the conversation had them.
+//! by name* otherwise (cache marks of another dialect). Seals are written as they come: whose they are the router knows (`router/sealed.rs`). Instructions stand in one place here, wherever the conversation had them.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,6 @@ pub(super) fn encode(
     let instructs = |message: &Message| matches!(message.role, Role::System | Role::Developer);
     // The server wants something said: instructions alone are said by the user.
     let alone = request.messages.iter().all(instructs);
-    // A seal of an answer that another dialect's client brings back may be anybody's.
     let foreign = request.origin.as_ref().is_some_and(|origin| origin.dialect != OURS);
     let mut writing = Writing { at: 0, generation, foreign, names: HashMap::new(), to, dropped };
     let numbered = || request.messages.iter().enumerate();
@@ -72,6 +71,7 @@ pub(super) fn encode(
 struct Writing<'a> {
     at: usize,
     generation: Generation,
+    /// Whether the conversation came in another dialect.
     foreign: bool,
     /// The names of the functions called so far, by the id of the call.
     names: HashMap<String, String>,
@@ -137,10 +137,7 @@ impl Writing<'_> {
         for (at, block) in message.content.iter().enumerate() {
             match &block.body {
                 BlockBody::Reasoning { text, signature, redacted } => {
-                    let signature = signature.as_deref().filter(|_| !self.foreign);
-                    if self.foreign && matches!(&block.body, BlockBody::Reasoning { signature: Some(_), .. }) {
-                        self.drop(format_args!("content[{at}].signature"));
-                    }
+                    let signature = signature.as_deref();
                     if *redacted || text.is_empty() {
                         if let Some(waiting) = seal.take() {
                             self.lone_seal(waiting);
