@@ -57,7 +57,7 @@ fn a_program_may_print_its_answer_at_its_end() {
     let home = Home::with(&format!("[providers.late]\n{late}timeouts = {{ whole = \"50ms\" }}\n"));
     insta::assert_snapshot!(home.run(["generate", "hi", "--provider", "late"]).fails(1), @r"
     error: late: the answer of sh: not complete after 0.05 s
-    hint: allow more time with the whole timeout
+    hint: allow more with `--timeout`, or `timeouts.whole` of [router], of the provider or of the route in the config
     ");
 }
 
