@@ -7,7 +7,7 @@
 mod body;
 mod calls;
 mod choice;
-mod error;
+pub(in crate::dialect) mod error;
 mod history;
 mod messages;
 mod patch;
