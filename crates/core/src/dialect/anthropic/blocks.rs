@@ -22,6 +22,7 @@ const MAX_BLOCKS: usize = 4096;
 pub(super) struct Blocks {
     open: BTreeMap<u32, Open>,
     used: HashSet<u32>,
+    called: bool,
 }
 
 /// A block that goes on.
@@ -36,6 +37,11 @@ enum Open {
 }
 
 impl Blocks {
+    /// Whether one of them calls a tool.
+    pub(super) fn called(&self) -> bool {
+        self.called
+    }
+
     /// A block begins.
     pub(super) fn start(&mut self, index: u32, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<()> {
         if self.used.len() >= MAX_BLOCKS {
@@ -71,6 +77,7 @@ impl Blocks {
                 if name.is_empty() {
                     return Err(Error::protocol(format!("block {index} of the answer calls a tool without a name")));
                 }
+                self.called = true;
                 let held = Some(fields.take("input").map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()));
                 (BlockKind::ToolCall { id, name }, Open::Call { held })
             }
@@ -90,8 +97,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// A block goes on. `event` is the whole event, kept where nothing is known of it.
-    pub(super) fn go_on(&mut self, index: u32, raw: &RawValue, event: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
+    /// A block goes on.
+    pub(super) fn go_on(&mut self, index: u32, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<()> {
         let Some(open) = self.open.get_mut(&index) else {
             let why = if self.used.contains(&index) { "goes on after its end" } else { "goes on and never began" };
             return Err(Error::protocol(format!("block {index} of the answer {why}")));
@@ -121,8 +128,7 @@ impl Blocks {
             },
             (_, Open::Own { .. }) => Part::Raw(Value::Object(fields.into_values().unwrap_or_default())),
             _ => {
-                let raw = serde_json::from_slice(event).unwrap_or_default();
-                deltas.push(Delta::Unknown { dialect: OURS, raw });
+                unknown(index, fields, deltas);
                 return Ok(());
             }
         };

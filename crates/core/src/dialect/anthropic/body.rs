@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::dialect::anthropic::history::{self, Setting};
+use crate::dialect::anthropic::history::{self, CACHE_MARK, Setting};
 use crate::dialect::anthropic::models::{self, Choosing};
 use crate::dialect::anthropic::{BETA_HEADER, VERSION, VERSION_HEADER, reasoning, schema};
 use crate::dialect::json::Writer;
@@ -159,10 +159,13 @@ impl<'a> Body<'a> {
         for (name, value) in ours.into_iter().flatten() {
             self.to.field(name, value);
         }
+        if ours.is_none_or(|fields| !fields.contains_key(CACHE_MARK)) {
+            self.to.some(CACHE_MARK, tool.extra.values().find_map(|fields| fields.get(CACHE_MARK)));
+        }
         self.to.close(b'}');
         for (dialect, extra) in tool.extra.iter().filter(|(dialect, _)| **dialect != OURS) {
             let name = |field: &String| FieldPath(format!("tools.{}.{dialect}.{field}", tool.name));
-            self.dropped.extend(extra.keys().map(name));
+            self.dropped.extend(extra.keys().filter(|field| *field != CACHE_MARK).map(name));
         }
         Ok(())
     }
@@ -219,13 +222,13 @@ impl<'a> Body<'a> {
         // A budget fixes how tokens are chosen; so do the models of `Choosing::Fixed`.
         let fixed = self.setting.model.choosing == Choosing::Fixed;
         let free = !fixed && !thoughts.thinks();
-        let likely = sampling.temperature.is_some_and(|value| value == 1.0);
+        // The value that is the vendor's default is taken by all of them.
         match sampling.temperature {
-            Some(_) if !fixed && (free || likely) => {
-                self.some("temperature", sampling.temperature.map(|value| value.min(1.0)).as_ref());
-                self.drop("temperature", sampling.temperature.is_some_and(|value| value > 1.0));
+            Some(value) if free || value == 1.0 => {
+                self.some("temperature", Some(&value.min(1.0)));
+                self.drop("temperature", value > 1.0);
             }
-            given => self.drop("temperature", given.is_some() && !likely),
+            given => self.drop("temperature", given.is_some()),
         }
         let either = self.setting.model.choosing == Choosing::Either && sampling.temperature.is_some();
         let wide = sampling.top_p.is_some_and(|value| value >= 0.95);
@@ -272,6 +275,8 @@ impl<'a> Body<'a> {
                 match *dialect {
                     OURS if self.written.contains(&name.as_str()) => {}
                     OURS => self.some(name, Some(value)),
+                    // Counts are given in this dialect, asked for or not.
+                    Dialect::OpenaiChat if name == "stream_options" => {}
                     _ => self.dropped.push(FieldPath(format!("{dialect}.{name}"))),
                 }
             }

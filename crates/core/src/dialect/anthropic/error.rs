@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 
+use crate::dialect::json::Object;
 use crate::dialect::openai_chat::error as shared;
 use crate::error::{Error, ErrorKind};
 
@@ -15,7 +16,12 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
 
 /// An error where an answer should be: in the middle of a stream, or as a body with status 200.
 pub(super) fn in_answer(data: &[u8]) -> Error {
-    shared::in_answer(data)
+    // The one type that says less than the status it comes with elsewhere.
+    let kind = Object::parse(data).ok().and_then(|mut body| Object::of(body.take("error")?, &"error").ok());
+    match kind.as_ref().and_then(|error| error.get("type")).map(RawValue::get) {
+        Some("\"invalid_request_error\"") => shared::decode(StatusCode::BAD_REQUEST, &HeaderMap::new(), data),
+        _ => shared::in_answer(data),
+    }
 }
 
 /// Data that is no JSON object.

@@ -13,6 +13,9 @@ use crate::request::{Block, BlockBody, Message, Request, Role, Source};
 
 const OURS: Dialect = Dialect::Anthropic;
 
+/// The field that clients of other dialects write as they would here: aggregators taught it to them.
+pub(super) const CACHE_MARK: &str = "cache_control";
+
 /// What is known of the target and of where the request came from.
 #[derive(Clone, Copy)]
 pub(super) struct Setting {
@@ -140,7 +143,8 @@ impl<'a> History<'a> {
     fn check(&mut self, block: &Block, role: Role, path: &dyn Fn() -> String) -> Result<bool> {
         let refuse = |why: &str| Err(Error::unsupported(format!("{}: {why}", path())));
         for (dialect, fields) in block.extra.iter().filter(|(dialect, _)| **dialect != OURS) {
-            fields.keys().for_each(|name| self.drop(format!("{}.{dialect}.{name}", path())));
+            let lost = fields.keys().filter(|name| *name != CACHE_MARK);
+            lost.for_each(|name| self.drop(format!("{}.{dialect}.{name}", path())));
         }
         match &block.body {
             BlockBody::Text { annotations, .. } => {
@@ -200,6 +204,7 @@ impl<'a> History<'a> {
     fn content(&mut self, blocks: &[&Block]) {
         if let [Block { body: BlockBody::Text { text, annotations, .. }, extra }] = blocks
             && !extra.contains_key(&OURS)
+            && !extra.values().any(|fields| fields.contains_key(CACHE_MARK))
             && !annotations.iter().any(types::is_citation)
         {
             return self.to.value(text);
@@ -215,8 +220,12 @@ impl<'a> History<'a> {
         }
         self.to.open(b'{');
         self.body(&block.body, block.extra.get(&OURS).is_some_and(|extra| extra.contains_key(SOURCE)));
-        for (name, value) in block.extra.get(&OURS).into_iter().flatten() {
+        let ours = block.extra.get(&OURS);
+        for (name, value) in ours.into_iter().flatten() {
             self.to.field(name, value);
+        }
+        if ours.is_none_or(|fields| !fields.contains_key(CACHE_MARK)) {
+            self.to.some(CACHE_MARK, block.extra.values().find_map(|fields| fields.get(CACHE_MARK)));
         }
         self.to.close(b'}');
     }

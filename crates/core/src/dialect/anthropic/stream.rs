@@ -64,7 +64,7 @@ impl MessageDecoder {
             "content_block_delta" => {
                 self.may_go_on()?;
                 match fields.take("delta") {
-                    Some(piece) => self.blocks.go_on(index, piece, data, deltas),
+                    Some(piece) => self.blocks.go_on(index, piece, deltas),
                     None => Ok(()),
                 }
             }
@@ -164,7 +164,12 @@ impl MessageDecoder {
             return Ok(());
         }
         self.blocks.stop_all(deltas)?;
-        let known = reason.map_or(FinishReason::Other, types::finish_reason);
+        let known = match reason {
+            Some(word) => types::finish_reason(word),
+            // Servers that give no reason and then say that they are done.
+            None if self.blocks.called() => FinishReason::ToolCalls,
+            None => FinishReason::Stop,
+        };
         deltas.push(Delta::Finish { choice: 0, reason: known, raw_reason: reason.map(str::to_owned) });
         Ok(())
     }

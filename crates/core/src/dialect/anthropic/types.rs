@@ -149,6 +149,7 @@ impl Counts {
     pub(super) fn read(&mut self, raw: &RawValue) -> Map<String, Value> {
         let Ok(fields) = serde_json::from_str::<Object<'_>>(raw.get()) else { return Map::new() };
         let mut rest = Map::new();
+        let mut passes: Vec<&RawValue> = Vec::new();
         for (name, raw) in fields.into_fields() {
             let place = match &*name {
                 "input_tokens" => &mut self.input,
@@ -162,6 +163,12 @@ impl Counts {
                     }
                     continue;
                 }
+                // Where a turn took several passes, the other fields count only the last one.
+                "iterations" => {
+                    passes = serde_json::from_str(raw.get()).unwrap_or_default();
+                    rest.extend(lenient(Some(raw)).map(|value: Value| (name.into_owned(), value)));
+                    continue;
+                }
                 _ => {
                     let value: Option<Value> = lenient(Some(raw)).filter(|value: &Value| !value.is_null());
                     rest.extend(value.map(|value| (name.into_owned(), value)));
@@ -170,7 +177,26 @@ impl Counts {
             };
             set(place, raw);
         }
+        if !passes.is_empty() {
+            let reasoning = self.reasoning;
+            *self = passes.into_iter().fold(Self::default(), |sum, pass| {
+                let mut counts = Self::default();
+                counts.read(pass);
+                sum.plus(counts)
+            });
+            self.reasoning = self.reasoning.max(reasoning);
+        }
         rest
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(more.input),
+            cache_read: self.cache_read.saturating_add(more.cache_read),
+            cache_write: self.cache_write.saturating_add(more.cache_write),
+            output: self.output.saturating_add(more.output),
+            reasoning: self.reasoning.saturating_add(more.reasoning),
+        }
     }
 
     /// The counts as the domain has them.

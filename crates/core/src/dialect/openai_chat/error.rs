@@ -99,7 +99,7 @@ const PHRASES: &[(&[&str], ErrorKind)] = &[
     (&["credit balance"], ProviderBilling),
     (&["requires more credits"], ProviderBilling),
     (&["monthly included credits"], ProviderBilling),
-    (&["reached your specified api usage limits"], ProviderQuotaExhausted),
+    (&["usage limits", "regain access"], ProviderQuotaExhausted),
     (&["incorrect api key"], ProviderAuth),
     (&["invalid api key"], ProviderAuth),
     (&["api key not valid"], ProviderAuth),
