@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
 use crate::delta::{BlockKind, Delta, Event, FinishReason, Part, Raw};
@@ -34,7 +34,6 @@ pub(super) struct MessageEncoder {
     called: bool,
     ended: bool,
     folder: Option<Folder>,
-    whole: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -43,7 +42,7 @@ enum Kind {
     Call,
     /// Written when it is whole: sealed thoughts, and blocks of the provider's own.
     Sealed(String),
-    Own(Folder),
+    Own(Box<Folder>),
     /// Another dialect's own, sound or a picture: nothing of it can be said.
     Foreign,
 }
@@ -69,25 +68,22 @@ impl MessageEncoder {
             called: false,
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
-            whole: None,
         }
     }
 
     /// One body at the end, and nothing before.
     fn fold(&mut self, event: &Event, out: &mut BytesMut) -> Result<()> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
-        event.deltas.iter().for_each(|delta| folder.push(delta));
         if let Some(raw) = event.raw.as_ref().filter(|raw| raw.dialect == OURS && is_whole(event)) {
-            self.whole = Some(raw.data.clone());
-        }
-        if !event.deltas.iter().any(|delta| matches!(delta, Delta::End)) {
+            self.folder = None;
+            out.extend_from_slice(&raw.data);
             return Ok(());
         }
-        let folded = self.folder.take().map(Folder::finish).transpose()?;
-        match (self.whole.take(), folded) {
-            (Some(body), _) => out.extend_from_slice(&body),
-            (None, Some(response)) => out.extend_from_slice(&whole::encode(&response)),
-            (None, None) => {}
+        event.deltas.iter().for_each(|delta| folder.push(delta));
+        if event.deltas.iter().any(|delta| matches!(delta, Delta::End))
+            && let Some(folder) = self.folder.take()
+        {
+            out.extend_from_slice(&whole::encode(&folder.finish()?));
         }
         Ok(())
     }
@@ -175,7 +171,7 @@ impl MessageEncoder {
             BlockKind::Provider { dialect: OURS, .. } => {
                 let mut folder = Folder::default();
                 folder.push(&Delta::BlockStart { choice: 0, block: 0, kind: kind.clone() });
-                Kind::Own(folder)
+                Kind::Own(Box::new(folder))
             }
             _ => Kind::Foreign,
         };
@@ -246,7 +242,7 @@ impl MessageEncoder {
         match kind {
             Kind::Foreign => return,
             Kind::Sealed(data) => self.begin(block, json!({"type": "redacted_thinking", "data": data}), out),
-            Kind::Own(folder) => self.begin(block, own(folder), out),
+            Kind::Own(folder) => self.begin(block, own(*folder), out),
             Kind::Words(_) | Kind::Call => {}
         }
         let mut to = event("content_block_stop");

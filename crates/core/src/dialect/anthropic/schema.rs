@@ -36,7 +36,7 @@ pub(super) fn fit(schema: Value, path: &str, dropped: &mut Vec<FieldPath>) -> Va
     let Value::Object(fields) = schema else { return schema };
     let mut fitting = Map::new();
     let mut lost: Vec<(String, Value)> = Vec::new();
-    let is_object = fields.get("type").is_some_and(|kind| names_object(kind)) || fields.contains_key("properties");
+    let is_object = fields.get("type").is_some_and(names_object) || fields.contains_key("properties");
     for (name, value) in fields {
         let at = format!("{path}.{name}");
         match (name.as_str(), value) {
