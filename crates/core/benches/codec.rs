@@ -1,4 +1,4 @@
-//! How long the `openai_chat` codec takes for bodies of about 1 KB, and for large answers: medians in microseconds.
+//! How long the codecs `openai_chat` and `anthropic` take for bodies of about 1 KB, and for large answers: medians in microseconds.
 //!
 //!     cargo bench -p ipfs-llm-router --bench codec
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -103,7 +103,61 @@ fn large_answers(codec: &OpenaiChat, through: &Call) {
     });
 }
 
+/// The same for `anthropic`: a body of about 1 KB, and an event of a stream.
+fn anthropic() {
+    use llm_router::dialect::anthropic::Anthropic;
+    let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(12);
+    let body = format!(
+        "{{\"model\":\"claude-haiku-4-5\",\"max_tokens\":256,\"system\":\"Be brief.\",\"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}},\
+         {{\"role\":\"assistant\",\"content\":[{{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"weather\",\"input\":{{\"place\":\"Oslo\"}}}}]}},\
+         {{\"role\":\"user\",\"content\":[{{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\",\"content\":\"cold\"}}]}}]}}"
+    );
+    let head = RequestHead::post("/v1/messages");
+    let mut again = call(Request::new("x"));
+    for anew in [false, true] {
+        median(&format!("anthropic request of {} bytes: decode + encode, anew {anew}", body.len()), || {
+            let mut request = Anthropic.decode_request(&head, body.as_bytes()).unwrap();
+            if anew {
+                request.origin = None;
+            }
+            black_box(Anthropic.encode_request(with(&mut again, request)).unwrap());
+        });
+    }
+    let answer = Bytes::from(format!(
+        "{{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[{{\"type\":\"text\",\"text\":\"{text}\"}}],\
+         \"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":{{\"input_tokens\":19,\"output_tokens\":10,\"service_tier\":\"standard\"}}}}"
+    ));
+    let same = call(Anthropic.decode_request(&head, body.as_bytes()).unwrap());
+    let anew = call(Request::new("x"));
+    let start = "{\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":9}}}";
+    let block = "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}";
+    let piece =
+        "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" taste\"}}";
+    let mut stream = BytesMut::new();
+    [start, block].into_iter().chain([piece; 100]).for_each(|data| sse::write(Some("x"), data.as_bytes(), &mut stream));
+    for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
+        median(&format!("anthropic answer of {} bytes, whole, {name}", answer.len()), || {
+            let event =
+                Anthropic.decoder(through, Framing::Whole).frame(Frame { name: None, data: answer.clone() }).unwrap();
+            let mut out = BytesMut::new();
+            Anthropic.encoder(&through.request, Framing::Whole).event(&event, &mut out).unwrap();
+            black_box(out);
+        });
+        median(&format!("anthropic answer: 100 events of {} bytes, {name}", piece.len()), || {
+            let (mut parser, mut frames, mut out) = (sse::Parser::default(), Vec::new(), BytesMut::new());
+            parser.push(&stream, &mut frames).unwrap();
+            let mut decoder = Anthropic.decoder(through, Framing::Stream);
+            let mut encoder = Anthropic.encoder(&through.request, Framing::Stream);
+            for frame in frames {
+                encoder.event(&decoder.frame(frame).unwrap(), &mut out).unwrap();
+            }
+            black_box(out);
+        });
+    }
+}
+
 fn main() {
+    anthropic();
     let codec = OpenaiChat::default();
     let head = RequestHead::post("/v1/chat/completions");
     let body = request_body();

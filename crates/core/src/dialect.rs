@@ -3,6 +3,7 @@
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs`.
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
+pub mod anthropic;
 pub mod gemini;
 mod json;
 pub mod lines;
@@ -70,6 +71,7 @@ pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
     match dialect {
         Dialect::Native => Some(Arc::new(native::Native)),
         Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
+        Dialect::Anthropic => Some(Arc::new(anthropic::Anthropic)),
         Dialect::Gemini => Some(Arc::new(gemini::Gemini)),
         _ => None,
     }

@@ -24,7 +24,34 @@ pub(crate) fn retry_after(headers: &HeaderMap, message: &str) -> Option<Duration
             (left == "0").then(|| header(&format!("x-ratelimit-reset-{what}"))).flatten().and_then(units)
         })
     };
-    millis().or_else(named).or_else(|| in_words(message)).or_else(resets).map(|wait| wait.min(LONGEST))
+    let moments = || {
+        // Anthropic names the moment of each reset instead.
+        ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().find_map(|what| {
+            let left = header(&format!("anthropic-ratelimit-{what}-remaining"))?;
+            let reset = (left == "0").then(|| header(&format!("anthropic-ratelimit-{what}-reset"))).flatten()?;
+            let now = httpdate::parse_http_date(header(header::DATE.as_str())?).ok()?;
+            let now = now.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some(since_1970(reset)?.saturating_sub(now))
+        })
+    };
+    millis().or_else(named).or_else(|| in_words(message)).or_else(resets).or_else(moments).map(|wait| wait.min(LONGEST))
+}
+
+/// `2025-05-14T00:49:37Z`, with or without fractions of a second, as the time since 1970.
+fn since_1970(moment: &str) -> Option<Duration> {
+    let (date, time) = moment.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let mut time = time.split('.').next()?.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years are counted from March, so that the leap day is the last of one.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    let seconds = (days.checked_sub(719_468)? * 86_400).checked_add(hours * 3600 + minutes * 60 + seconds)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// What the answer says about trying the same again.
@@ -90,8 +117,32 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 10:01:30 GMT")], ""), None);
         let tokens = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0.5s")];
         assert_eq!(wait(&tokens, ""), Some(360.5));
+        let anthropic = [
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "2026-11-22T10:00:45Z"),
+            ("anthropic-ratelimit-requests-remaining", "7"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-22T11:00:00Z"),
+        ];
+        assert_eq!(wait(&[&anthropic[..], &[date]].concat(), ""), Some(45.0));
+        assert_eq!(wait(&anthropic, ""), None);
         for bad in ["-1", "soon", "NaN", "inf", "1e300"] {
             assert_eq!(wait(&[("retry-after", bad)], ""), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_are_seconds_since_1970() {
+        for (moment, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T23:59:59Z", 951_868_799),
+            ("2026-11-22T10:00:00.123Z", 1_795_341_600),
+        ] {
+            assert_eq!(since_1970(moment), Some(Duration::from_secs(seconds)), "{moment}");
+        }
+        for bad in
+            ["", "2026-11-22", "2026-13-01T00:00:00Z", "x-1-1T0:0:0Z", "1969-01-01T00:00:00Z", "99999999999-1-1T0:0:0Z"]
+        {
+            assert_eq!(since_1970(bad), None, "{bad}");
         }
     }
 

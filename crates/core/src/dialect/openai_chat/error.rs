@@ -56,6 +56,15 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("unavailable_error", ProviderOverloaded),
     ("capacity_exceeded", ProviderOverloaded),
     ("slow_down", ProviderOverloaded),
+    // Anthropic's, in its own dialect and in its imitation of this one.
+    ("permission_error", ProviderAuth),
+    ("billing_error", ProviderBilling),
+    ("not_found_error", CallerModelUnknown),
+    ("timeout_error", ProviderTimeout),
+    ("contract_spend_limit_reached", ProviderQuotaExhausted),
+    ("enforced_spend_limit_reached", ProviderQuotaExhausted),
+    ("linked_organization_billing_unavailable", ProviderBilling),
+    ("linked_organization_spend_limit_reached", ProviderBilling),
 ];
 
 /// Phrases of messages, all of a row's in the text, compared without case. Only asked where no word said all, but for the first two rows.
@@ -76,18 +85,21 @@ const PHRASES: &[(&[&str], ErrorKind)] = &[
     (&["token count", "exceeds the maximum"], CallerContextLength),
     (&["too large for model with", "maximum context"], CallerContextLength),
     (&["must be <=", "max_new_tokens"], CallerContextLength),
+    (&["exceed context limit"], CallerContextLength),
     (&["reduce the length of the messages"], CallerContextLength),
     (&["content management policy"], CallerContentFilter),
     (&["content policy"], CallerContentFilter),
     (&["safety system"], CallerContentFilter),
     (&["inappropriate content"], CallerContentFilter),
     (&["was flagged"], CallerContentFilter),
+    (&["content filtering policy"], CallerContentFilter),
     (&["exceeded your current quota"], ProviderQuotaExhausted),
     (&["insufficient balance"], ProviderBilling),
     (&["insufficient credits"], ProviderBilling),
     (&["credit balance"], ProviderBilling),
     (&["requires more credits"], ProviderBilling),
     (&["monthly included credits"], ProviderBilling),
+    (&["usage limits", "regain access"], ProviderQuotaExhausted),
     (&["incorrect api key"], ProviderAuth),
     (&["invalid api key"], ProviderAuth),
     (&["api key not valid"], ProviderAuth),
@@ -181,7 +193,7 @@ pub(in crate::dialect) fn decode(status: StatusCode, headers: &HeaderMap, body: 
 }
 
 /// An error where an answer should be: in the middle of a stream, or as a body with status 200.
-pub(super) fn in_answer(data: &[u8]) -> Error {
+pub(in crate::dialect) fn in_answer(data: &[u8]) -> Error {
     decode(StatusCode::OK, &HeaderMap::new(), data)
 }
 
@@ -192,7 +204,7 @@ pub(super) fn is_error(fields: &Object<'_>) -> bool {
 }
 
 /// Whether a body is a web page: a proxy, a login, a wrong base URL.
-pub(super) fn is_page(body: &[u8]) -> bool {
+pub(in crate::dialect) fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'<')
 }
 
@@ -237,7 +249,8 @@ fn read(body: &[u8]) -> Said {
     let codes = ["code", "type", "status"].iter().flat_map(|name| [inner.get(name), value.get(name)]);
     let reasons =
         inner.get("details").and_then(Value::as_array).into_iter().flatten().map(|detail| detail.get("reason"));
-    for code in codes.chain([inner.pointer("/innererror/code")]).chain(reasons).flatten() {
+    let inner_codes = ["/details/error_code", "/innererror/code"].map(|path| inner.pointer(path));
+    for code in inner_codes.into_iter().chain(codes).chain(reasons).flatten() {
         match code {
             Value::String(word) => said.words.push(word.clone()),
             number => said.status = said.status.or_else(|| u16::try_from(number.as_u64()?).ok()),

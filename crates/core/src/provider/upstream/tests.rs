@@ -51,6 +51,36 @@ fn whole(text: &str) -> Answer {
     Answer::json(200, body.to_string())
 }
 
+fn message(text: &str) -> Answer {
+    let usage = json!({"input_tokens": 3, "output_tokens": 1});
+    let content = json!([{"type": "text", "text": text}]);
+    let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content,
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": usage});
+    Answer::json(200, body.to_string())
+}
+
+#[tokio::test]
+async fn anthropic_is_asked_in_its_own_words() {
+    let models = Answer::json(200, r#"{"data":[{"type":"model","id":"claude-haiku-4-5"}],"has_more":false}"#);
+    let overloaded =
+        Answer::json(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
+    let upstream = Upstream::serve([message("hello"), models, overloaded]).await;
+    let id = ProviderId::new("anthropic").unwrap();
+    let provider = HttpProvider::new(&id, &settings(&upstream.url("/v1"), |_| ())).unwrap();
+    let response = answers(&provider, call(false)).await.unwrap();
+    assert_eq!((response.text().as_str(), response.usage.unwrap().total()), ("hello", 4));
+    let sent = upstream.last();
+    assert_eq!((sent.target.as_str(), sent.header("x-api-key")), ("/v1/messages", "canary-key-0123456789"));
+    assert_eq!(sent.header("anthropic-version"), "2023-06-01");
+    assert_eq!(sent.json()["max_tokens"], 8192);
+    let cx = call(false).cx;
+    assert_eq!(Provider::list_models(&provider, &cx).await.unwrap(), [ModelName::new("claude-haiku-4-5").unwrap()]);
+    let sent = upstream.last();
+    assert_eq!((sent.target.as_str(), sent.header("anthropic-version")), ("/v1/models?limit=1000", "2023-06-01"));
+    let error = Provider::generate(&provider, Arc::new(call(false))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderOverloaded);
+}
+
 fn chunk(text: &str) -> String {
     let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": null});
     json!({"id": "c1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}).to_string()
@@ -114,14 +144,18 @@ async fn a_streamed_answer_leaves_its_connection_for_the_next() {
 #[tokio::test]
 async fn every_preset_is_reached_where_its_row_says() {
     for preset in presets::PRESETS {
-        let upstream = Upstream::serve([whole("ok")]).await;
+        let how = preset.speaks.iter().find(|how| crate::dialect::codec(how.dialect).is_some()).unwrap();
+        let (path, answer) = match how.dialect {
+            Dialect::Anthropic => ("/messages", message("ok")),
+            _ => ("/chat/completions", whole("ok")),
+        };
+        let upstream = Upstream::serve([answer]).await;
         let id = ProviderId::new(preset.id).unwrap();
         let chat = |settings: &mut ProviderSettings| settings.dialects = vec![Dialect::OpenaiChat];
         let provider = HttpProvider::new(&id, &settings(&upstream.url("/base"), chat)).unwrap();
         answers(&provider, call(false)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
-        let how = preset.speaks.iter().find(|how| how.dialect == Dialect::OpenaiChat).unwrap();
         let sent = upstream.last();
-        assert_eq!(sent.target, format!("/base{}/chat/completions", how.prefix), "{id}");
+        assert_eq!(sent.target, format!("/base{}{path}", how.prefix), "{id}");
         let (header, value) = how.auth.header("canary-key-0123456789");
         assert_eq!(sent.header(header.as_str()), value, "{id}");
     }
