@@ -7,6 +7,7 @@ mod json;
 pub mod lines;
 pub mod native;
 pub mod openai_chat;
+pub mod openai_responses;
 mod retry_after;
 pub(crate) mod seal;
 mod splice;
@@ -68,6 +69,7 @@ pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
     match dialect {
         Dialect::Native => Some(Arc::new(native::Native)),
         Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
+        Dialect::OpenaiResponses => Some(Arc::new(openai_responses::OpenaiResponses)),
         _ => None,
     }
 }

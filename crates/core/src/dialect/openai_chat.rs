@@ -7,7 +7,7 @@
 mod body;
 mod calls;
 mod choice;
-mod error;
+pub(in crate::dialect) mod error;
 mod history;
 mod messages;
 mod patch;
@@ -16,7 +16,7 @@ mod request;
 mod response;
 mod stream;
 mod turns;
-mod types;
+pub(in crate::dialect) mod types;
 mod whole;
 
 use bytes::Bytes;
