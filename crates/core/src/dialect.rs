@@ -3,6 +3,7 @@
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs`.
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
+mod foreign;
 mod json;
 pub mod lines;
 pub mod native;

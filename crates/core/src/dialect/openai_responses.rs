@@ -25,7 +25,7 @@ pub use object::response_id;
 pub use state::{State, input_items, output_items, resume, state};
 
 use crate::dialect::openai_chat;
-use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead};
+use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead, foreign};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Request;
@@ -48,6 +48,7 @@ impl Codec for OpenaiResponses {
 
     fn encode_request(&self, call: &Call) -> Result<HttpCall> {
         body::refuse(&call.request)?;
+        foreign::refuse(&call.request, Dialect::OpenaiResponses)?;
         let mut dropped = Vec::new();
         let body = match &call.request.origin {
             Some(origin) if origin.dialect == Dialect::OpenaiResponses => patch::patch(call, origin, &mut dropped)?,

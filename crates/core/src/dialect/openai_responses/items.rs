@@ -109,6 +109,8 @@ fn message(mut fields: Object<'_>, path: &str, messages: &mut Vec<Message>) -> R
     // How far the item got when it was answered: what is sent back is done.
     fields.take("status");
     if role != Role::Assistant {
+        // Nothing refers to what was asked, only to what was answered.
+        fields.take("id");
         let mut extra = fields.into_extra();
         extra.retain(|_, value| value.get() != "null");
         let extra = if extra.is_empty() { Extra::new() } else { Extra::from([(OURS, extra)]) };

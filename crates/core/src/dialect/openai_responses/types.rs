@@ -80,8 +80,11 @@ pub(super) fn write_usage(usage: &Usage, to: &mut Writer) {
     to.close(b'}');
 }
 
-/// One name for a tool in a namespace, which other dialects do not have.
+/// One name for a tool in a namespace, which other dialects do not have. A tool alone in a namespace of its own name keeps it.
 pub(super) fn flat_name(namespace: &str, name: &str) -> String {
+    if namespace == name {
+        return name.to_owned();
+    }
     let separator = if namespace.ends_with('_') { "" } else { "__" };
     format!("{namespace}{separator}{name}")
 }
