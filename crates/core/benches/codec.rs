@@ -1,4 +1,4 @@
-//! How long the `openai_chat` codec takes for bodies of about 1 KB: medians in microseconds.
+//! How long the codecs take for bodies of about 1 KB: medians in microseconds.
 //!
 //!     cargo bench -p ipfs-llm-router --bench codec
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use llm_router::delta::Event;
 use llm_router::deps::SystemClock;
 use llm_router::dialect::openai_chat::OpenaiChat;
+use llm_router::dialect::openai_responses::OpenaiResponses;
 use llm_router::dialect::{Codec, Frame, Framing, RequestHead, sse};
 use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::provider::{Call, Context, Target, http::HttpClient};
@@ -42,7 +43,7 @@ fn with(call: &mut Call, request: Request) -> &Call {
     call
 }
 
-fn request_body() -> Vec<u8> {
+fn chat_request() -> Vec<u8> {
     let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(8);
     let body = format!(
         "{{\"model\":\"model-a\",\"temperature\":0.7,\"max_tokens\":256,\"messages\":[{{\"role\":\"system\",\"content\":\"Be brief.\"}},\
@@ -54,7 +55,7 @@ fn request_body() -> Vec<u8> {
     body.into_bytes()
 }
 
-fn answer_body() -> Vec<u8> {
+fn chat_answer() -> Vec<u8> {
     let text = "It is a matter of taste, of course, and of \\\"time\\\". ".repeat(12);
     let body = format!(
         "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1741569952,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":\
@@ -65,11 +66,66 @@ fn answer_body() -> Vec<u8> {
     body.into_bytes()
 }
 
+fn chat_stream() -> BytesMut {
+    let mut stream = BytesMut::new();
+    let chunk = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1741569952,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\
+         \"choices\":[{\"index\":0,\"delta\":{\"content\":\" taste\"},\"logprobs\":null,\"finish_reason\":null}]}";
+    (0..100).for_each(|_| sse::write(None, chunk.as_bytes(), &mut stream));
+    sse::write(None, b"[DONE]", &mut stream);
+    stream
+}
+
+fn responses_request() -> Vec<u8> {
+    let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(8);
+    let body = format!(
+        "{{\"model\":\"model-a\",\"temperature\":0.7,\"max_output_tokens\":256,\"instructions\":\"Be brief.\",\"store\":false,\"input\":[\
+         {{\"role\":\"user\",\"content\":[{{\"type\":\"input_text\",\"text\":\"{text}\"}}]}},{{\"type\":\"function_call\",\"call_id\":\"call_1\",\"name\":\"weather\",\
+         \"arguments\":\"{{\\\"place\\\":\\\"Oslo\\\"}}\"}},{{\"type\":\"function_call_output\",\"call_id\":\"call_1\",\"output\":\"cold\"}}],\
+         \"tools\":[{{\"type\":\"function\",\"name\":\"weather\",\"description\":\"The weather\",\"strict\":true,\"parameters\":{{\"type\":\"object\",\
+         \"properties\":{{\"place\":{{\"type\":\"string\"}}}}}}}}],\"user\":\"u\",\"prompt_cache_key\":\"k\"}}"
+    );
+    body.into_bytes()
+}
+
+fn responses_answer() -> Vec<u8> {
+    responses_object("completed", &"It is a matter of taste, of course, and of \\\"time\\\". ".repeat(4)).into_bytes()
+}
+
+fn responses_object(status: &str, text: &str) -> String {
+    format!(
+        "{{\"id\":\"resp_1\",\"object\":\"response\",\"created_at\":1741569952,\"status\":\"{status}\",\"background\":false,\"error\":null,\
+         \"incomplete_details\":null,\"instructions\":\"Be brief.\",\"max_output_tokens\":256,\"max_tool_calls\":null,\"model\":\"m\",\"output\":[{{\"id\":\"msg_1\",\
+         \"type\":\"message\",\"status\":\"completed\",\"content\":[{{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":\"{text}\"}}],\
+         \"role\":\"assistant\"}}],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"reasoning\":{{\"effort\":null,\"summary\":null}},\"store\":false,\
+         \"temperature\":0.7,\"text\":{{\"format\":{{\"type\":\"text\"}}}},\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":1.0,\"truncation\":\"disabled\",\
+         \"usage\":{{\"input_tokens\":19,\"input_tokens_details\":{{\"cached_tokens\":0}},\"output_tokens\":10,\"output_tokens_details\":{{\"reasoning_tokens\":0}},\
+         \"total_tokens\":29}},\"user\":null,\"metadata\":{{}}}}"
+    )
+}
+
+fn responses_stream() -> BytesMut {
+    let mut stream = BytesMut::new();
+    let chunk = "{\"type\":\"response.output_text.delta\",\"content_index\":0,\"delta\":\" taste\",\"item_id\":\"msg_1\",\"logprobs\":[],\
+         \"obfuscation\":\"1MIIXcyJu0T\",\"output_index\":0,\"sequence_number\":6}";
+    (0..100).for_each(|_| sse::write(Some("response.output_text.delta"), chunk.as_bytes(), &mut stream));
+    let last = format!(
+        "{{\"type\":\"response.completed\",\"response\":{}}}",
+        responses_object("completed", &" taste".repeat(100))
+    );
+    sse::write(Some("response.completed"), last.as_bytes(), &mut stream);
+    stream
+}
+
 fn main() {
-    let codec = OpenaiChat::default();
-    let head = RequestHead::post("/v1/chat/completions");
-    let body = request_body();
-    println!("request {} bytes, answer {} bytes", body.len(), answer_body().len());
+    let chat = (chat_request(), chat_answer(), chat_stream());
+    bench(&OpenaiChat::default(), "/v1/chat/completions", chat);
+    let responses = (responses_request(), responses_answer(), responses_stream());
+    bench(&OpenaiResponses, "/v1/responses", responses);
+}
+
+fn bench(codec: &dyn Codec, path: &str, (body, answer, stream): (Vec<u8>, Vec<u8>, BytesMut)) {
+    let head = RequestHead::post(path);
+    println!("{}: request {} bytes, answer {} bytes", codec.dialect(), body.len(), answer.len());
     median("request: decode", || drop(black_box(codec.decode_request(&head, &body).unwrap())));
     let same = call(codec.decode_request(&head, &body).unwrap());
     median("request: encode, same dialect (spliced)", || drop(black_box(codec.encode_request(&same).unwrap())));
@@ -87,7 +143,7 @@ fn main() {
         request.origin = None;
         black_box(codec.encode_request(with(&mut again, request)).unwrap());
     });
-    let answer = Bytes::from(answer_body());
+    let answer = Bytes::from(answer);
     for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
         median(&format!("answer: decode + encode, whole, {name}"), || {
             let mut decoder = codec.decoder(through, Framing::Whole);
@@ -97,13 +153,8 @@ fn main() {
             black_box(out);
         });
     }
-    let mut stream = BytesMut::new();
-    let chunk = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1741569952,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\
-         \"choices\":[{\"index\":0,\"delta\":{\"content\":\" taste\"},\"logprobs\":null,\"finish_reason\":null}]}";
-    (0..100).for_each(|_| sse::write(None, chunk.as_bytes(), &mut stream));
-    sse::write(None, b"[DONE]", &mut stream);
     for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
-        median(&format!("answer: 100 chunks of {} bytes, {name}", chunk.len()), || {
+        median(&format!("answer: 100 chunks, {} bytes in all, {name}", stream.len()), || {
             let (mut parser, mut frames) = (sse::Parser::default(), Vec::new());
             parser.push(&stream, &mut frames).unwrap();
             let mut decoder = codec.decoder(through, Framing::Stream);

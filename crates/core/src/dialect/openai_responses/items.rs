@@ -46,11 +46,11 @@ fn item(raw: &RawValue, path: &str, messages: &mut Vec<Message>) -> Result<()> {
         "message" => return message(fields, path, messages),
         "function_call" => {
             let block = call(fields, path)?;
-            said_by_the_model(messages).push(block);
+            say(messages, vec![block]);
         }
         "reasoning" => {
             let block = thought(fields, path)?;
-            said_by_the_model(messages).push(block);
+            say(messages, vec![block]);
         }
         "function_call_output" => {
             let call_id = fields.read(path, "call_id")?.ok_or_else(|| missing(path, "call_id"))?;
@@ -67,7 +67,7 @@ fn item(raw: &RawValue, path: &str, messages: &mut Vec<Message>) -> Result<()> {
             let block: Block = BlockBody::Provider { dialect: OURS, kind, raw }.into();
             match answers {
                 true => messages.push(turn(Role::Tool, vec![block])),
-                false => said_by_the_model(messages).push(block),
+                false => say(messages, vec![block]),
             }
         }
     }
@@ -82,14 +82,12 @@ fn turn(role: Role, content: Vec<Block>) -> Message {
     Message { role, content, name: None, extra: Extra::new() }
 }
 
-/// The model's turn that goes on, or a new one.
-fn said_by_the_model(messages: &mut Vec<Message>) -> &mut Vec<Block> {
-    if messages.last().is_none_or(|last| last.role != Role::Assistant) {
-        messages.push(turn(Role::Assistant, Vec::new()));
+/// Adds to the model's turn that goes on, or begins one.
+fn say(messages: &mut Vec<Message>, content: Vec<Block>) {
+    match messages.last_mut() {
+        Some(last) if last.role == Role::Assistant => last.content.extend(content),
+        _ => messages.push(turn(Role::Assistant, content)),
     }
-    // There is one now: the list is never empty here.
-    let at = messages.len().saturating_sub(1);
-    &mut messages[at].content
 }
 
 fn with_extra(body: BlockBody, fields: Object<'_>) -> Result<Block> {
@@ -122,7 +120,7 @@ fn message(mut fields: Object<'_>, path: &str, messages: &mut Vec<Message>) -> R
     if let (Some(first), false) = (content.first_mut(), about.is_empty()) {
         first.extra.entry(OURS).or_default().insert(ITEM.to_owned(), Value::Object(about));
     }
-    said_by_the_model(messages).extend(content);
+    say(messages, content);
     Ok(())
 }
 

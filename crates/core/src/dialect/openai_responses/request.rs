@@ -120,12 +120,11 @@ fn rest(fields: Object<'_>) -> Result<Option<RawJson>> {
 
 fn reasoning(raw: &RawValue, request: &mut Request) -> Result<Option<RawJson>> {
     let mut fields = Object::of(raw, &"reasoning")?;
-    let mut said = Reasoning::default();
-    said.effort = fields.read("reasoning", "effort")?;
     // `generate_summary` is the older name.
     let older = fields.read("reasoning", "generate_summary")?;
-    said.summary = fields.read("reasoning", "summary")?.or(older);
-    request.reasoning = Some(said);
+    let summary = fields.read("reasoning", "summary")?.or(older);
+    let effort = fields.read("reasoning", "effort")?;
+    request.reasoning = Some(Reasoning { effort, summary, budget_tokens: None });
     rest(fields)
 }
 

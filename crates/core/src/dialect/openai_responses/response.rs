@@ -184,25 +184,24 @@ impl ResponsesEncoder {
             message.parts.push(None);
             message.parts.len() - 1
         });
-        self.part_event("response.content_part.added", part, "part", empty, out);
+        self.part_event("response.content_part.added", part, out, |to| to.member("part", empty));
         part
     }
 
-    /// An event about a part of the open message, with one member besides.
-    fn part_event(&mut self, kind: &str, part: usize, name: &str, raw: &str, out: &mut BytesMut) {
+    /// An event about a part of the open message; `fields` writes what else it says.
+    fn part_event(&mut self, kind: &str, part: usize, out: &mut BytesMut, fields: impl FnOnce(&mut Writer)) {
         let place = self.message.as_ref().map(|message| (message.id.clone(), message.index));
         let Some((id, index)) = place else { return };
         self.emit(kind, out, |to| {
             to.field("item_id", &id);
             to.field("output_index", &index);
             to.field("content_index", &part);
-            to.key(name);
-            to.raw(raw);
+            fields(to);
         });
     }
 
     fn end_part(&mut self, part: usize, text: String, out: &mut BytesMut) {
-        self.part_event("response.content_part.done", part, "part", &text, out);
+        self.part_event("response.content_part.done", part, out, |to| to.member("part", &text));
         if let Some(place) = self.message.as_mut().and_then(|message| message.parts.get_mut(part)) {
             *place = Some(text);
         }
@@ -260,29 +259,23 @@ impl ResponsesEncoder {
             (Open::Text { part, text, logprobs, .. }, Part::Text(more)) => {
                 text.push_str(more);
                 logprobs.extend_from_slice(tokens);
-                self.text_delta("response.output_text.delta", *part, more, Some(tokens), out);
+                self.text_delta(*part, more, tokens, out);
             }
             (Open::Text { part, logprobs, .. }, Part::Logprobs(tokens)) => {
                 logprobs.extend_from_slice(tokens);
-                self.text_delta("response.output_text.delta", *part, "", Some(tokens), out);
+                self.text_delta(*part, "", tokens, out);
             }
             (Open::Text { part, annotations, .. }, Part::Annotation(note)) => {
                 let note = flat_annotation(note);
-                let place = self.message.as_ref().map(|message| (message.id.clone(), message.index));
-                if let Some((id, index)) = place {
-                    self.emit("response.output_text.annotation.added", out, |to| {
-                        to.field("item_id", &id);
-                        to.field("output_index", &index);
-                        to.field("content_index", part);
-                        to.field("annotation_index", &annotations.len());
-                        to.field("annotation", &note);
-                    });
-                }
+                self.part_event("response.output_text.annotation.added", *part, out, |to| {
+                    to.field("annotation_index", &annotations.len());
+                    to.field("annotation", &note);
+                });
                 annotations.push(note);
             }
             (Open::Refusal { part, text }, Part::Text(more)) => {
                 text.push_str(more);
-                self.text_delta("response.refusal.delta", *part, more, None, out);
+                self.part_event("response.refusal.delta", *part, out, |to| to.field("delta", more));
             }
             (Open::Thought { at, text, .. }, Part::Text(more)) => {
                 let (index, id) = at.get_or_insert_with(|| self.begin_thought(out));
@@ -320,15 +313,10 @@ impl ResponsesEncoder {
         self.blocks.insert(block, open);
     }
 
-    fn text_delta(&mut self, kind: &str, part: usize, more: &str, tokens: Option<&[TokenLogprob]>, out: &mut BytesMut) {
-        let place = self.message.as_ref().map(|message| (message.id.clone(), message.index));
-        let Some((id, index)) = place else { return };
-        self.emit(kind, out, |to| {
-            to.field("item_id", &id);
-            to.field("output_index", &index);
-            to.field("content_index", &part);
+    fn text_delta(&mut self, part: usize, more: &str, tokens: &[TokenLogprob], out: &mut BytesMut) {
+        self.part_event("response.output_text.delta", part, out, |to| {
             to.field("delta", more);
-            to.some("logprobs", tokens.map(wire_tokens).as_ref());
+            to.field("logprobs", &wire_tokens(tokens));
         });
     }
 
@@ -337,19 +325,21 @@ impl ResponsesEncoder {
             to.field("item_id", at.1);
             to.field("output_index", &at.0);
             to.field("summary_index", &0);
-            to.key(name);
-            to.raw(raw);
+            to.member(name, raw);
         });
     }
 
     fn end(&mut self, block: u32, out: &mut BytesMut) {
         match self.blocks.remove(&block) {
             Some(Open::Text { part, text, annotations, logprobs }) => {
-                self.part_event("response.output_text.done", part, "text", &written::quoted(&text), out);
+                self.part_event("response.output_text.done", part, out, |to| {
+                    to.field("text", &text);
+                    to.field("logprobs", &wire_tokens(&logprobs));
+                });
                 self.end_part(part, written::text_of(|to| written::text(&text, &annotations, &logprobs, to)), out);
             }
             Some(Open::Refusal { part, text }) => {
-                self.part_event("response.refusal.done", part, "refusal", &written::quoted(&text), out);
+                self.part_event("response.refusal.done", part, out, |to| to.field("refusal", &text));
                 self.end_part(part, written::text_of(|to| written::refusal(&text, to)), out);
             }
             Some(Open::Thought { at, text, seal }) => self.end_thought(at, &text, &seal, out),

@@ -178,9 +178,23 @@ impl ResponsesDecoder {
     fn whole(&mut self, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<()> {
         let response = Object::of(raw, &"response").map_err(protocol)?;
         let status = response.get("status").and_then(text);
-        if response.get("error").is_some() || matches!(status.as_deref(), Some("failed" | "cancelled")) {
+        if response.get("error").is_some() {
             return Err(in_answer(raw.get().as_bytes()));
         }
+        let finish = match status.as_deref() {
+            Some("incomplete") => Some(incomplete(&response)),
+            Some("failed" | "cancelled") => {
+                return Err(Error::new(
+                    ErrorKind::ProviderServerError,
+                    "the upstream ended its answer without saying why",
+                ));
+            }
+            Some(word @ ("queued" | "in_progress")) => {
+                return Err(Error::protocol(format!("the answer is not there yet: its status is {word:?}")));
+            }
+            // Servers that copy this dialect also say `complete`, or nothing.
+            _ => None,
+        };
         let Some(output) = response.get("output") else {
             return Err(match response.get("id").is_none() && is_error(&response) {
                 true => in_answer(raw.get().as_bytes()),
@@ -189,11 +203,6 @@ impl ResponsesDecoder {
         };
         let Ok(output) = serde_json::from_str::<Vec<&RawValue>>(output.get()) else {
             return Err(Error::protocol("the output of the answer is not a list"));
-        };
-        let finish = match status.as_deref() {
-            None | Some("completed") => None,
-            Some("incomplete") => Some(incomplete(&response)),
-            Some(other) => return Err(Error::protocol(format!("the answer ended with the status {other:?}"))),
         };
         self.start(Some(&response), deltas);
         let told = !self.items.is_empty();

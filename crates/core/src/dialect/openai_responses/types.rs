@@ -66,7 +66,7 @@ pub(super) fn write_usage(usage: &Usage, to: &mut Writer) {
     to.key("input_tokens_details");
     to.open(b'{');
     to.field("cached_tokens", &usage.cache_read);
-    to.some("cache_write_tokens", some(usage.cache_write).as_ref());
+    to.field("cache_write_tokens", &usage.cache_write);
     to.some("audio_tokens", some(usage.input_audio).as_ref());
     to.close(b'}');
     to.field("output_tokens", &usage.output);

@@ -141,8 +141,7 @@ fn response(text: &str) -> Answer {
 
 /// The first dialect that a provider of this preset speaks, wherever it is.
 fn first_spoken(id: &str, base_url: Option<&str>) -> Dialect {
-    let mut settings = ProviderSettings::default();
-    settings.base_url = base_url.map(str::to_owned);
+    let settings = ProviderSettings { base_url: base_url.map(str::to_owned), ..ProviderSettings::default() };
     super::spoken(&settings, presets::find(id)).0[0].how.dialect
 }
 
