@@ -29,8 +29,11 @@ proptest! {
         let before = words(&request);
         let _ = state(&request);
         let items = input_items(&request).unwrap();
-        let resumed = resume(&request, &items).unwrap();
-        prop_assert!(words(&resumed).len() >= before.len());
+        // With nothing before it, a request without items of its own says nothing.
+        if !items.is_empty() {
+            let resumed = resume(&request, &items).unwrap();
+            prop_assert!(words(&resumed).len() >= before.len());
+        }
         request.stream = stream;
         if anew {
             request.origin = None;
