@@ -1,9 +1,10 @@
 //! OpenAI's `/responses`.
 //!
 //! Requests: `request.rs` and `items.rs` read, `body.rs` and `history.rs` write, `patch.rs` changes in place where both sides speak this dialect. Answers:
-//! `stream.rs` and `output.rs` read, `response.rs`, `object.rs` and `written.rs` write, whole or streamed. Errors: `error.rs`. What a server needs to keep
+//! `stream.rs`, `output.rs` and `thoughts.rs` read, `response.rs`, `blocks.rs`, `object.rs` and `written.rs` write, whole or streamed. Errors: `error.rs`. What a server needs to keep
 //! answers and go on from them is `state.rs`. What it is not: a client; bytes are moved by `provider/http.rs`. What both OpenAI dialects share is in `openai_chat`.
 
+mod blocks;
 mod body;
 mod error;
 mod history;
@@ -15,6 +16,7 @@ mod request;
 mod response;
 mod state;
 mod stream;
+mod thoughts;
 mod types;
 mod written;
 

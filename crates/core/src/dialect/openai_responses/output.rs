@@ -10,8 +10,9 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::delta::{BlockKind, Delta, Part};
 use crate::dialect::json::{Object, lenient, text};
 use crate::dialect::openai_chat::types::tokens;
-use crate::dialect::openai_responses::items::{PART, joined};
-use crate::dialect::openai_responses::types::{OURS, flat_name, seal};
+use crate::dialect::openai_responses::items::PART;
+use crate::dialect::openai_responses::thoughts::{Form, Thought};
+use crate::dialect::openai_responses::types::{OURS, flat_name};
 use crate::error::{Error, Result};
 use crate::request::TokenLogprob;
 
@@ -61,27 +62,6 @@ struct Piece {
     logprobs: usize,
 }
 
-/// Thoughts come in two forms: summaries, and, from open models, themselves. A server that gives both gives two blocks.
-#[derive(Debug, Default)]
-struct Thought {
-    summary: Channel,
-    content: Channel,
-}
-
-#[derive(Debug, Default)]
-struct Channel {
-    block: Option<u32>,
-    part: u64,
-    sent: bool,
-}
-
-/// Which form of thoughts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Summary,
-    Content,
-}
-
 /// What a piece adds to a text.
 #[derive(Default)]
 pub(super) struct Added<'a> {
@@ -120,7 +100,7 @@ impl Piece {
     }
 }
 
-fn begin(next_block: &mut u32, kind: BlockKind, deltas: &mut Vec<Delta>) -> u32 {
+pub(super) fn begin(next_block: &mut u32, kind: BlockKind, deltas: &mut Vec<Delta>) -> u32 {
     let block = *next_block;
     *next_block += 1;
     deltas.push(Delta::BlockStart { choice: 0, block, kind });
@@ -419,53 +399,5 @@ impl Items {
     pub(super) fn end(&mut self, deltas: &mut Vec<Delta>) {
         let open: Vec<u64> = self.items.keys().copied().collect();
         open.into_iter().for_each(|index| self.end_item(index, deltas));
-    }
-}
-
-impl Thought {
-    fn channel(&mut self, form: Form) -> &mut Channel {
-        match form {
-            Form::Summary => &mut self.summary,
-            Form::Content => &mut self.content,
-        }
-    }
-
-    fn push(&mut self, form: Form, part: u64, more: &str, next_block: &mut u32, deltas: &mut Vec<Delta>) {
-        if more.is_empty() {
-            return;
-        }
-        let channel = self.channel(form);
-        let block =
-            *channel.block.get_or_insert_with(|| begin(next_block, BlockKind::Reasoning { redacted: false }, deltas));
-        // Each part is a paragraph of its own.
-        let apart = std::mem::replace(&mut channel.part, part) != part && channel.sent;
-        channel.sent = true;
-        let text = if apart { format!("\n\n{more}") } else { more.to_owned() };
-        deltas.push(Delta::BlockDelta { choice: 0, block, part: Part::Text(text) });
-    }
-
-    /// Ends the thought; with its whole item, what the pieces left out is added, and the seal.
-    fn end(mut self, whole: Option<(&str, &Object<'_>)>, next_block: &mut u32, deltas: &mut Vec<Delta>) {
-        if let Some((id, fields)) = whole {
-            for (form, name) in [(Form::Summary, "summary"), (Form::Content, "content")] {
-                let parts: Vec<Value> = lenient(fields.get(name)).unwrap_or_default();
-                if !self.channel(form).sent {
-                    self.push(form, 0, &joined(&parts), next_block, deltas);
-                }
-            }
-            let encrypted = fields.get("encrypted_content").and_then(text).unwrap_or_default();
-            if !encrypted.is_empty() || !id.is_empty() {
-                let first = self.summary.block.or(self.content.block);
-                let block = first.unwrap_or_else(|| {
-                    let block = begin(next_block, BlockKind::Reasoning { redacted: true }, deltas);
-                    self.summary.block = Some(block);
-                    block
-                });
-                let part = Part::Signature(seal(id, &encrypted));
-                deltas.push(Delta::BlockDelta { choice: 0, block, part });
-            }
-        }
-        let blocks = [self.summary.block, self.content.block];
-        deltas.extend(blocks.into_iter().flatten().map(|block| Delta::BlockEnd { choice: 0, block }));
     }
 }
