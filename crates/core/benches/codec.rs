@@ -1,4 +1,4 @@
-//! How long the codecs `openai_chat` and `anthropic` take for bodies of about 1 KB, and for large answers: medians in microseconds.
+//! How long the codecs take for bodies of about 1 KB: medians in microseconds.
 //!
 //!     cargo bench -p ipfs-llm-router --bench codec
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -10,7 +10,10 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use llm_router::delta::Event;
 use llm_router::deps::SystemClock;
+use llm_router::dialect::anthropic::Anthropic;
+use llm_router::dialect::gemini::Gemini;
 use llm_router::dialect::openai_chat::OpenaiChat;
+use llm_router::dialect::openai_responses::OpenaiResponses;
 use llm_router::dialect::{Codec, Frame, Framing, RequestHead, sse};
 use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::provider::{Call, Context, Target, http::HttpClient};
@@ -46,7 +49,7 @@ fn with(call: &mut Call, request: Request) -> &Call {
     call
 }
 
-fn request_body() -> Vec<u8> {
+fn chat_request() -> Vec<u8> {
     let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(8);
     let body = format!(
         "{{\"model\":\"model-a\",\"temperature\":0.7,\"max_tokens\":256,\"messages\":[{{\"role\":\"system\",\"content\":\"Be brief.\"}},\
@@ -58,13 +61,85 @@ fn request_body() -> Vec<u8> {
     body.into_bytes()
 }
 
-fn answer_body() -> Vec<u8> {
+fn chat_answer() -> Vec<u8> {
     let text = "It is a matter of taste, of course, and of \\\"time\\\". ".repeat(12);
     let body = format!(
         "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1741569952,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":\
          {{\"role\":\"assistant\",\"content\":\"{text}\",\"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"stop\"}}],\
          \"usage\":{{\"prompt_tokens\":19,\"completion_tokens\":10,\"total_tokens\":29,\"prompt_tokens_details\":{{\"cached_tokens\":0,\"audio_tokens\":0}},\
          \"completion_tokens_details\":{{\"reasoning_tokens\":0,\"audio_tokens\":0}}}},\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\"}}"
+    );
+    body.into_bytes()
+}
+
+fn chat_stream() -> BytesMut {
+    let mut stream = BytesMut::new();
+    let chunk = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1741569952,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\
+         \"choices\":[{\"index\":0,\"delta\":{\"content\":\" taste\"},\"logprobs\":null,\"finish_reason\":null}]}";
+    (0..100).for_each(|_| sse::write(None, chunk.as_bytes(), &mut stream));
+    sse::write(None, b"[DONE]", &mut stream);
+    stream
+}
+
+fn responses_request() -> Vec<u8> {
+    let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(8);
+    let body = format!(
+        "{{\"model\":\"model-a\",\"temperature\":0.7,\"max_output_tokens\":256,\"instructions\":\"Be brief.\",\"store\":false,\"input\":[\
+         {{\"role\":\"user\",\"content\":[{{\"type\":\"input_text\",\"text\":\"{text}\"}}]}},{{\"type\":\"function_call\",\"call_id\":\"call_1\",\"name\":\"weather\",\
+         \"arguments\":\"{{\\\"place\\\":\\\"Oslo\\\"}}\"}},{{\"type\":\"function_call_output\",\"call_id\":\"call_1\",\"output\":\"cold\"}}],\
+         \"tools\":[{{\"type\":\"function\",\"name\":\"weather\",\"description\":\"The weather\",\"strict\":true,\"parameters\":{{\"type\":\"object\",\
+         \"properties\":{{\"place\":{{\"type\":\"string\"}}}}}}}}],\"user\":\"u\",\"prompt_cache_key\":\"k\"}}"
+    );
+    body.into_bytes()
+}
+
+fn responses_answer() -> Vec<u8> {
+    responses_object("completed", &"It is a matter of taste, of course, and of \\\"time\\\". ".repeat(4)).into_bytes()
+}
+
+fn responses_object(status: &str, text: &str) -> String {
+    format!(
+        "{{\"id\":\"resp_1\",\"object\":\"response\",\"created_at\":1741569952,\"status\":\"{status}\",\"background\":false,\"error\":null,\
+         \"incomplete_details\":null,\"instructions\":\"Be brief.\",\"max_output_tokens\":256,\"max_tool_calls\":null,\"model\":\"m\",\"output\":[{{\"id\":\"msg_1\",\
+         \"type\":\"message\",\"status\":\"completed\",\"content\":[{{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":\"{text}\"}}],\
+         \"role\":\"assistant\"}}],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"reasoning\":{{\"effort\":null,\"summary\":null}},\"store\":false,\
+         \"temperature\":0.7,\"text\":{{\"format\":{{\"type\":\"text\"}}}},\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":1.0,\"truncation\":\"disabled\",\
+         \"usage\":{{\"input_tokens\":19,\"input_tokens_details\":{{\"cached_tokens\":0}},\"output_tokens\":10,\"output_tokens_details\":{{\"reasoning_tokens\":0}},\
+         \"total_tokens\":29}},\"user\":null,\"metadata\":{{}}}}"
+    )
+}
+
+fn responses_stream() -> BytesMut {
+    let mut stream = BytesMut::new();
+    let chunk = "{\"type\":\"response.output_text.delta\",\"content_index\":0,\"delta\":\" taste\",\"item_id\":\"msg_1\",\"logprobs\":[],\
+         \"obfuscation\":\"1MIIXcyJu0T\",\"output_index\":0,\"sequence_number\":6}";
+    (0..100).for_each(|_| sse::write(Some("response.output_text.delta"), chunk.as_bytes(), &mut stream));
+    let last = format!(
+        "{{\"type\":\"response.completed\",\"response\":{}}}",
+        responses_object("completed", &" taste".repeat(100))
+    );
+    sse::write(Some("response.completed"), last.as_bytes(), &mut stream);
+    stream
+}
+
+fn gemini_request() -> Vec<u8> {
+    let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(8);
+    let body = format!(
+        "{{\"contents\":[{{\"role\":\"user\",\"parts\":[{{\"text\":\"{text}\"}}]}},{{\"role\":\"model\",\"parts\":[{{\"functionCall\":{{\"name\":\"weather\",\
+         \"args\":{{\"place\":\"Oslo\"}}}},\"thoughtSignature\":\"c2VhbA==\"}}]}},{{\"role\":\"user\",\"parts\":[{{\"functionResponse\":{{\"name\":\"weather\",\
+         \"response\":{{\"output\":\"cold\"}}}}}}]}}],\"systemInstruction\":{{\"parts\":[{{\"text\":\"Be brief.\"}}]}},\"tools\":[{{\"functionDeclarations\":[{{\
+         \"name\":\"weather\",\"description\":\"The weather\",\"parametersJsonSchema\":{{\"type\":\"object\",\"properties\":{{\"place\":{{\"type\":\"string\"}}}}}}}}]}}],\
+         \"generationConfig\":{{\"temperature\":0.7,\"maxOutputTokens\":256,\"seed\":7}}}}"
+    );
+    body.into_bytes()
+}
+
+fn gemini_answer() -> Vec<u8> {
+    let text = "It is a matter of taste, of course, and of \\\"time\\\". ".repeat(12);
+    let body = format!(
+        "{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}],\"role\":\"model\"}},\"finishReason\":\"STOP\",\"index\":0}}],\"usageMetadata\":{{\
+         \"promptTokenCount\":19,\"candidatesTokenCount\":10,\"totalTokenCount\":29,\"promptTokensDetails\":[{{\"modality\":\"TEXT\",\"tokenCount\":19}}]}},\
+         \"modelVersion\":\"gemini-2.5-flash\",\"responseId\":\"ezh8aaKTCYSnqtsP\"}}"
     );
     body.into_bytes()
 }
@@ -103,65 +178,60 @@ fn large_answers(codec: &OpenaiChat, through: &Call) {
     });
 }
 
-/// The same for `anthropic`: a body of about 1 KB, and an event of a stream.
-fn anthropic() {
-    use llm_router::dialect::anthropic::Anthropic;
+fn gemini_stream() -> BytesMut {
+    let mut stream = BytesMut::new();
+    let chunk = |rest: &str| {
+        format!(
+            "{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\" taste\"}}],\"role\":\"model\"}}{rest},\"index\":0}}],\"usageMetadata\":{{\"promptTokenCount\":19,\
+             \"candidatesTokenCount\":10,\"totalTokenCount\":29}},\"modelVersion\":\"m\",\"responseId\":\"r\"}}"
+        )
+    };
+    (0..99).for_each(|_| sse::write(None, chunk("").as_bytes(), &mut stream));
+    sse::write(None, chunk(",\"finishReason\":\"STOP\"").as_bytes(), &mut stream);
+    stream
+}
+
+fn anthropic_request() -> Vec<u8> {
     let text = "The quick brown fox jumps over the lazy dog, and \\\"again\\\". ".repeat(12);
     let body = format!(
         "{{\"model\":\"claude-haiku-4-5\",\"max_tokens\":256,\"system\":\"Be brief.\",\"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}},\
          {{\"role\":\"assistant\",\"content\":[{{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"weather\",\"input\":{{\"place\":\"Oslo\"}}}}]}},\
          {{\"role\":\"user\",\"content\":[{{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\",\"content\":\"cold\"}}]}}]}}"
     );
-    let head = RequestHead::post("/v1/messages");
-    let mut again = call(Request::new("x"));
-    for anew in [false, true] {
-        median(&format!("anthropic request of {} bytes: decode + encode, anew {anew}", body.len()), || {
-            let mut request = Anthropic.decode_request(&head, body.as_bytes()).unwrap();
-            if anew {
-                request.origin = None;
-            }
-            black_box(Anthropic.encode_request(with(&mut again, request)).unwrap());
-        });
-    }
-    let answer = Bytes::from(format!(
+    body.into_bytes()
+}
+
+fn anthropic_answer() -> Vec<u8> {
+    let text = "It is a matter of taste, of course, and of \\\"time\\\". ".repeat(12);
+    let body = format!(
         "{{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[{{\"type\":\"text\",\"text\":\"{text}\"}}],\
          \"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":{{\"input_tokens\":19,\"output_tokens\":10,\"service_tier\":\"standard\"}}}}"
-    ));
-    let same = call(Anthropic.decode_request(&head, body.as_bytes()).unwrap());
-    let anew = call(Request::new("x"));
+    );
+    body.into_bytes()
+}
+
+fn anthropic_stream() -> BytesMut {
     let start = "{\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":9}}}";
     let block = "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}";
     let piece =
         "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" taste\"}}";
     let mut stream = BytesMut::new();
     [start, block].into_iter().chain([piece; 100]).for_each(|data| sse::write(Some("x"), data.as_bytes(), &mut stream));
-    for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
-        median(&format!("anthropic answer of {} bytes, whole, {name}", answer.len()), || {
-            let event =
-                Anthropic.decoder(through, Framing::Whole).frame(Frame { name: None, data: answer.clone() }).unwrap();
-            let mut out = BytesMut::new();
-            Anthropic.encoder(&through.request, Framing::Whole).event(&event, &mut out).unwrap();
-            black_box(out);
-        });
-        median(&format!("anthropic answer: 100 events of {} bytes, {name}", piece.len()), || {
-            let (mut parser, mut frames, mut out) = (sse::Parser::default(), Vec::new(), BytesMut::new());
-            parser.push(&stream, &mut frames).unwrap();
-            let mut decoder = Anthropic.decoder(through, Framing::Stream);
-            let mut encoder = Anthropic.encoder(&through.request, Framing::Stream);
-            for frame in frames {
-                encoder.event(&decoder.frame(frame).unwrap(), &mut out).unwrap();
-            }
-            black_box(out);
-        });
-    }
+    stream
 }
 
 fn main() {
-    anthropic();
-    let codec = OpenaiChat::default();
-    let head = RequestHead::post("/v1/chat/completions");
-    let body = request_body();
-    println!("request {} bytes, answer {} bytes", body.len(), answer_body().len());
+    let chat = OpenaiChat::default();
+    bench(&chat, "/v1/chat/completions", (chat_request(), chat_answer(), chat_stream()));
+    bench(&OpenaiResponses, "/v1/responses", (responses_request(), responses_answer(), responses_stream()));
+    bench(&Anthropic, "/v1/messages", (anthropic_request(), anthropic_answer(), anthropic_stream()));
+    bench(&Gemini, "/v1beta/models/m:generateContent", (gemini_request(), gemini_answer(), gemini_stream()));
+    large_answers(&chat, &call(Request::new("x")));
+}
+
+fn bench(codec: &dyn Codec, path: &str, (body, answer, stream): (Vec<u8>, Vec<u8>, BytesMut)) {
+    let head = RequestHead::post(path);
+    println!("{}: request {} bytes, answer {} bytes", codec.dialect(), body.len(), answer.len());
     median("request: decode", || drop(black_box(codec.decode_request(&head, &body).unwrap())));
     let same = call(codec.decode_request(&head, &body).unwrap());
     median("request: encode, same dialect (spliced)", || drop(black_box(codec.encode_request(&same).unwrap())));
@@ -179,7 +249,7 @@ fn main() {
         request.origin = None;
         black_box(codec.encode_request(with(&mut again, request)).unwrap());
     });
-    let answer = Bytes::from(answer_body());
+    let answer = Bytes::from(answer);
     for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
         median(&format!("answer: decode + encode, whole, {name}"), || {
             let mut decoder = codec.decoder(through, Framing::Whole);
@@ -189,13 +259,8 @@ fn main() {
             black_box(out);
         });
     }
-    let mut stream = BytesMut::new();
-    let chunk = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1741569952,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\
-         \"choices\":[{\"index\":0,\"delta\":{\"content\":\" taste\"},\"logprobs\":null,\"finish_reason\":null}]}";
-    (0..100).for_each(|_| sse::write(None, chunk.as_bytes(), &mut stream));
-    sse::write(None, b"[DONE]", &mut stream);
     for (name, through) in [("passed on as received", &same), ("written anew", &anew)] {
-        median(&format!("answer: 100 chunks of {} bytes, {name}", chunk.len()), || {
+        median(&format!("answer: 100 chunks, {} bytes in all, {name}", stream.len()), || {
             let (mut parser, mut frames) = (sse::Parser::default(), Vec::new());
             parser.push(&stream, &mut frames).unwrap();
             let mut decoder = codec.decoder(through, Framing::Stream);
@@ -208,5 +273,4 @@ fn main() {
             black_box(out);
         });
     }
-    large_answers(&codec, &anew);
 }

@@ -4,11 +4,13 @@
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
 pub mod anthropic;
+mod foreign;
 pub mod gemini;
 mod json;
 pub mod lines;
 pub mod native;
 pub mod openai_chat;
+pub mod openai_responses;
 mod retry_after;
 pub(crate) mod seal;
 mod sound;
@@ -73,7 +75,7 @@ pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
         Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
         Dialect::Anthropic => Some(Arc::new(anthropic::Anthropic)),
         Dialect::Gemini => Some(Arc::new(gemini::Gemini)),
-        _ => None,
+        Dialect::OpenaiResponses => Some(Arc::new(openai_responses::OpenaiResponses)),
     }
 }
 

@@ -1,76 +1,19 @@
 //! Broken, shuffled and hostile traffic through the codec: it may be refused, but nothing panics, no law is broken, and what is written can be read.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/hostile.rs"]
+mod hostile;
 mod support;
 
-use bytes::{Bytes, BytesMut};
-use llm_router::delta::{Delta, Laws};
+use bytes::Bytes;
 use llm_router::dialect::openai_chat::{History, MaxTokens, OpenaiChat, Quirks, ReasoningField};
-use llm_router::dialect::{Codec, Frame, Framing, RequestHead, sse};
+use llm_router::dialect::{Codec, Frame, Framing, RequestHead};
 use llm_router::ids::ModelName;
-use llm_router::request::Request;
 use proptest::prelude::*;
 use proptest::{collection::vec, sample::Index, sample::select};
 
+use hostile::{change, changed, fixtures, frames, lawful, words};
 use support::call;
-
-/// Every body of one kind under the fixtures.
-fn fixtures(file: &str) -> Vec<Vec<u8>> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/openai_chat");
-    let folders = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path().join(file));
-    let mut bodies: Vec<Vec<u8>> = folders.filter_map(|path| std::fs::read(path).ok()).collect();
-    bodies.sort();
-    bodies
-}
-
-fn frames(stream: &[u8]) -> Vec<Frame> {
-    let (mut parser, mut frames) = (sse::Parser::default(), Vec::new());
-    parser.push(stream, &mut frames).unwrap();
-    parser.end(&mut frames);
-    frames
-}
-
-/// One change to a body.
-#[derive(Clone, Debug)]
-enum Change {
-    Byte(Index, u8),
-    Cut(Index),
-    Repeat(Index, Index),
-    Insert(Index, &'static str),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    let words = &["null", "[]", "{}", "\"\"", "-1", "1e9", "true", ",", "\"x\":", "\\u0000", "[[[["][..];
-    prop_oneof![
-        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Change::Byte(at, byte)),
-        any::<Index>().prop_map(Change::Cut),
-        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Change::Repeat(from, to)),
-        (any::<Index>(), select(words)).prop_map(|(at, word)| Change::Insert(at, word)),
-    ]
-}
-
-fn changed(mut body: Vec<u8>, changes: &[Change]) -> Vec<u8> {
-    for change in changes {
-        if body.is_empty() {
-            break;
-        }
-        let len = body.len();
-        match change {
-            Change::Byte(at, byte) => body[at.index(len)] = *byte,
-            Change::Cut(at) => body.truncate(at.index(len)),
-            Change::Repeat(from, to) => {
-                let (from, to) = (from.index(len), to.index(len));
-                let piece = body[from.min(to)..from.max(to)].to_vec();
-                body.splice(from..from, piece);
-            }
-            Change::Insert(at, word) => {
-                let at = at.index(len);
-                body.splice(at..at, word.bytes());
-            }
-        }
-    }
-    body
-}
 
 fn quirks() -> impl Strategy<Value = Quirks> {
     (
@@ -95,12 +38,6 @@ fn quirks() -> impl Strategy<Value = Quirks> {
         })
 }
 
-/// What a conversation says in words, for comparing before and after.
-fn words(request: &Request) -> String {
-    let texts = request.messages.iter().flat_map(|message| &message.content).filter_map(|block| block.as_text());
-    texts.flat_map(|text| text.split_whitespace()).collect::<Vec<_>>().join(" ")
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -108,7 +45,7 @@ proptest! {
     fn requests_are_refused_or_pass_through_any_quirk(
         which in any::<Index>(), changes in vec(change(), 0..3), quirks in quirks(), anew in any::<bool>(), stream in any::<bool>(),
     ) {
-        let bodies = fixtures("request.json");
+        let bodies = fixtures("openai_chat", "request.json");
         let body = changed(bodies[which.index(bodies.len())].clone(), &changes);
         let codec = OpenaiChat::new(quirks);
         let Ok(mut request) = codec.decode_request(&RequestHead::post("/"), &body) else { return Ok(()) };
@@ -134,20 +71,20 @@ proptest! {
     fn streams_are_refused_or_lawful(
         which in any::<Index>(), changes in vec(change(), 0..3), swap in any::<(Index, Index)>(), no_done in any::<bool>(),
     ) {
-        let bodies = fixtures("answer.sse");
+        let bodies = fixtures("openai_chat", "answer.sse");
         let mut frames = frames(&changed(bodies[which.index(bodies.len())].clone(), &changes));
         if !frames.is_empty() && swap.0.index(2) == 0 {
             let (a, b) = (swap.0.index(frames.len()), swap.1.index(frames.len()));
             frames.swap(a, b);
         }
-        lawful(frames, Framing::Stream, no_done);
+        lawful(&OpenaiChat::new(Quirks { no_done, ..Quirks::default() }), frames, Framing::Stream);
     }
 
     #[test]
     fn bodies_are_refused_or_lawful(which in any::<Index>(), changes in vec(change(), 0..3)) {
-        let bodies = fixtures("answer.json");
+        let bodies = fixtures("openai_chat", "answer.json");
         let data = Bytes::from(changed(bodies[which.index(bodies.len())].clone(), &changes));
-        lawful(vec![Frame { name: None, data }], Framing::Whole, false);
+        lawful(&OpenaiChat::default(), vec![Frame { name: None, data }], Framing::Whole);
     }
 
     #[test]
@@ -159,27 +96,5 @@ proptest! {
             let error = OpenaiChat::default().decode_error(http::StatusCode::from_u16(status).unwrap(), &http::HeaderMap::new(), &body);
             prop_assert!(error.message().len() < 2100);
         }
-    }
-}
-
-/// Reads and writes an answer both ways; panics where a law is broken.
-fn lawful(frames: Vec<Frame>, framing: Framing, no_done: bool) {
-    let codec = OpenaiChat::new(Quirks { no_done, ..Quirks::default() });
-    let call = call(Request::new("x"));
-    let mut decoder = codec.decoder(&call, framing);
-    let mut laws = Laws::default();
-    let mut encoders = [Framing::Whole, Framing::Stream].map(|framing| codec.encoder(&call.request, framing));
-    let mut out = BytesMut::new();
-    let mut ended = false;
-    for frame in frames {
-        let Ok(event) = decoder.frame(frame) else { return };
-        event.deltas.iter().for_each(|delta| laws.check(delta).unwrap());
-        ended |= event.deltas.iter().any(|delta| matches!(delta, Delta::End));
-        encoders.iter_mut().for_each(|encoder| encoder.event(&event, &mut out).unwrap());
-    }
-    if let Ok(event) = decoder.end() {
-        event.deltas.iter().for_each(|delta| laws.check(delta).unwrap());
-        ended |= event.deltas.iter().any(|delta| matches!(delta, Delta::End));
-        assert!(ended, "a success without an end");
     }
 }

@@ -296,6 +296,12 @@ impl Writer {
         self.value(value);
     }
 
+    /// A member whose value is JSON text already.
+    pub(crate) fn member(&mut self, name: &str, text: &str) {
+        self.key(name);
+        self.raw(text);
+    }
+
     /// A member, where there is a value.
     pub(crate) fn some(&mut self, name: &str, value: Option<&(impl Serialize + ?Sized)>) {
         if let Some(value) = value {

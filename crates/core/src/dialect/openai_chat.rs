@@ -16,13 +16,13 @@ mod request;
 mod response;
 mod stream;
 mod turns;
-mod types;
+pub(in crate::dialect) mod types;
 mod whole;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead};
+use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead, foreign};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Request;
@@ -118,6 +118,7 @@ impl Codec for OpenaiChat {
 
     fn encode_request(&self, call: &Call) -> Result<HttpCall> {
         body::refuse(&call.request, &self.quirks)?;
+        foreign::refuse(&call.request, Dialect::OpenaiChat)?;
         let mut dropped = Vec::new();
         let body = match &call.request.origin {
             Some(origin) if origin.dialect == Dialect::OpenaiChat => {

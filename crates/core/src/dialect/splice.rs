@@ -1,6 +1,6 @@
 //! Changing a JSON body in place: what must change is replaced, and every other byte stays as it was received.
 //!
-//! The edits are byte ranges into the body, found through the slices that [`Object`](crate::dialect::json::Object) borrows from it.
+//! The edits are byte ranges into the body, found through the slices that [`Object`] borrows from it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::dialect::json::Object;
 use crate::error::{Error, Result};
 
 /// A body that is about to be changed.
@@ -54,6 +55,15 @@ impl<'a> Splice<'a> {
         self.edits.push((key.start..end, "".into()));
         if !comma {
             self.last_members.push(key.start);
+        }
+    }
+
+    /// Gives a member of the outermost object, read as `fields`, this value: in its place, or at the end.
+    pub(crate) fn set(&mut self, fields: &Object<'a>, name: &'a str, value: &str) {
+        match fields.raw(name) {
+            Some(raw) if raw.get() == value => {}
+            Some(raw) => self.replace(raw, value.to_owned()),
+            None => self.add(name, value.to_owned()),
         }
     }
 
@@ -152,7 +162,6 @@ fn backslashes(bytes: &[u8]) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dialect::json::Object;
 
     fn edit<'a>(body: &'a str, change: impl FnOnce(&mut Splice<'a>, &Object<'a>)) -> String {
         let object = Object::parse(body.as_bytes()).unwrap();

@@ -366,7 +366,13 @@ fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<
     let offered = preset.map_or(CHAT, |preset| preset.speaks);
     let quirks = preset.map(|preset| preset.quirks.clone()).unwrap_or_default();
     let wanted: Vec<Speaks> = if settings.dialects.is_empty() {
-        offered.to_vec()
+        let mut offered = offered.to_vec();
+        // Servers that stand in for OpenAI all speak its older dialect; the newer one is preferred where the preset's own address is asked.
+        let elsewhere = preset.and_then(|preset| preset.base_url).zip(settings.base_url.as_deref());
+        if elsewhere.is_some_and(|(own, base)| own != base.trim_end_matches('/')) {
+            offered.sort_by_key(|how| how.dialect == Dialect::OpenaiResponses);
+        }
+        offered
     } else {
         // A dialect that the preset does not list is spoken as the preset's first one is reached.
         let like = |dialect| offered.iter().find(|how| how.dialect == dialect).copied();

@@ -198,7 +198,7 @@ pub(in crate::dialect) fn in_answer(data: &[u8]) -> Error {
 }
 
 /// Whether an object without choices is an error of a server that does not use the field `error`.
-pub(super) fn is_error(fields: &Object<'_>) -> bool {
+pub(in crate::dialect) fn is_error(fields: &Object<'_>) -> bool {
     let object = fields.get("object").is_some_and(|object| object.get() == "\"error\"");
     object || fields.get("detail").is_some() || (fields.get("message").is_some() && fields.get("id").is_none())
 }
@@ -306,7 +306,12 @@ const SHAPES: &[(ErrorKind, &str, &str)] = &[
 ];
 
 /// An error as this dialect writes it, in a body or in the middle of a stream.
-pub(super) fn encode(error: &Error) -> Bytes {
+pub(in crate::dialect) fn encode(error: &Error) -> Bytes {
+    Bytes::from(json!({"error": described(error)}).to_string())
+}
+
+/// What OpenAI's dialects say of an error: message, type, param and code.
+pub(in crate::dialect) fn described(error: &Error) -> Value {
     let kind = error.kind();
     let generic = match kind.http_status().is_client_error() {
         true => "invalid_request_error",
@@ -318,5 +323,18 @@ pub(super) fn encode(error: &Error) -> Bytes {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),
     };
-    Bytes::from(json!({"error": {"message": message, "type": class, "param": null, "code": code}}).to_string())
+    json!({"message": message, "type": class, "param": null, "code": code})
+}
+
+/// What is said of a frame or body that is no JSON object.
+pub(in crate::dialect) fn unreadable(data: &[u8], error: &Error) -> Error {
+    if data.is_empty() {
+        return Error::protocol("the answer is empty");
+    }
+    if is_page(data) {
+        return Error::protocol("the upstream answered with a web page instead of JSON")
+            .with_hint("check the base URL: it usually ends in /v1");
+    }
+    let head = String::from_utf8_lossy(data.get(..data.len().min(120)).unwrap_or(data)).into_owned();
+    Error::protocol(format!("the answer cannot be read: {}; it begins {head:?}", error.message()))
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::dialect::foreign::is_handle;
 use crate::dialect::json::Writer;
 use crate::dialect::openai_chat::messages::{KEPT_FIELDS, ODD_CALL, WHOLE_MESSAGE};
 use crate::dialect::openai_chat::{History, Quirks, turns, types};
@@ -208,6 +209,7 @@ impl Turn<'_> {
             for (name, value) in fields {
                 match *dialect {
                     OURS => self.to.field(name, value),
+                    dialect if is_handle(dialect, name, value) => {}
                     _ => self.drop(format_args!("content[{at}].{dialect}.{name}")),
                 }
             }

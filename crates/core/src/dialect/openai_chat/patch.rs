@@ -19,11 +19,11 @@ pub(super) fn patch(call: &Call, origin: &Origin, quirks: &Quirks, dropped: &mut
     let fields = Object::parse(&origin.body)?;
     let mut body = Splice::new(&origin.body)?;
     if let Some(model) = call.model() {
-        set(&mut body, &fields, "model", &Value::from(model).to_string());
+        body.set(&fields, "model", &Value::from(model).to_string());
     }
     let streamed = lenient::<bool>(fields.get("stream")).unwrap_or(false);
     if streamed != call.request.stream {
-        set(&mut body, &fields, "stream", if call.request.stream { "true" } else { "false" });
+        body.set(&fields, "stream", if call.request.stream { "true" } else { "false" });
     }
     counts(call.request.stream, quirks, &fields, &mut body, dropped);
     limit(quirks.max_tokens, &fields, &mut body, dropped);
@@ -46,14 +46,6 @@ pub(super) fn patch(call: &Call, origin: &Origin, quirks: &Quirks, dropped: &mut
     Ok(body.finish())
 }
 
-fn set<'a>(body: &mut Splice<'a>, fields: &Object<'a>, name: &'a str, value: &str) {
-    match fields.raw(name) {
-        Some(raw) if raw.get() == value => {}
-        Some(raw) => body.replace(raw, value.to_owned()),
-        None => body.add(name, value.to_owned()),
-    }
-}
-
 /// Token counts are always asked of a stream: the router needs them, whether or not the client gets them.
 fn counts<'a>(stream: bool, quirks: &Quirks, fields: &Object<'a>, body: &mut Splice<'a>, dropped: &mut Vec<FieldPath>) {
     let given = fields.raw("stream_options");
@@ -69,9 +61,9 @@ fn counts<'a>(stream: bool, quirks: &Quirks, fields: &Object<'a>, body: &mut Spl
         Some(options) if options.get("include_usage") == Some(&Value::Bool(true)) => {}
         Some(mut options) => {
             options.insert("include_usage".into(), true.into());
-            set(body, fields, "stream_options", &Value::Object(options).to_string());
+            body.set(fields, "stream_options", &Value::Object(options).to_string());
         }
-        None => set(body, fields, "stream_options", "{\"include_usage\":true}"),
+        None => body.set(fields, "stream_options", "{\"include_usage\":true}"),
     }
 }
 

@@ -87,7 +87,7 @@ impl ChatDecoder {
 
     /// Reads a frame field by field.
     fn any(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
-        let mut fields = Object::parse(data).map_err(|error| unreadable(data, &error))?;
+        let mut fields = Object::parse(data).map_err(|error| error::unreadable(data, &error))?;
         let choices = fields.take("choices");
         if fields.get("error").is_some() || (choices.is_none() && error::is_error(&fields)) {
             return Err(error::in_answer(data));
@@ -237,18 +237,6 @@ pub(super) fn says_nothing(text: &str) -> bool {
 fn groq_usage(fields: &Object<'_>) -> Option<Usage> {
     let mut inner: Object<'_> = serde_json::from_str(fields.get("x_groq")?.get()).ok()?;
     inner.take("usage").and_then(types::usage)
-}
-
-fn unreadable(data: &[u8], error: &Error) -> Error {
-    if data.is_empty() {
-        return Error::protocol("the answer is empty");
-    }
-    if error::is_page(data) {
-        return Error::protocol("the upstream answered with a web page instead of JSON")
-            .with_hint("check the base URL: it usually ends in /v1");
-    }
-    let head = String::from_utf8_lossy(data.get(..data.len().min(120)).unwrap_or(data)).into_owned();
-    Error::protocol(format!("the answer cannot be read: {}; it begins {head:?}", error.message()))
 }
 
 #[cfg(test)]

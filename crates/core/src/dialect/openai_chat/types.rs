@@ -75,11 +75,11 @@ const AUDIO: &[(&str, &str)] = &[
     ("pcm16", "audio/pcm"),
 ];
 
-pub(super) fn audio_mime(format: &str) -> String {
+pub(in crate::dialect) fn audio_mime(format: &str) -> String {
     AUDIO.iter().find(|(word, _)| *word == format).map_or_else(|| format!("audio/{format}"), |(_, mime)| (*mime).into())
 }
 
-pub(super) fn audio_format(mime: &str) -> &str {
+pub(in crate::dialect) fn audio_format(mime: &str) -> &str {
     AUDIO
         .iter()
         .find(|(_, known)| *known == mime)
@@ -87,7 +87,7 @@ pub(super) fn audio_format(mime: &str) -> &str {
 }
 
 /// A URL as a source: data URLs in base 64 are taken apart, all others stay URLs, which only the upstream may fetch.
-pub(super) fn source(url: String) -> Source {
+pub(in crate::dialect) fn source(url: String) -> Source {
     let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match parts {
         Some((mime, data)) => Source::Base64 { mime: mime.to_owned(), data: data.to_owned() },
@@ -96,7 +96,7 @@ pub(super) fn source(url: String) -> Source {
 }
 
 /// A source as a URL; `None` for an uploaded file, which has none.
-pub(super) fn source_url(source: &Source) -> Option<String> {
+pub(in crate::dialect) fn source_url(source: &Source) -> Option<String> {
     match source {
         Source::Base64 { mime, data } => Some(format!("data:{mime};base64,{data}")),
         Source::Url(url) => Some(url.clone()),
@@ -203,20 +203,27 @@ fn wire_logprob(token: &TokenLogprob, outermost: bool) -> WireLogprob {
     }
 }
 
+/// Reads a list of tokens; one that cannot be read says nothing.
+pub(in crate::dialect) fn tokens(raw: &RawValue) -> Vec<TokenLogprob> {
+    lenient::<Vec<WireLogprob>>(Some(raw)).unwrap_or_default().into_iter().map(TokenLogprob::from).collect()
+}
+
+/// A list of tokens as it is written.
+pub(in crate::dialect) fn wire_tokens(tokens: &[TokenLogprob]) -> impl Serialize {
+    tokens.iter().map(|token| wire_logprob(token, true)).collect::<Vec<_>>()
+}
+
 /// Reads `choices[].logprobs`: those of the content and those of a refusal.
 pub(super) fn logprobs(raw: &RawValue) -> (Vec<TokenLogprob>, Vec<TokenLogprob>) {
     let Some(mut wire) = serde_json::from_str::<Object<'_>>(raw.get()).ok() else { return Default::default() };
-    let mut list = |name| -> Vec<TokenLogprob> {
-        lenient::<Vec<WireLogprob>>(wire.take(name)).unwrap_or_default().into_iter().map(TokenLogprob::from).collect()
-    };
+    let mut list = |name| wire.take(name).map(tokens).unwrap_or_default();
     (list("content"), list("refusal"))
 }
 
 /// Writes `choices[].logprobs` for content.
 pub(super) fn write_logprobs(tokens: &[TokenLogprob], to: &mut Writer) {
-    let wire: Vec<WireLogprob> = tokens.iter().map(|token| wire_logprob(token, true)).collect();
     to.open(b'{');
-    to.field("content", &wire);
+    to.field("content", &wire_tokens(tokens));
     to.field("refusal", &None::<()>);
     to.close(b'}');
 }

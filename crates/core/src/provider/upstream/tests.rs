@@ -144,21 +144,60 @@ async fn a_streamed_answer_leaves_its_connection_for_the_next() {
 #[tokio::test]
 async fn every_preset_is_reached_where_its_row_says() {
     for preset in presets::PRESETS {
-        let how = preset.speaks.iter().find(|how| crate::dialect::codec(how.dialect).is_some()).unwrap();
+        let id = ProviderId::new(preset.id).unwrap();
+        let how = super::spoken(&settings("http://127.0.0.1:1/base", |_| ()), Some(preset)).0[0].how;
         let (path, answer) = match how.dialect {
+            Dialect::OpenaiResponses => ("/responses", response("ok")),
             Dialect::Anthropic => ("/messages", message("ok")),
+            // Its path names the model: `tests/gemini_provider.rs`.
+            Dialect::Gemini => continue,
             _ => ("/chat/completions", whole("ok")),
         };
         let upstream = Upstream::serve([answer]).await;
-        let id = ProviderId::new(preset.id).unwrap();
-        let chat = |settings: &mut ProviderSettings| settings.dialects = vec![Dialect::OpenaiChat];
-        let provider = HttpProvider::new(&id, &settings(&upstream.url("/base"), chat)).unwrap();
+        let provider = HttpProvider::new(&id, &settings(&upstream.url("/base"), |_| ())).unwrap();
         answers(&provider, call(false)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
         let sent = upstream.last();
         assert_eq!(sent.target, format!("/base{}{path}", how.prefix), "{id}");
         let (header, value) = how.auth.header("canary-key-0123456789");
         assert_eq!(sent.header(header.as_str()), value, "{id}");
     }
+}
+
+fn response(text: &str) -> Answer {
+    let content = json!([{"type": "output_text", "text": text, "annotations": []}]);
+    let message =
+        json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content});
+    let usage = json!({"input_tokens": 3, "output_tokens": 1, "total_tokens": 4});
+    let body = json!({"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "completed", "output": [message], "usage": usage});
+    Answer::json(200, body.to_string())
+}
+
+/// The first dialect that a provider of this preset speaks, wherever it is.
+fn first_spoken(id: &str, base_url: Option<&str>) -> Dialect {
+    let settings = ProviderSettings { base_url: base_url.map(str::to_owned), ..ProviderSettings::default() };
+    super::spoken(&settings, presets::find(id)).0[0].how.dialect
+}
+
+#[test]
+fn openai_is_asked_in_its_newer_dialect_and_who_stands_in_for_it_in_the_older() {
+    assert_eq!(first_spoken("openai", None), Dialect::OpenaiResponses);
+    assert_eq!(first_spoken("openai", Some("https://api.openai.com/v1/")), Dialect::OpenaiResponses);
+    assert_eq!(first_spoken("openai", Some("http://127.0.0.1:8080/v1")), Dialect::OpenaiChat);
+    assert_eq!(first_spoken("azure_openai", Some("https://lab.openai.azure.com")), Dialect::OpenaiResponses);
+}
+
+#[tokio::test]
+async fn the_newer_dialect_is_asked_for_by_name() {
+    let upstream = Upstream::serve([response("hello")]).await;
+    let lab = lab(&upstream, |s| s.dialects = vec![Dialect::OpenaiResponses]);
+    let answer = answers(&lab, call(false)).await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.usage.unwrap().total()), ("hello", 4));
+    let sent = upstream.last();
+    assert_eq!(sent.target, "/v1/responses");
+    assert_eq!(
+        sent.json(),
+        json!({"model": "m-default", "input": [{"type": "message", "role": "user", "content": "hi"}], "store": false})
+    );
 }
 
 #[tokio::test]
