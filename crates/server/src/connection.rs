@@ -28,7 +28,8 @@ pub(crate) type Http = Builder<TokioExecutor>;
 /// HTTP within the limits of these options.
 pub(crate) fn http(options: &ServerOptions) -> Http {
     let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout).pipeline_flush(true);
+    // Not `pipeline_flush`: with it hyper's buffer has no bound, and a reader that stops would fill the memory.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
     http.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     http
 }

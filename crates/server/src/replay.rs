@@ -241,10 +241,16 @@ impl Call {
             Source::Body(body) => match http_body::Body::poll_frame(Pin::new(body), cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => {
+                    // Whoever has been told the length reads no further than that.
+                    let over = http_body::Body::is_end_stream(body);
                     if let Ok(data) = frame.into_data() {
                         state.bytes += data.len();
                         state.large |= state.bytes > LARGEST;
                         state.log.push_back(data);
+                    }
+                    if over {
+                        state.source = Source::Over;
+                        self.keep(state);
                     }
                 }
                 Poll::Ready(Some(Err(_)) | None) => {

@@ -4,7 +4,7 @@ use llm_router::config::{ClientKey, Credential};
 use llm_router::testing::scripted::Scripted;
 use llm_router::testing::upstream::Upstream;
 
-use crate::support::{Ask, Setting, answer, soon};
+use crate::support::{Ask, Setting, Talk, answer, soon};
 
 fn one() -> Setting {
     Setting::new().provider(Scripted::text("s", "hello"))
@@ -39,7 +39,7 @@ async fn a_page_from_elsewhere_is_refused() {
     for origin in ["http://localhost:3000", "http://127.0.0.1", "https://router.example.org"] {
         assert_eq!(serving.send(Ask::chat("s/x").header("origin", origin)).await.status, 200, "{origin}");
     }
-    for origin in ["null", "https://evil.example", "http://localhost.evil.example", "file://", "", "garbage \u{7f}"] {
+    for origin in ["null", "https://evil.example", "http://localhost.evil.example", "file://", ""] {
         let reply = serving.send(Ask::chat("s/x").header("origin", origin)).await;
         assert!(matches!(reply.status, 400 | 403), "{origin:?} {}", reply.status);
         assert_eq!(reply.header("access-control-allow-origin"), "");
@@ -155,6 +155,16 @@ async fn a_public_address_without_keys_is_refused() {
     let here = "127.0.0.1:0".parse().unwrap();
     assert_eq!(admin(one().key("team", "k")).bind(here).unwrap_err().kind().name(), "policy_forbidden");
     assert!(admin(one().admin_key("ops", "k")).bind(here).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_no_http_gets_an_answer() {
+    let serving = one().start();
+    for bytes in ["GET / HTTP/1.1\r\nhost: a\u{7f}b\r\n\r\n", "NONSENSE\r\n\r\n", "GET /\u{1}HTTP/1.1\r\n\r\n"] {
+        let mut talk = Talk::to(serving.address).await;
+        talk.write(bytes.as_bytes()).await;
+        assert_eq!(soon(talk.reply()).await.status, 400, "{bytes:?}");
+    }
 }
 
 #[tokio::test]
