@@ -195,9 +195,12 @@ fn escape(label: &str) -> String {
 
 /// A ledger as one router sees it: the counters of each provider and model that it knows, found without a lock.
 #[derive(Clone, Debug)]
-pub struct Meters {
+pub struct Meters(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
     ledger: Ledger,
-    known: Arc<HashMap<String, Models>>,
+    providers: HashMap<String, Models>,
     none: Arc<Series>,
 }
 
@@ -210,10 +213,10 @@ struct Models {
 
 impl Meters {
     /// The counters of these providers and their models.
-    pub fn new<'a>(ledger: &Ledger, providers: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Self {
-        let mut known: HashMap<String, Models> = HashMap::new();
-        for (provider, models) in providers {
-            let entry = known.entry(provider.to_owned()).or_insert_with(|| Models {
+    pub fn new<'a>(ledger: &Ledger, configured: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Self {
+        let mut providers: HashMap<String, Models> = HashMap::new();
+        for (provider, models) in configured {
+            let entry = providers.entry(provider.to_owned()).or_insert_with(|| Models {
                 named: HashMap::new(),
                 none: ledger.series(provider, NONE),
                 other: ledger.series(provider, OTHER),
@@ -223,23 +226,23 @@ impl Meters {
                 entry.named.insert(model, series);
             }
         }
-        Self { ledger: ledger.clone(), known: Arc::new(known), none: ledger.series(NONE, NONE) }
+        Self(Arc::new(Known { ledger: ledger.clone(), providers, none: ledger.series(NONE, NONE) }))
     }
 
     /// Counts a request that begins.
     pub fn begin(&self) {
-        self.ledger.begin();
+        self.0.ledger.begin();
     }
 
     /// Counts a request that ended.
     pub fn end(&self, ended: &Ended<'_>) {
-        let ledger = &self.ledger.0;
+        let ledger = &self.0.ledger.0;
         ledger.in_flight.add(1, 1);
         if let Some(at) = CACHE_STATUS.iter().position(|status| *status == ended.cache) {
             ledger.cache.add(at, 1);
         }
         let shard = self.series(ended.provider, ended.model).shard();
-        shard.outcomes.add(self.ledger.outcome(ended.failure), 1);
+        shard.outcomes.add(self.0.ledger.outcome(ended.failure), 1);
         shard.total.add(ended.total);
         if let Some(first) = ended.first_content {
             shard.first_content.add(first);
@@ -256,7 +259,7 @@ impl Meters {
     }
 
     fn series(&self, provider: Option<&str>, model: Option<&str>) -> &Series {
-        let Some(models) = provider.and_then(|provider| self.known.get(provider)) else { return &self.none };
+        let Some(models) = provider.and_then(|provider| self.0.providers.get(provider)) else { return &self.0.none };
         match model {
             None => &models.none,
             Some(model) => {

@@ -28,8 +28,5 @@ pub(crate) fn only_configured(router: &Router) -> Router {
             || routed(entry)
     };
     let entries = router.entries().iter().filter(configured).cloned().collect();
-    let mut deps = router.deps().clone();
-    // It stands behind the cache's own tiers already.
-    deps.remote_cache = None;
-    Router::new(deps, Arc::new(settings.clone()), entries)
+    Router::new(router.deps().clone(), Arc::new(settings.clone()), entries)
 }

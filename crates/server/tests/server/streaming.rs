@@ -202,7 +202,7 @@ async fn a_client_that_goes_away_ends_the_upstream_within_a_tenth_of_a_second() 
 }
 
 /// Pieces of a long answer, and how long each is.
-const PIECES: usize = 3000;
+const PIECES: usize = 1500;
 const LONG: usize = 32 << 10;
 
 /// A provider with a long answer, which counts what is taken from it.
@@ -252,9 +252,9 @@ async fn a_slow_reader_slows_the_upstream_and_fills_no_memory() {
     // Reading goes on to the end, and nothing is missing.
     let mut said = 0;
     while let Some(piece) = soon(talk.chunk()).await {
-        said += piece.windows(2).filter(|two| two == b"yy").count();
+        said += piece.len();
     }
-    assert!(said > PIECES * (LONG - 2), "{said}");
+    assert!(said > PIECES * LONG, "{said}");
 }
 
 /// A number once it has stopped growing: the same in fifty looks.
