@@ -25,6 +25,8 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
     let server = Server::new(app.router.clone(), ServerOptions::of(app.router.settings())).map_err(Failure::Usage)?;
     let bound = server.bind(address)?;
+    // Before anybody learns that it listens, and may tell it to end.
+    let signals = runtime.block_on(async { Signals::new() });
     let scheme = if bound.is_encrypted() { "https" } else { "http" };
     output::note(&format!("listening on {scheme}://{}", bound.address()?));
     if let Some(admin) = bound.admin_address()? {
@@ -49,7 +51,7 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
                 })
             })
             .collect();
-        let telling = stopping.tell(settings.drain, settings.grace);
+        let telling = stopping.tell(signals, settings.drain, settings.grace);
         let serving = async {
             let outcome = stopping.serve(bound).await;
             stopping.now.cancel();
@@ -96,8 +98,7 @@ impl Stopping {
     }
 
     /// Tells them when a signal comes.
-    async fn tell(&self, drain: Duration, grace: Duration) -> Infallible {
-        let mut signals = Signals::new();
+    async fn tell(&self, mut signals: Signals, drain: Duration, grace: Duration) -> Infallible {
         let mut stop = Stop { grace, ..Stop::default() };
         // Whoever presses Ctrl-C waits for it; a service manager's balancers are to notice first.
         if signals.next().await == SignalKind::terminate() {
