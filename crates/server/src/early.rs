@@ -13,12 +13,14 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Version};
 use http_body::{Body as _, Frame};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// The most bytes that are read for nothing.
 const MOST: usize = 256 << 20;
 /// The longest time that is spent on them.
 const LONGEST: Duration = Duration::from_secs(20);
+/// After so much silence nothing more is waited for: a client that asked whether it may send at all (`Expect: 100-continue`) has its answer and sends nothing.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The answer, with the rest of its request behind it.
 pub(crate) fn answer(response: Response, rest: Body) -> Response {
@@ -31,14 +33,19 @@ pub(crate) fn answer(response: Response, rest: Body) -> Response {
     if head.version < Version::HTTP_2 {
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let patience = Box::pin(tokio::time::sleep(LONGEST));
-    Response::from_parts(head, Body::new(Lingering { body: Some(body), rest, left: MOST, patience }))
+    let now = Instant::now();
+    let patience = Box::pin(tokio::time::sleep_until(now + QUIET));
+    Response::from_parts(
+        head,
+        Body::new(Lingering { body: Some(body), rest, left: MOST, until: now + LONGEST, patience }),
+    )
 }
 
 struct Lingering {
     body: Option<Body>,
     rest: Body,
     left: usize,
+    until: Instant,
     patience: Pin<Box<Sleep>>,
 }
 
@@ -59,10 +66,12 @@ impl http_body::Body for Lingering {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => {
                     let read = frame.data_ref().map_or(0, Bytes::len);
+                    let now = Instant::now();
                     match this.left.checked_sub(read) {
-                        Some(left) => this.left = left,
-                        None => break,
+                        Some(left) if now < this.until => this.left = left,
+                        _ => break,
                     }
+                    this.patience.as_mut().reset(now + QUIET);
                 }
                 Poll::Ready(Some(Err(_)) | None) => break,
             }

@@ -359,6 +359,18 @@ impl http_body::Body for Listener {
             }
         }
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_all()
+    }
+}
+
+impl Listener {
+    fn has_all(&self) -> bool {
+        let state = lock(&self.call.state);
+        let at = state.places.get(&self.id).copied().unwrap_or_default();
+        matches!(state.source, Source::Over) && at >= state.base + state.log.len()
+    }
 }
 
 impl Drop for Listener {

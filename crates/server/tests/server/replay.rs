@@ -36,6 +36,21 @@ async fn the_same_key_gets_the_same_answer_and_one_call() {
 }
 
 #[tokio::test]
+async fn the_access_log_tells_a_replay_from_a_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.jsonl");
+    let to = log.display().to_string();
+    let upstream = Upstream::serve([answer("once")]).await;
+    let serving = Setting::new().lab(upstream.url("/v1")).options(|options| options.access_log = Some(to)).start();
+    for _ in 0..2 {
+        assert_eq!(serving.send(Ask::chat("lab/m").header(KEY, "a")).await.status, 200);
+    }
+    let lines = soon(crate::observe::lines(&log, 2)).await;
+    assert_eq!((&lines[0]["replayed"], &lines[1]["replayed"]), (&json!(null), &json!(true)));
+    assert!(lines.iter().all(|line| line["cut"].is_null() && line["status"] == 200), "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_call_under_way_is_joined_and_ends_with_its_last_listener() {
     let gate = Arc::new(Semaphore::new(0));
     let stream = finished(Answer::sse().event(&piece("one ")).gate(&gate).event(&piece("two ")));
