@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint deny fmt bench fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi check lint deny fmt bench fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -10,6 +10,8 @@ RUN = scripts/run.sh
 help: ## say what there is
 	@echo 'make run [PROMPT="..."]  build, fetch the default model once, print its answer'
 	@echo 'make test                everything that can fail, on this machine'
+	@echo 'make test-mcp            the MCP server against the reference client (npm)'
+	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'
 	@echo 'make deny                licences, bans and sources of every dependency'
@@ -27,6 +29,12 @@ run:
 
 test:
 	@scripts/test.sh
+
+test-mcp:
+	@scripts/test-mcp.sh
+
+test-openapi:
+	@scripts/test-openapi.sh
 
 check:
 	cargo fmt --all --check

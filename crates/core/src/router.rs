@@ -8,6 +8,7 @@
 mod answer;
 mod attempts;
 mod builder;
+mod count;
 mod deadlines;
 mod needs;
 mod reach;
@@ -25,6 +26,7 @@ pub use self::answer::Answer;
 use self::answer::Committed;
 use self::attempts::{Asked, Attempts};
 pub use self::builder::RouterBuilder;
+pub use self::count::TokenCount;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
