@@ -96,9 +96,13 @@ async fn measure(options: &Options) -> Result<Found> {
 struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for types that may give up their descriptor; an `OwnedFd` does not"
+    )]
     fn new() -> Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Self(AsyncFd::register(timer)?))
+        Ok(Self(AsyncFd::new(timer)?))
     }
 
     async fn wait_until(&self, due: u64) -> Result<()> {

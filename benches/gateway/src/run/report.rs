@@ -34,7 +34,7 @@ fn text(gathered: &Gathered) -> String {
     let extent = &gathered.extent;
     let foreign = median(rounds.iter().flat_map(|round| round.closed.iter().map(|sample| sample.foreign)));
     let mut out = format!(
-        "{} rounds of {} s; load average {:.1} before, {:.1} after; {:.1} CPUs kept busy by others; key check on, metrics {}\n\n",
+        "rounds: {}, {} s each phase; load average {:.1} before, {:.1} after; {:.1} CPUs kept busy by others; key check on, metrics {}\n\n",
         extent.rounds,
         extent.seconds,
         gathered.load[0],
