@@ -84,8 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let pid = stage.pid(lane).context("the router has no process")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("calls");
-    let mut strace = watch(pid, &file, options.strace_core)?;
-    strace.wait_for(Duration::from_secs(20), || file.is_file().then_some(()))?;
+    let strace = watch(pid, &file, options.strace_core)?;
     settle();
     stage.load::<closed::Found>(lane, &["closed", "--connections", "4", "--requests", &REQUESTS.to_string()])?;
     strace.end(Signal::INT, Duration::from_secs(20))?;
@@ -117,7 +116,6 @@ fn watch(pid: u32, file: &Path, core: usize) -> Result<Program> {
     // -y: what each descriptor is.
     command.args(["-f", "-y", "-s", "0", "-o"]).arg(file).args(["-p", &pid.to_string()]);
     let mut strace = Program::start("strace", &mut command, core, "on Debian: apt-get install strace")?;
-    settle();
     // Where watching another process is forbidden it ends at once, and says so.
     strace.wait_for(Duration::from_secs(20), || file.is_file().then_some(()))?;
     Ok(strace)
