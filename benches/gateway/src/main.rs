@@ -44,9 +44,9 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Upstream(options) => upstream::serve(&options),
-        Command::Closed(options) => load::closed::run(&options).and_then(|found| print(found)),
-        Command::Open(options) => load::open::run(&options).and_then(|found| print(found)),
-        Command::Streams(options) => load::streams::run(&options).and_then(|found| print(found)),
+        Command::Closed(options) => load::closed::run(&options).and_then(print),
+        Command::Open(options) => load::open::run(&options).and_then(print),
+        Command::Streams(options) => load::streams::run(&options).and_then(print),
         Command::Run(options) => run::run(&options),
         Command::Instructions(options) => run::instructions::run(&options),
         Command::Syscalls(options) => run::syscalls::run(&options),

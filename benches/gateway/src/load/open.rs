@@ -57,7 +57,8 @@ async fn measure(options: &Options) -> Result<Found> {
     let idle = Rc::new(RefCell::new(Vec::new()));
     // Enough that none is opened while it is measured, unless the gateway stalls.
     for _ in 0..32 {
-        idle.borrow_mut().push(Connection::open(options.target.address).await?);
+        let connection = Connection::open(options.target.address).await?;
+        idle.borrow_mut().push(connection);
     }
     let under_way = Rc::new(());
     let timer = Timer::new()?;
