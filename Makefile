@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mcp test-openapi check lint deny fmt bench fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -17,6 +17,7 @@ help: ## say what there is
 	@echo 'make deny                licences, bans and sources of every dependency'
 	@echo 'make fmt                 format the code'
 	@echo 'make bench               measurements, a release build'
+	@echo 'make bench-gateway       the server beside nginx; QUICK=1 for a short try-out, PROGRAM=... for a program built already'
 	@echo 'make fuzz                every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make dist                one archive with its checksum in dist/'
 	@echo 'make test-dist           that archive in an empty Debian (root, debootstrap)'
@@ -50,7 +51,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features --quiet
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh benches/*/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
 
 deny:
 	@scripts/deny.sh
@@ -63,6 +64,10 @@ bench:
 	cargo bench --locked --workspace
 	cargo build --release --locked -p llm-router-cli
 	@scripts/measure.sh
+
+bench-gateway: export PROGRAM := $(PROGRAM)
+bench-gateway:
+	@benches/gateway/run.sh run $(if $(QUICK),--quick)
 
 fuzz:
 	@scripts/fuzz.sh
