@@ -18,8 +18,9 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 
 programs=${CARGO_TARGET_DIR:-target}/fuzz/$host/release
 all=$(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
+targets=${*:-$all}
 failed=
-for target in ${*:-$all}; do
+for target in $targets; do
     mkdir -p "$corpus/$target" "fuzz/artifacts/$target"
     printf '=== %s\n' "$target"
     # Fixtures are where interesting inputs begin.
