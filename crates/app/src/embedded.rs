@@ -274,6 +274,13 @@ impl Provider for Embedded {
         }
     }
 
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        match self.engine().await? {
+            Running::Here(provider) => Provider::count_tokens(&**provider, call).await,
+            Running::Child(worker) => Provider::count_tokens(worker, call).await,
+        }
+    }
+
     fn models(&self) -> Vec<ModelName> {
         vec![self.name.clone()]
     }

@@ -4,8 +4,10 @@
 //! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
 
 pub mod anthropic;
+pub mod embeddings;
 mod foreign;
 pub mod gemini;
+pub mod images;
 mod json;
 pub mod lines;
 pub mod native;

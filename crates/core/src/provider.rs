@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 use crate::delta::DeltaStream;
 use crate::deps::Clock;
 use crate::dialect::{Dialect, FieldPath};
+use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId, RequestId};
+use crate::image::{ImageRequest, ImageResponse};
 use crate::request::{Privacy, Request};
 
 /// What turns a call into a delta stream.
@@ -41,13 +43,31 @@ pub trait Provider: Send + Sync + 'static {
     /// What keeps the answer from beginning; what breaks it later is an `Err` of the stream.
     fn generate(&self, call: Arc<Call>) -> impl Future<Output = Result<DeltaStream>> + Send;
 
-    /// Counts the tokens of a call's prompt, tools included, without answering it.
+    /// Makes vectors of texts. The call says where to and how long; its request holds the same texts as messages, for those who plan and watch.
     ///
     /// # Errors
-    /// `caller_unsupported` where it cannot count; what the upstream answers with.
+    /// `caller_unsupported` where it makes none; else what keeps them from being made.
+    fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> impl Future<Output = Result<EmbedResponse>> + Send {
+        let _ = (call, ask);
+        std::future::ready(Err(unsupported(self.describe(), "embeddings")))
+    }
+
+    /// Draws pictures. The call says where to and how long; its request holds the prompt as a message.
+    ///
+    /// # Errors
+    /// `caller_unsupported` where it draws none; else what keeps them from being drawn.
+    fn image(&self, call: Arc<Call>, ask: Arc<ImageRequest>) -> impl Future<Output = Result<ImageResponse>> + Send {
+        let _ = (call, ask);
+        std::future::ready(Err(unsupported(self.describe(), "pictures")))
+    }
+
+    /// Counts the tokens of the call's request. Nothing is generated.
+    ///
+    /// # Errors
+    /// `caller_unsupported` where it cannot count: the router estimates then, and says so.
     fn count_tokens(&self, call: Arc<Call>) -> impl Future<Output = Result<u64>> + Send {
         let _ = call;
-        std::future::ready(Err(Error::unsupported("it does not count tokens")))
+        std::future::ready(Err(unsupported(self.describe(), "token counts")))
     }
 
     /// The names of the models it serves, as far as it knows without asking; empty where only the upstream knows.
@@ -94,6 +114,18 @@ pub trait DynProvider: Send + Sync + 'static {
     fn availability(&self) -> Availability;
     /// See [`Provider::generate`].
     fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>>;
+    /// See [`Provider::embed`].
+    fn embed(
+        &self,
+        call: Arc<Call>,
+        ask: Arc<EmbedRequest>,
+    ) -> Pin<Box<dyn Future<Output = Result<EmbedResponse>> + Send + '_>>;
+    /// See [`Provider::image`].
+    fn image(
+        &self,
+        call: Arc<Call>,
+        ask: Arc<ImageRequest>,
+    ) -> Pin<Box<dyn Future<Output = Result<ImageResponse>> + Send + '_>>;
     /// See [`Provider::count_tokens`].
     fn count_tokens(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<u64>> + Send + '_>>;
     /// See [`Provider::models`].
@@ -121,6 +153,22 @@ impl<P: Provider> DynProvider for P {
         Box::pin(Provider::generate(self, call))
     }
 
+    fn embed(
+        &self,
+        call: Arc<Call>,
+        ask: Arc<EmbedRequest>,
+    ) -> Pin<Box<dyn Future<Output = Result<EmbedResponse>> + Send + '_>> {
+        Box::pin(Provider::embed(self, call, ask))
+    }
+
+    fn image(
+        &self,
+        call: Arc<Call>,
+        ask: Arc<ImageRequest>,
+    ) -> Pin<Box<dyn Future<Output = Result<ImageResponse>> + Send + '_>> {
+        Box::pin(Provider::image(self, call, ask))
+    }
+
     fn count_tokens(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<u64>> + Send + '_>> {
         Box::pin(Provider::count_tokens(self, call))
     }
@@ -144,6 +192,11 @@ impl<P: Provider> DynProvider for P {
     fn reach<'a>(&'a self, cx: &'a Context, limit: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(Provider::reach(self, cx, limit))
     }
+}
+
+/// The error of a provider that does not do this kind of thing.
+pub(crate) fn unsupported(describe: &Describe, what: &str) -> Error {
+    Error::unsupported(format!("it makes no {what}")).with_hint("name another provider").at(&describe.id, None)
 }
 
 impl fmt::Debug for dyn DynProvider {

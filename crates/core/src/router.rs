@@ -2,10 +2,12 @@
 //!
 //! [`Router::call`] is the only entrance, whichever [`Door`] a request came by. `run` tells the story:
 //! resolve a plan, then for each target look into the cache, attempt, retry, and go on until the first content event commits the answer. Wire formats and
-//! HTTP are unknown here. Names become plans in `router/resolve.rs`, one target is asked in `router/attempts.rs`, failures become decisions in
+//! HTTP are unknown here. Names become plans in `router/resolve.rs`, one target is asked in `router/attempts.rs`, for what in
+//! `router/asking.rs`, failures become decisions in
 //! `router/retry.rs`, what happened is in `router/record.rs`.
 
 mod answer;
+mod asking;
 mod attempts;
 mod builder;
 mod count;
@@ -23,8 +25,8 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 pub use self::answer::Answer;
-use self::answer::Committed;
-use self::attempts::{Asked, Attempts};
+use self::asking::{Asking, Text};
+use self::attempts::Asked;
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
 use self::record::{Recent, Record};
@@ -42,7 +44,7 @@ use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Request, Substitute};
 use crate::response::Response;
 use crate::telemetry::Meters;
-use crate::trace::{CacheStatus, Served, Trace};
+use crate::trace::{Served, Trace};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -59,12 +61,12 @@ struct Inner {
     meters: Meters,
 }
 
-/// A request with what the door it came by adds.
+/// A request with what the door it came by adds: for text, or for embeddings or pictures.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Op {
+pub struct Op<R = Request> {
     /// The request.
-    pub request: Request,
+    pub request: R,
     /// By which door it came.
     pub door: Door,
     /// A provider for this call alone, asked instead of any configured one.
@@ -73,9 +75,9 @@ pub struct Op {
     pub id: Option<RequestId>,
 }
 
-impl Op {
+impl<R> Op<R> {
     /// A request that came by `door`.
-    pub fn new(request: Request, door: Door) -> Self {
+    pub fn new(request: R, door: Door) -> Self {
         Self { request, door, provider: None, id: None }
     }
 
@@ -94,8 +96,8 @@ impl Op {
     }
 }
 
-impl From<Request> for Op {
-    fn from(request: Request) -> Self {
+impl<R> From<R> for Op<R> {
+    fn from(request: R) -> Self {
         Self::new(request, Door::Library)
     }
 }
@@ -116,7 +118,9 @@ impl Router {
     /// # Errors
     /// What a hook refuses with, the error of the plan, of the only target tried, or of the last one, which then names all of them.
     pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
-        self.run(op.into()).await
+        let (committed, target, record) = self.run(op.into(), Text).await?;
+        let learning = Learning::new(&self.0.makers, target);
+        Ok(Answer::new(committed, record, learning, self.0.deps.shutdown.clone()))
     }
 
     /// Answers a request with a whole response.
@@ -208,13 +212,10 @@ impl Router {
         self.0.deps.cache.as_ref().and_then(|cache| cache.key(request, target).ok())
     }
 
-    async fn run(&self, op: Op) -> Result<Answer> {
+    async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, &self.0.meters, op.id.clone()));
-        match self.committed(op, &record).await {
-            Ok((committed, target)) => {
-                let learning = Learning::new(&self.0.makers, target);
-                Ok(Answer::new(committed, record, learning, self.0.deps.shutdown.clone()))
-            }
+        match self.committed(op, asking, &record).await {
+            Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {
                 record.failed(&error);
                 Err(error)
@@ -222,9 +223,12 @@ impl Router {
         }
     }
 
-    async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<(Committed, Target)> {
+    async fn committed<A: Asking>(&self, op: Op, mut asking: A, record: &Arc<Record>) -> Result<(A::Done, Target)> {
         let Op { mut request, door, provider, .. } = op;
         self.ask_hooks(&mut request)?;
+        if !self.0.deps.hooks.is_empty() {
+            asking.heed(&request);
+        }
         self.limit_riders(&mut request);
         if provider.is_some() {
             // It may share its id with another one, and answers are stored by id.
@@ -240,7 +244,7 @@ impl Router {
         // In a box: a future keeps a copy of each one that it was moved through, and this one is large.
         let answering = Box::pin(async {
             tokio::select! {
-                answered = self.first_answer(&request, plan, door, record) => answered,
+                answered = self.first_answer(&request, &asking, plan, door, record) => answered,
                 () = self.0.deps.shutdown.cancelled() => Err(answer::shutting_down()),
             }
         });
@@ -284,13 +288,14 @@ impl Router {
     }
 
     /// Goes through the plan until a target commits.
-    async fn first_answer(
+    async fn first_answer<A: Asking>(
         &self,
         request: &Arc<Request>,
+        asking: &A,
         mut plan: Plan,
         door: Door,
         record: &Arc<Record>,
-    ) -> Result<(Committed, Target)> {
+    ) -> Result<(A::Done, Target)> {
         let meant = meant(request, &plan);
         let mut failures = Vec::new();
         let mut looked_ahead = false;
@@ -299,12 +304,12 @@ impl Router {
             let others = !plan.targets.is_empty();
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
             let asked = Asked { request: seen, withheld, planned: &planned, others };
-            match self.answer_from(&asked, record).await {
-                Ok(committed) => {
+            match asking.answer_from(self, &asked, record).await {
+                Ok(done) => {
                     let target = planned.target;
                     let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
                     record.served(Served { substituted, ..Served::new(target.provider.clone(), target.model.clone()) });
-                    return Ok((committed, target));
+                    return Ok((done, target));
                 }
                 Err(error) => {
                     if plan.automatic && !looked_ahead && reach::was_silent(&error) {
@@ -348,45 +353,10 @@ impl Router {
             Planned { target, ..planned.clone() }
         })
     }
-
-    /// One target's answer: from the cache, from a call under way, or from a call of our own.
-    async fn answer_from(&self, asked: &Asked<'_>, record: &Arc<Record>) -> Result<Committed> {
-        let Asked { request, planned, .. } = asked;
-        record.dropped(asked.withheld.clone());
-        let cache = self.0.deps.cache.clone().filter(|cache| cache.covers(request));
-        let kept = cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)));
-        let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
-        record.cache(status, kept.as_ref().map(|(_, key)| key));
-        if let Some((cache, key)) = &kept
-            && let Some(stored) = cache.get(key, request).await
-        {
-            record.cache(CacheStatus::Hit, Some(key));
-            return Ok(Committed::replay(&stored, request.stream));
-        }
-        if request.cache.only_if_cached {
-            return Err(not_cached(if kept.is_some() {
-                "the answer is not in the cache, and the request asked for nothing else"
-            } else {
-                "the request asked for a stored answer, and the cache is off for it"
-            }));
-        }
-        if let Some(error) = &planned.unreached {
-            record.attempted(&planned.target, self.0.deps.clock.instant(), Some(error));
-            return Err(error.clone());
-        }
-        match &kept {
-            Some((cache, key)) => attempts::shared(self, cache, key, asked, record).await,
-            None => Attempts::new(self, asked, record).committed().await,
-        }
-    }
 }
 
 /// The target that a request means: of a plan the first, even one that is left out. Whoever named nobody was promised nobody.
 fn meant(request: &Request, plan: &Plan) -> Option<Target> {
     let first = plan.candidates.first().filter(|_| resolve::names_somebody(request));
     first.map(|first| Target::new(first.provider.clone(), first.model.clone()))
-}
-
-fn not_cached(message: &str) -> Error {
-    Error::unavailable(message).with_hint("drop `only-if-cached` to have it generated")
 }

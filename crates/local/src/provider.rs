@@ -128,12 +128,12 @@ impl LocalProvider {
             .with_hint(format!("it has {has}")))
     }
 
-    async fn start(&self, call: &Call) -> Result<DeltaStream> {
-        let name = self.serve(call).await?;
+    /// The job of a call, its prompt written by the template, and the form in which the model writes calls of tools.
+    async fn prepared(&self, call: &Call) -> Result<(job::Plan, &Loaded, Form)> {
         let mut plan = job::plan(&call.request)?;
         let loaded = self.loaded().await?;
         let info = loaded.engine.model_info();
-        let now = call.cx.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = seconds(call);
         let offered = !plan.offer.tools.is_empty();
         if offered && loaded.form == Form::None {
             return Err(calls::unknown_form());
@@ -156,13 +156,33 @@ impl LocalProvider {
         let prompt =
             template.render(&input).map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
         plan.job.prompt = Prompt::Template(prompt);
+        Ok((plan, loaded, form))
+    }
+
+    async fn start(&self, call: &Call) -> Result<DeltaStream> {
+        let name = self.serve(call).await?;
+        let (plan, loaded, form) = self.prepared(call).await?;
         call.note_dropped(plan.dropped);
         let (engine, job) = (Arc::clone(&loaded.engine), plan.job);
         // Tokenizing a long prompt and reading a grammar take their time.
         let answer = aside(move || engine.generate(job).map_err(translate)).await?;
-        let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: now };
+        let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: seconds(call) };
         Ok(stream::deltas(head, answer, Parser::new(form), call.cx.cancel.clone(), call.request.stream))
     }
+
+    /// The tokens that the model would read: of the same prompt that an answer would begin from.
+    async fn counted(&self, call: &Call) -> Result<u64> {
+        self.serve(call).await?;
+        let (plan, loaded, _) = self.prepared(call).await?;
+        let (engine, prompt) = (Arc::clone(&loaded.engine), plan.job.prompt);
+        let tokens = aside(move || engine.tokenize(&prompt).map_err(translate)).await?;
+        Ok(tokens.len() as u64)
+    }
+}
+
+/// Seconds since 1970, as a call has them.
+fn seconds(call: &Call) -> u64 {
+    call.cx.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Provider for LocalProvider {
@@ -183,6 +203,10 @@ impl Provider for LocalProvider {
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         self.start(&call).await.map_err(|error| error.at(&self.describe.id, Some(&self.file.name)))
+    }
+
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        self.counted(&call).await.map_err(|error| error.at(&self.describe.id, Some(&self.file.name)))
     }
 
     fn models(&self) -> Vec<ModelName> {

@@ -69,6 +69,16 @@ async fn streamed_and_whole_say_the_same() {
 }
 
 #[tokio::test]
+async fn a_count_is_what_an_answer_to_the_same_says_it_read() {
+    let provider = provider();
+    let counted = Provider::count_tokens(&provider, call(question(false), None)).await.unwrap();
+    let answered = fold(&events(&provider, call(question(false), None)).await.unwrap());
+    assert_eq!(counted, answered.usage.unwrap().input);
+    let error = Provider::count_tokens(&provider, call(question(false), Some("another"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerModelUnknown);
+}
+
+#[tokio::test]
 async fn an_answer_can_be_bound_to_json() {
     let provider = provider();
     let mut request = Request::new("Describe a cat as JSON with name and age.");

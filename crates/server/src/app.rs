@@ -19,7 +19,7 @@ use crate::options::ServerOptions;
 use crate::replay::Replays;
 use crate::routes::metrics::Counts;
 use crate::routes::native::{self, generate};
-use crate::routes::{completions, health, metrics, models, tokens};
+use crate::routes::{completions, embeddings, health, images, metrics, models, tokens};
 use crate::{chat, error, exposed, mcp, openapi, ui};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
@@ -109,6 +109,8 @@ impl Server {
                 post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiResponses, r)).get(error::no_websocket),
             )
             .route("/v1/completions", post(completions::complete))
+            .route("/v1/embeddings", post(embeddings::openai))
+            .route("/v1/images/generations", post(images::generate))
             .route("/v1/messages/count_tokens", post(|s: Shared, r: Request| tokens::count(s, Dialect::Anthropic, r)))
             .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
             .route("/v1beta/models/{*call}", post(google).get(models::one))
@@ -132,6 +134,7 @@ impl Server {
 async fn google(server: State<Server>, request: Request) -> Response {
     let path = request.uri().path();
     match path.rsplit('/').next().and_then(|last| last.rsplit_once(':').or(last.rsplit_once("%3A"))) {
+        Some((_, "embedContent" | "batchEmbedContents")) => embeddings::google(server, request).await,
         Some((_, "countTokens")) => tokens::count(server, Dialect::Gemini, request).await,
         Some(_) => chat::answer(server, Dialect::Gemini, request).await,
         None => error::only(request, "GET,HEAD").await,

@@ -15,6 +15,7 @@ use llm_router::error::{Error, Result};
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Answer, Op};
+use llm_router::trace::Trace;
 
 use crate::app::{Inner, Server};
 use crate::body::{self, set};
@@ -127,25 +128,28 @@ pub(crate) async fn respond(
 
 /// Says in headers how the answer came about, as far as it is known now.
 fn describe(answer: &Answer, headers: &mut HeaderMap) {
-    answer.look(|trace| {
-        set(headers, "x-request-id", trace.id.as_str());
-        if let Some(served) = &trace.served {
-            set(headers, "x-llm-router-provider", served.provider.as_str());
-            if let Some(model) = &served.model {
-                set(headers, "x-llm-router-model", model.as_str());
-            }
-            if let Some(substituted) = &served.substituted {
-                set(headers, "x-llm-router-substituted", substituted);
-            }
+    answer.look(|trace| describe_as(trace, headers));
+}
+
+/// Says in headers what a record holds.
+pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
+    set(headers, "x-request-id", trace.id.as_str());
+    if let Some(served) = &trace.served {
+        set(headers, "x-llm-router-provider", served.provider.as_str());
+        if let Some(model) = &served.model {
+            set(headers, "x-llm-router-model", model.as_str());
         }
-        headers.insert("x-llm-router-attempts", HeaderValue::from(trace.attempts.len()));
-        headers.insert("x-llm-router-cache", HeaderValue::from_static(trace.cache.as_str()));
-        if let Some(key) = &trace.key {
-            set(headers, "x-llm-router-key", key);
+        if let Some(substituted) = &served.substituted {
+            set(headers, "x-llm-router-substituted", substituted);
         }
-        if !trace.dropped.is_empty() {
-            let names: Vec<&str> = trace.dropped.iter().map(|field| field.0.as_str()).collect();
-            set(headers, "x-llm-router-dropped", &names.join(","));
-        }
-    });
+    }
+    headers.insert("x-llm-router-attempts", HeaderValue::from(trace.attempts.len()));
+    headers.insert("x-llm-router-cache", HeaderValue::from_static(trace.cache.as_str()));
+    if let Some(key) = &trace.key {
+        set(headers, "x-llm-router-key", key);
+    }
+    if !trace.dropped.is_empty() {
+        let names: Vec<&str> = trace.dropped.iter().map(|field| field.0.as_str()).collect();
+        set(headers, "x-llm-router-dropped", &names.join(","));
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! The model and whether it streams stand in the path (`head.rs`), not in the body; names are read in camelCase and in snake_case, as Google's servers do.
 //! Requests: `request.rs`, `tools.rs` and `contents.rs` read, `body.rs` and `history.rs` write, `schema.rs` turns schemas one way and the other.
-//! Answers: `stream.rs` reads, `response.rs` writes. Errors: `error.rs`. Token counts without an answer: [`count`].
-//! What it is not: Vertex AI, whose paths and credentials differ; embeddings and files.
+//! Answers: `stream.rs` reads, `response.rs` writes. Errors: `error.rs`. Token counts without an answer: [`count`]; embeddings: [`embed`].
+//! What it is not: Vertex AI, whose paths and credentials differ; files.
 
 mod body;
 mod candidate;
@@ -11,6 +11,7 @@ mod chunk;
 mod citations;
 mod contents;
 pub mod count;
+pub mod embed;
 mod error;
 mod generation;
 mod head;

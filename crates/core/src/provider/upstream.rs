@@ -2,19 +2,20 @@
 //!
 //! It picks a dialect and a key, sends what the codec wrote, and hands the answer's frames to the codec's decoder. It decides nothing about retries or
 //! other targets; only among its own keys it goes on to the next when one is refused. Read next: `upstream/answer.rs` (the answer's
-//! stream), `upstream/refusal.rs` (an answer that is none).
+//! stream), `upstream/refusal.rs` (an answer that is none), `upstream/whole.rs` (embeddings, pictures, counts).
 
 mod answer;
 mod models;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::credential::{Credentials, Key, Tried};
@@ -26,8 +27,10 @@ use crate::config::ProviderSettings;
 use crate::delta::DeltaStream;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
 use crate::dialect::{Codec, Dialect, Framing, HttpCall};
+use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::{ModelName, ProviderId};
+use crate::image::{ImageRequest, ImageResponse};
 use crate::request::{Privacy, Request};
 use crate::secret::Secret;
 
@@ -138,6 +141,15 @@ impl HttpProvider {
         let origin = request.origin.as_ref().map(|origin| origin.dialect);
         let same = self.spoken.iter().find(|one| Some(one.how.dialect) == origin);
         same.or(self.spoken.first()).ok_or_else(|| Error::unavailable(self.mute.clone().unwrap_or_default()))
+    }
+
+    /// A place among the calls that may run at once, where they are counted.
+    fn place(&self, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
+        let Some((most, slots)) = &self.slots else { return Ok(None) };
+        slots.clone().try_acquire_owned().map(Some).map_err(|_| {
+            Error::new(ErrorKind::ProviderOverloaded, format!("{most} calls run already, its max_in_flight"))
+                .at(&self.describe.id, model)
+        })
     }
 
     /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
@@ -282,13 +294,7 @@ impl Provider for HttpProvider {
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let id = &self.describe.id;
-        let permit = match &self.slots {
-            Some((most, slots)) => Some(slots.clone().try_acquire_owned().map_err(|_| {
-                Error::new(ErrorKind::ProviderOverloaded, format!("{most} calls run already, its max_in_flight"))
-                    .at(id, call.target.model.as_ref())
-            })?),
-            None => None,
-        };
+        let permit = self.place(call.target.model.as_ref())?;
         let asked = Framing::of(call.request.stream);
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let model = call.target.model.clone();
@@ -312,6 +318,18 @@ impl Provider for HttpProvider {
         let framing = encoded.framing;
         let reading = answer::Reading { asked, framing, patience, _permit: permit, at: id.clone(), secrets };
         answer::read(&call, spoken.codec.as_ref(), answer, reading).map_err(at)
+    }
+
+    async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        self.embedded(call, &ask).await
+    }
+
+    async fn image(&self, call: Arc<Call>, ask: Arc<ImageRequest>) -> Result<ImageResponse> {
+        self.drawn(call, &ask).await
+    }
+
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        self.counted(call).await
     }
 
     fn models(&self) -> Vec<ModelName> {

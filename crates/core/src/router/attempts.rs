@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Router;
 use super::answer::Committed;
+use super::asking::{Asking, Text};
 use super::record::Record;
 use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
@@ -35,8 +36,9 @@ pub(super) struct Asked<'a> {
 }
 
 /// All attempts at one target.
-pub(super) struct Attempts {
+pub(super) struct Attempts<A> {
     router: Router,
+    asking: A,
     request: Arc<Request>,
     withheld: Vec<FieldPath>,
     planned: Planned,
@@ -47,10 +49,11 @@ pub(super) struct Attempts {
     record: Weak<Record>,
 }
 
-impl Attempts {
-    pub(super) fn new(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> Self {
+impl<A: Asking> Attempts<A> {
+    pub(super) fn new(router: &Router, asking: A, asked: &Asked<'_>, record: &Arc<Record>) -> Self {
         Self {
             router: router.clone(),
+            asking,
             request: Arc::clone(&asked.request),
             withheld: asked.withheld.clone(),
             planned: asked.planned.clone(),
@@ -63,7 +66,7 @@ impl Attempts {
 
     /// Tries until one attempt commits, as `retry` allows. The total deadline ends here with the commit; from there on providers hold to theirs, which do
     /// not count the time that a slow reader takes.
-    pub(super) async fn committed(self) -> Result<Committed> {
+    pub(super) async fn committed(self) -> Result<A::Done> {
         let total = self.deadlines.total;
         let tries = Box::pin(async {
             for attempt in 1.. {
@@ -82,17 +85,14 @@ impl Attempts {
         timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
     }
 
-    async fn attempt(&self, attempt: u32) -> Result<Committed> {
+    async fn attempt(&self, attempt: u32) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
         let cx = self.router.context_of(self.id.clone());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = self.deadlines;
         call.note_dropped(self.withheld.iter().cloned());
-        let outcome = match self.planned.provider.generate(Arc::new(call)).await {
-            Ok(stream) => Committed::of(stream).await,
-            Err(error) => Err(error),
-        };
+        let outcome = self.asking.attempt(&*self.planned.provider, Arc::new(call)).await;
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
         let absent = |error: &Error| {
@@ -104,7 +104,9 @@ impl Attempts {
         record.dropped(cx.dropped());
         outcome
     }
+}
 
+impl Attempts<Text> {
     /// The attempts as a stream, for a call that several may listen to.
     fn into_stream(mut self) -> DeltaStream {
         self.deadlines = self.planned.shared;
@@ -128,7 +130,7 @@ pub(super) async fn shared(
         privacy: request.riders.privacy,
         substitute: request.riders.substitute,
     };
-    let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, asked, record).into_stream());
+    let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, Text, asked, record).into_stream());
     let (events, joined) = cache.join(key, request, terms, begin);
     let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
     record.cache(status, Some(key));

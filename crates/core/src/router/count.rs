@@ -1,102 +1,64 @@
-//! How many tokens a request has: counted by the target that would answer it, else estimated, and the count says which.
+//! Token counts without an answer: the number, and whether somebody counted or it is an estimate of ours.
 //!
-//! A short door into the same plan that an answer would have. Nothing is generated, stored or recorded.
+//! A provider that has the model's own tokens counts; where the target cannot, [`estimate`] says roughly how many there will be, and says that it does.
+//! How a count is asked for is `asking.rs`.
 
-use std::sync::Arc;
+use crate::provider::Target;
+use crate::request::{Block, BlockBody, Request, ResponseFormat};
 
-use super::{Op, Router, resolve};
-use crate::error::{ErrorKind, Result};
-use crate::provider::{Call, Target};
-use crate::request::{Block, BlockBody, Request};
-
-/// A count of a request's tokens.
+/// How many tokens a request has.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TokenCount {
-    /// Tokens of the prompt, tools included.
+    /// Tokens of the prompt, instructions and tools included.
     pub tokens: u64,
-    /// Whether the target could not count them, and this is a guess from the length.
+    /// Whether it is an estimate, because the target cannot count.
     pub estimated: bool,
     /// The target that would answer.
     pub target: Target,
 }
 
-impl Router {
-    /// Counts the tokens of a request at the first target of its plan.
-    ///
-    /// # Errors
-    /// What a hook refuses with, the error of the plan, and the target's own where it can count and failed.
-    pub async fn count_tokens(&self, op: impl Into<Op>) -> Result<TokenCount> {
-        let Op { mut request, door, provider, id } = op.into();
-        self.ask_hooks(&mut request)?;
-        self.limit_riders(&mut request);
-        let mut plan = match provider {
-            Some(provider) => resolve::plan_via(provider, &request, self.scope(door, &[]))?,
-            None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
-        };
-        let planned = plan.targets.swap_remove(0);
-        let target = planned.target;
-        let cx = self.context_of(id.unwrap_or_else(|| self.new_id()));
-        let request = Arc::new(request);
-        let mut call = Call::new(Arc::clone(&request), target.clone(), cx);
-        call.deadlines = planned.deadlines;
-        match planned.provider.count_tokens(Arc::new(call)).await {
-            Ok(tokens) => Ok(TokenCount { tokens, estimated: false, target }),
-            Err(error) if error.kind() == ErrorKind::CallerUnsupported => {
-                Ok(TokenCount { tokens: estimate(&request), estimated: true, target })
-            }
-            Err(error) => Err(error.at(&target.provider, target.model.as_ref())),
-        }
-    }
+/// Tokens that mark a message's beginning, end and role in the templates in use.
+const PER_MESSAGE: u64 = 4;
+
+/// Tokens of a picture of common size; vendors count from a hundred to some thousands.
+const PER_PICTURE: u64 = 1_000;
+
+/// A rough count that needs no vocabulary: four ASCII characters a token, as English has, and one token for each other character, as Chinese has.
+pub(super) fn estimate(request: &Request) -> u64 {
+    let messages: u64 =
+        request.messages.iter().map(|message| PER_MESSAGE + message.content.iter().map(of_block).sum::<u64>()).sum();
+    let tools: u64 =
+        request.tools.iter().filter_map(|tool| serde_json::to_string(tool).ok()).map(|t| of_text(&t)).sum();
+    let schema = match &request.response_format {
+        Some(ResponseFormat::JsonSchema(wanted)) => of_text(wanted.schema.get()),
+        _ => 0,
+    };
+    messages + tools + schema
 }
 
-/// Bytes of a token, about, in the languages and the code that vocabularies are made for.
-const BYTES_A_TOKEN: usize = 4;
-/// What a turn costs beside its text: the marks around it.
-const A_TURN: usize = 4;
-/// A picture of middling size.
-const A_PICTURE: usize = 1_000;
-
-/// A guess from the length of what is said.
-fn estimate(request: &Request) -> u64 {
-    let turns = request.messages.iter().map(|message| {
-        let blocks: usize = message.content.iter().map(weight).sum();
-        blocks + A_TURN
-    });
-    let tools = request.tools.iter().map(|tool| {
-        let parameters = tool.parameters.as_ref().map_or(0, |schema| schema.get().len());
-        tokens(tool.name.len() + tool.description.as_ref().map_or(0, String::len) + parameters) + A_TURN
-    });
-    u64::try_from(turns.chain(tools).sum::<usize>()).unwrap_or(u64::MAX)
-}
-
-fn tokens(bytes: usize) -> usize {
-    bytes.div_ceil(BYTES_A_TOKEN)
-}
-
-fn weight(block: &Block) -> usize {
+fn of_block(block: &Block) -> u64 {
     match &block.body {
-        BlockBody::Text { text, .. } | BlockBody::Refusal { text } | BlockBody::Reasoning { text, .. } => {
-            tokens(text.len())
-        }
-        BlockBody::ToolCall { name, arguments, .. } => tokens(name.len() + arguments.len()),
-        BlockBody::ToolResult { content, .. } => content.iter().map(weight).sum(),
-        _ => A_PICTURE,
+        BlockBody::Text { text, .. } | BlockBody::Refusal { text } => of_text(text),
+        BlockBody::ToolCall { name, arguments, .. } => of_text(name) + of_text(arguments),
+        BlockBody::ToolResult { content, .. } => content.iter().map(of_block).sum(),
+        BlockBody::Image { .. } | BlockBody::File { .. } | BlockBody::Audio { .. } => PER_PICTURE,
+        _ => 0,
     }
+}
+
+fn of_text(text: &str) -> u64 {
+    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
+    ascii.div_ceil(4) + text.chars().filter(|sign| !sign.is_ascii()).count() as u64
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::testing::scripted::Scripted;
 
-    #[tokio::test]
-    async fn a_provider_that_cannot_count_leaves_an_estimate_that_says_so() {
-        let router = Router::builder().provider(Scripted::text("echo", "x")).build().unwrap();
-        let mut request = Request::new("x".repeat(400));
-        request.provider = Some(crate::ids::ProviderId::new("echo").unwrap());
-        let count = router.count_tokens(request).await.unwrap();
-        assert_eq!((count.tokens, count.estimated, count.target.provider.as_str()), (104, true, "echo"));
+    #[test]
+    fn an_estimate_follows_the_script() {
+        assert_eq!(estimate(&Request::new("Hello there, world!")), PER_MESSAGE + 5);
+        assert_eq!(estimate(&Request::new("你好")), PER_MESSAGE + 2);
     }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
+use crate::embedding::{EmbedInput, EmbedRequest, EmbedResponse};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
-use crate::provider::{Availability, Call, Describe, Provider};
+use crate::image::{ImageRequest, ImageResponse, Picture};
+use crate::provider::{Availability, Call, Describe, Provider, unsupported};
 use crate::usage::Usage;
 
 /// What a [`Scripted`] provider does with one call.
@@ -37,6 +39,9 @@ pub struct Scripted {
     availability: Availability,
     turns: Vec<Turn>,
     models: Vec<ModelName>,
+    dimensions: Option<usize>,
+    pictures: Vec<Picture>,
+    tokens: Option<u64>,
     calls: Mutex<Vec<Arc<Call>>>,
     live: Arc<AtomicUsize>,
 }
@@ -53,6 +58,9 @@ impl Scripted {
             availability: Availability::Ready,
             turns: turns.into_iter().collect(),
             models: Vec::new(),
+            dimensions: None,
+            pictures: Vec::new(),
+            tokens: None,
             calls: Mutex::default(),
             live: Arc::default(),
         }
@@ -84,6 +92,43 @@ impl Scripted {
         self
     }
 
+    /// Making vectors of so many numbers: the input's size in bytes or tokens, then its place, then zeros. A turn that fails fails here too.
+    #[must_use]
+    pub fn embedding(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Drawing these pictures.
+    #[must_use]
+    pub fn drawing(mut self, pictures: impl IntoIterator<Item = Picture>) -> Self {
+        self.pictures = pictures.into_iter().collect();
+        self
+    }
+
+    /// Counting so many tokens in anything.
+    #[must_use]
+    pub fn counting(mut self, tokens: u64) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Notes a call and gives its turn.
+    fn turn(&self, call: &Arc<Call>) -> Option<Turn> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turns.get(calls.len()).or(self.turns.last()).cloned();
+        calls.push(Arc::clone(call));
+        turn
+    }
+
+    /// Notes a call that is not for text; fails it where its turn says so, or where the provider does no such thing.
+    fn other<T>(&self, call: &Arc<Call>, done: Option<T>) -> Result<T> {
+        match self.turn(call) {
+            Some(Turn::Fail(error)) => Err(error),
+            _ => done.ok_or_else(|| unsupported(&self.describe, "such things")),
+        }
+    }
+
     /// The calls so far.
     pub fn calls(&self) -> Vec<Arc<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -105,13 +150,7 @@ impl Provider for Scripted {
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        let turn = {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = self.turns.get(calls.len()).or(self.turns.last()).cloned();
-            calls.push(call.clone());
-            turn
-        };
-        let events = match turn {
+        let events = match self.turn(&call) {
             None => return Err(Error::unavailable("the script is empty")),
             Some(Turn::Fail(error)) => return Err(error),
             Some(Turn::Text(text)) => text_events(&text, call.model()).into_iter().map(Ok).collect(),
@@ -142,6 +181,33 @@ impl Provider for Scripted {
             let _ = &live;
             event
         })))
+    }
+
+    async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        let dimensions = self.other(&call, self.dimensions)?;
+        let dimensions = ask.dimensions.map_or(dimensions, |wanted| wanted as usize);
+        let vector = |(place, input): (usize, &EmbedInput)| {
+            let size = match input {
+                EmbedInput::Text(text) => text.len(),
+                EmbedInput::Tokens(tokens) => tokens.len(),
+            };
+            #[allow(clippy::cast_precision_loss)]
+            let mut vector = vec![size as f32, place as f32];
+            vector.resize(dimensions, 0.0);
+            vector
+        };
+        let vectors = ask.inputs.iter().enumerate().map(vector).collect();
+        let usage = Usage::new(ask.inputs.len() as u64, 0);
+        Ok(EmbedResponse::new(call.model().unwrap_or("scripted"), vectors).with_usage(usage))
+    }
+
+    async fn image(&self, call: Arc<Call>, ask: Arc<ImageRequest>) -> Result<ImageResponse> {
+        let pictures = self.other(&call, (!self.pictures.is_empty()).then(|| self.pictures.clone()))?;
+        Ok(ImageResponse::new(pictures.into_iter().cycle().take(ask.count() as usize).collect()))
+    }
+
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        self.other(&call, self.tokens)
     }
 
     fn models(&self) -> Vec<ModelName> {

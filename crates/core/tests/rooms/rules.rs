@@ -13,7 +13,10 @@ pub(crate) const ROOMS: &[Room] = &[
     Room { modules: &["ids", "error", "secret"], knows: &[] },
     Room { modules: &["telemetry"], knows: &[] },
     Room { modules: DOMAIN, knows: WORDS },
-    Room { modules: &["dialect"], knows: &["ids", "error", "secret", "request", "response", "delta", "usage"] },
+    Room {
+        modules: &["dialect"],
+        knows: &["ids", "error", "secret", "request", "response", "delta", "usage", "embedding", "image"],
+    },
     Room {
         modules: &["config"],
         knows: &["ids", "error", "secret", "request", "response", "delta", "usage", "pricing", "dialect"],
@@ -30,6 +33,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "usage",
             "pricing",
             "trace",
+            "embedding",
+            "image",
             "dialect",
             "config",
             "telemetry",
@@ -90,6 +95,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "usage",
             "pricing",
             "trace",
+            "embedding",
+            "image",
             "dialect",
             "config",
             "provider",
@@ -113,6 +120,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "usage",
             "pricing",
             "trace",
+            "embedding",
+            "image",
             "dialect",
             "config",
             "provider",
@@ -127,7 +136,7 @@ pub(crate) const ROOMS: &[Room] = &[
 ];
 
 pub(crate) const WORDS: &[&str] = &["ids", "error", "secret"];
-pub(crate) const DOMAIN: &[&str] = &["request", "response", "delta", "usage", "pricing", "trace"];
+pub(crate) const DOMAIN: &[&str] = &["request", "response", "delta", "usage", "pricing", "trace", "embedding", "image"];
 
 /// One name that a room may use against the order.
 pub(crate) struct Exception {

@@ -85,6 +85,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("OpenAI's first completions: a prompt is a user's turn")
         .takes(Schemas::read::<Completion>)
         .of("openai", shapes::openai_refusal),
+    Operation::post("/v1/embeddings", "embeddings", &[(JSON, shapes::object)])
+        .about("OpenAI's embeddings: numbers, or base64 of four bytes a number")
+        .takes(shapes::input)
+        .of("openai", shapes::openai_refusal),
+    Operation::post("/v1/images/generations", "images", &[(JSON, shapes::object)])
+        .about("OpenAI's pictures: base64 or URLs, as the provider gives them")
+        .takes(shapes::prompt)
+        .of("openai", shapes::openai_refusal),
     Operation::post("/v1/responses", "responses", &[(JSON, shapes::object), (EVENTS, shapes::events)])
         .about("OpenAI's responses")
         .takes(shapes::input)
@@ -116,6 +124,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("/v1beta/models/{model}:countTokens", "google_count_tokens", &[(JSON, shapes::google_counted)])
         .about("How many tokens a request of Google's has")
         .takes(shapes::contents)
+        .of("gemini", shapes::google_refusal),
+    Operation::post("/v1beta/models/{model}:embedContent", "embed_content", &[(JSON, shapes::object)])
+        .about("Google's embedding of one text")
+        .takes(shapes::object)
+        .of("gemini", shapes::google_refusal),
+    Operation::post("/v1beta/models/{model}:batchEmbedContents", "embed_contents", &[(JSON, shapes::object)])
+        .about("Google's embeddings of several texts")
+        .takes(shapes::object)
         .of("gemini", shapes::google_refusal),
     Operation::get("/openapi.json", "openapi", &[(JSON, shapes::object)])
         .about("This document")
