@@ -333,6 +333,13 @@ pub struct ClientKey {
     pub key: Credential,
 }
 
+impl ClientKey {
+    /// A client's key.
+    pub fn new(name: impl Into<String>, key: Credential) -> Self {
+        Self { name: name.into(), key }
+    }
+}
+
 /// Other routers on the libp2p network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -10,8 +10,9 @@ use llm_router::error::Result;
 use llm_router::router::Router;
 
 use crate::door::Door;
+use crate::kept::Kept;
 use crate::options::ServerOptions;
-use crate::routes::health;
+use crate::routes::{health, responses};
 use crate::{chat, error};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
@@ -24,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) router: Router,
     pub(crate) options: ServerOptions,
     pub(crate) door: Door,
+    /// Answers that later requests may go on from.
+    pub(crate) kept: Kept,
 }
 
 impl Server {
@@ -34,7 +37,7 @@ impl Server {
     pub fn new(router: Router, options: ServerOptions) -> Result<Self> {
         let settings = &router.settings().server;
         let door = Door::new(&settings.api_keys, &settings.hosts)?;
-        Ok(Self(Arc::new(Inner { router, options, door })))
+        Ok(Self(Arc::new(Inner { router, options, door, kept: Kept::default() })))
     }
 
     /// The routes.
@@ -46,6 +49,7 @@ impl Server {
                 "/v1/responses",
                 post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiResponses, r)).get(error::no_websocket),
             )
+            .route("/v1/responses/{id}", get(responses::one).delete(responses::forget))
             .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
             .route("/v1beta/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))
             .route("/v1/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))

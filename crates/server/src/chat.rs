@@ -19,6 +19,7 @@ use llm_router::router::{Answer, Op};
 use crate::app::{Inner, Server};
 use crate::body::{self, set};
 use crate::relay::Relay;
+use crate::routes::responses;
 use crate::{error, riders};
 
 /// Answers a request of this dialect.
@@ -48,7 +49,17 @@ async fn converse(server: &Arc<Inner>, codec: &dyn Codec, id: &RequestId, head: 
     let mut request = codec.decode_request(&head, &body)?;
     riders::read(&head.headers, &caller, &mut request)?;
     let framing = Framing::of(request.stream);
-    let mut encoder = codec.encoder(&request, framing);
+    let mut encoder = if responses::keeps(codec.dialect()) {
+        match responses::go_on(server, &caller, request, framing)? {
+            Ok((whole, encoder)) => {
+                request = whole;
+                encoder
+            }
+            Err(unknown) => return Ok(unknown),
+        }
+    } else {
+        codec.encoder(&request, framing)
+    };
     let router = server.router.clone();
     let op = Op::new(request, Door::CompatibleApi).with_id(id.clone());
     match framing {

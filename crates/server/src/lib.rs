@@ -10,6 +10,7 @@ mod body;
 mod chat;
 mod door;
 mod error;
+mod kept;
 mod keys;
 mod listen;
 mod options;

@@ -1,3 +1,4 @@
 //! Handlers that are not the dialects' one: one file a surface.
 
 pub(crate) mod health;
+pub(crate) mod responses;
