@@ -12,7 +12,7 @@ use llm_router::router::Router;
 use crate::door::Door;
 use crate::kept::Kept;
 use crate::options::ServerOptions;
-use crate::routes::{health, responses};
+use crate::routes::{health, passthrough, responses};
 use crate::{chat, error};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
@@ -27,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) door: Door,
     /// Answers that later requests may go on from.
     pub(crate) kept: Kept,
+    pub(crate) passing: passthrough::Places,
 }
 
 impl Server {
@@ -37,7 +38,7 @@ impl Server {
     pub fn new(router: Router, options: ServerOptions) -> Result<Self> {
         let settings = &router.settings().server;
         let door = Door::new(&settings.api_keys, &settings.hosts)?;
-        Ok(Self(Arc::new(Inner { router, options, door, kept: Kept::default() })))
+        Ok(Self(Arc::new(Inner { router, options, door, kept: Kept::default(), passing: Default::default() })))
     }
 
     /// The routes.
@@ -53,6 +54,7 @@ impl Server {
             .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
             .route("/v1beta/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))
             .route("/v1/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))
+            .route("/passthrough/{*rest}", any(passthrough::pass))
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .fallback(any(error::not_found))

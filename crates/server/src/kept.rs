@@ -159,7 +159,8 @@ mod tests {
         assert!(kept.delete(&caller("bob"), "r1") && !kept.delete(&caller("bob"), "r1"));
         tokio::time::advance(Duration::from_secs(61)).await;
         assert_eq!(kept.get(&caller("ann"), "r1"), None);
-        assert_eq!((kept.inner().bytes, kept.inner().order.len()), (0, 0));
+        let inner = kept.inner();
+        assert_eq!((inner.bytes, inner.order.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -106,8 +106,8 @@ fn unknown(param: &str, id: &str) -> HttpResponse {
     let message = format!(
         "there is no answer {shown:?} here: it was made with `store: false`, deleted, by another key, or too long ago; send the whole conversation as `input`"
     );
-    let body =
-        json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}).to_string();
+    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}})
+        .to_string();
     let mut response = json_answer(StatusCode::NOT_FOUND, Body::from(body));
     response.headers_mut().insert("x-should-retry", http::HeaderValue::from_static("false"));
     response
