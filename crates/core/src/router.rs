@@ -9,6 +9,7 @@ mod answer;
 mod attempts;
 mod builder;
 mod deadlines;
+mod envelope;
 mod needs;
 mod reach;
 mod record;
@@ -25,6 +26,7 @@ pub use self::answer::Answer;
 use self::answer::Committed;
 use self::attempts::{Asked, Attempts};
 pub use self::builder::RouterBuilder;
+use self::envelope::Enveloping;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
@@ -205,16 +207,25 @@ impl Router {
 
     async fn run(&self, op: Op) -> Result<Answer> {
         let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, op.id.clone()));
+        let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
         match self.committed(op, &record).await {
             Ok((committed, target)) => {
+                let enveloping = self.is_foreign(&target, heard).then(|| Enveloping::new(target.clone()));
                 let learning = Learning::new(&self.0.makers, target);
-                Ok(Answer::new(committed, record, learning, self.0.deps.shutdown.clone()))
+                Ok(Answer::new(committed, record, learning, enveloping, self.0.deps.shutdown.clone()))
             }
             Err(error) => {
                 record.failed(&error);
                 Err(error)
             }
         }
+    }
+
+    /// Whether a target speaks another dialect than the caller hears. Who hears our own gets everything as it is.
+    fn is_foreign(&self, target: &Target, heard: Option<Dialect>) -> bool {
+        let entry = self.0.entries.iter().find(|entry| entry.id == target.provider);
+        let heard = heard.filter(|heard| *heard != Dialect::Native);
+        heard.zip(entry).is_some_and(|(heard, entry)| !entry.provider.describe().dialects.contains(&heard))
     }
 
     async fn committed(&self, op: Op, record: &Arc<Record>) -> Result<(Committed, Target)> {
