@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use llm_router::delta::{Delta, Event, FinishReason};
 use llm_router::dialect::{self, Codec, Dialect, Frame, Framing, RequestHead, decode_whole, sse};
-use llm_router::request::{Block, BlockBody, Request, Role, Source};
+use llm_router::request::{Block, BlockBody, Request, ResponseFormat, Role, Source};
 use llm_router::response::{Choice, Folder, Response};
 use llm_router::usage::Usage;
 use serde_json::{Value, json};
@@ -116,7 +116,8 @@ fn requests() -> Vec<(&'static str, [Value; 4])> {
 fn words(role: &str, block: &Block) -> Option<String> {
     Some(match &block.body {
         BlockBody::Text { text, .. } if text.is_empty() => return None,
-        BlockBody::Text { text, .. } => format!("{role}: {text}"),
+        // Where a dialect has no word for it, a refusal is said as text.
+        BlockBody::Text { text, .. } | BlockBody::Refusal { text } => format!("{role}: {text}"),
         BlockBody::Reasoning { text, .. } if text.is_empty() => return None,
         BlockBody::Reasoning { text, .. } => format!("thought: {text}"),
         BlockBody::ToolCall { name, arguments, .. } => {
@@ -145,7 +146,7 @@ fn said(request: &Request) -> Vec<String> {
     }
     all.extend(request.tools.iter().map(|tool| format!("tool {}", tool.name)));
     all.extend(request.tool_choice.iter().map(|choice| format!("choice {choice:?}")));
-    all.extend(request.response_format.is_some().then(|| "schema".to_owned()));
+    all.extend(matches!(request.response_format, Some(ResponseFormat::JsonSchema(_))).then(|| "schema".to_owned()));
     let sampling = &request.sampling;
     all.extend(sampling.temperature.map(|value| format!("temperature {value}")));
     all.extend(sampling.top_p.map(|value| format!("top_p {value}")));
@@ -318,4 +319,82 @@ fn an_answer_says_the_same_to_clients_of_every_dialect() {
         }
     }
     insta::assert_snapshot!("answers", table);
+}
+
+/// What was recorded of one dialect: requests and whole answers.
+fn recorded(dialect: Dialect, file: &str) -> Vec<(String, Vec<u8>)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(dialect.as_str());
+    let mut all: Vec<(String, Vec<u8>)> = std::fs::read_dir(root)
+        .unwrap()
+        .filter_map(|folder| {
+            let folder = folder.unwrap().path();
+            let name = folder.file_name()?.to_string_lossy().into_owned();
+            Some((name, std::fs::read(folder.join(file)).ok()?))
+        })
+        .collect();
+    all.sort();
+    assert!(!all.is_empty(), "{dialect}: nothing is recorded");
+    all
+}
+
+#[test]
+fn recorded_requests_can_be_said_in_every_dialect_or_are_refused() {
+    let mut silent = Vec::new();
+    for from in DIALECTS {
+        for (name, body) in recorded(from, "request.json") {
+            let Ok(request) = codec(from).decode_request(&head(from, false), &body) else { continue };
+            for to in DIALECTS.into_iter().filter(|to| *to != from) {
+                let mut request = request.clone();
+                request.model = Some("gemini-2.5-flash".into());
+                let before = said(&request);
+                let Ok(sent) = codec(to).encode_request(&call(request)) else { continue };
+                let again = codec(to).decode_request(&head(to, false), &sent.body);
+                let again = again.unwrap_or_else(|error| panic!("{from}/{name} -> {to}: {error}"));
+                // Texts may be joined, and are looked for in all that was said.
+                let all = said(&again).join("\n");
+                let lost: Vec<&String> = before
+                    .iter()
+                    .filter(|word| {
+                        !word
+                            .split_once(": ")
+                            .map_or(word.as_str(), |(_, text)| text)
+                            .lines()
+                            .all(|line| all.contains(line))
+                    })
+                    .collect();
+                if !lost.is_empty() && sent.dropped.is_empty() {
+                    silent.push(format!("{from}/{name} -> {to}: {lost:?}"));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "lost in silence:\n{}", silent.join("\n"));
+}
+
+#[test]
+fn recorded_answers_can_be_told_in_every_dialect() {
+    for from in DIALECTS {
+        for (name, body) in recorded(from, "answer.json") {
+            let call = call(asking(from, Framing::Whole));
+            let mut decoder = codec(from).decoder(&call, Framing::Whole);
+            let Ok(event) = decode_whole(&mut *decoder, Bytes::from(body)) else { continue };
+            for to in DIALECTS.into_iter().filter(|to| *to != from) {
+                for framing in [Framing::Whole, Framing::Stream] {
+                    let told = fold(&read(to, framing, write(to, framing, std::slice::from_ref(&event))));
+                    let texts = |response: &Response| -> String {
+                        response
+                            .choices
+                            .first()
+                            .map(|choice| choice.content.iter().filter_map(Block::as_text).collect())
+                            .unwrap_or_default()
+                    };
+                    assert_eq!(
+                        texts(&told),
+                        texts(&fold(std::slice::from_ref(&event))),
+                        "{from}/{name} -> {to}, {framing:?}"
+                    );
+                }
+            }
+        }
+    }
 }
