@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint deny fmt bench dist test-dist clean
+.PHONY: help run test check lint deny fmt bench fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -15,6 +15,7 @@ help: ## say what there is
 	@echo 'make deny                licences, bans and sources of every dependency'
 	@echo 'make fmt                 format the code'
 	@echo 'make bench               measurements, a release build'
+	@echo 'make fuzz                every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make dist                one archive with its checksum in dist/'
 	@echo 'make test-dist           that archive in an empty Debian (root, debootstrap)'
 	@echo 'make clean               remove build output; models and answers stay in the cache folder'
@@ -54,6 +55,9 @@ bench:
 	cargo bench --locked --workspace
 	cargo build --release --locked -p llm-router-cli
 	@scripts/measure.sh
+
+fuzz:
+	@scripts/fuzz.sh
 
 dist:
 	@scripts/dist.sh

@@ -21,6 +21,7 @@ use crate::ids::{ModelName, RequestId};
 use crate::provider::http::HttpClient;
 use crate::request::Request;
 use crate::store::Store;
+use crate::telemetry::Ledger;
 use crate::trace::Trace;
 
 /// What a router is built from.
@@ -43,6 +44,8 @@ pub struct RouterDeps {
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
     pub hooks: Vec<Arc<dyn Hook>>,
+    /// What is counted: requests, tokens, times.
+    pub ledger: Ledger,
     /// Cancelled when the router shuts down.
     pub shutdown: CancellationToken,
     objects: Objects,
@@ -61,6 +64,7 @@ impl Default for RouterDeps {
             store: None,
             ipfs_backend: None,
             hooks: Vec::new(),
+            ledger: Ledger::default(),
             shutdown: CancellationToken::new(),
             objects: Objects::default(),
         }

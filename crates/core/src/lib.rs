@@ -17,6 +17,7 @@ pub mod response;
 pub mod router;
 pub mod secret;
 pub mod store;
+pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;

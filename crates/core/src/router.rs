@@ -41,6 +41,7 @@ use crate::ids::{ProviderId, RequestId};
 use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Request, Substitute};
 use crate::response::Response;
+use crate::telemetry::Meters;
 use crate::trace::{CacheStatus, Served, Trace};
 
 /// The router. Cheap to clone; all clones are one.
@@ -55,6 +56,7 @@ struct Inner {
     recent: Recent,
     refused: Refused,
     makers: Arc<Makers>,
+    meters: Meters,
 }
 
 /// A request with what the door it came by adds.
@@ -104,8 +106,9 @@ impl Router {
         if let (Some(cache), Some(remote)) = (deps.cache.clone(), deps.remote_cache.take()) {
             deps.cache = Some(cache.with_tier(remote));
         }
+        let meters = record::meters(&deps, &settings, &entries);
         let (recent, refused, makers) = Default::default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, makers }))
+        Self(Arc::new(Inner { deps, settings, entries, recent, refused, makers, meters }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -206,7 +209,7 @@ impl Router {
     }
 
     async fn run(&self, op: Op) -> Result<Answer> {
-        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, op.id.clone()));
+        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, &self.0.meters, op.id.clone()));
         let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
         match self.committed(op, &record).await {
             Ok((committed, target)) => {

@@ -8,12 +8,17 @@ use axum::routing::{any, get, post};
 use llm_router::dialect::Dialect;
 use llm_router::error::Result;
 use llm_router::router::Router;
+use tokio::sync::Semaphore;
 
+use crate::access::AccessLog;
 use crate::door::Door;
+use crate::fetch::{Fetcher, Net, System};
 use crate::kept::Kept;
 use crate::options::ServerOptions;
-use crate::routes::{health, passthrough, responses};
-use crate::{chat, error};
+use crate::replay::Replays;
+use crate::routes::metrics::Counts;
+use crate::routes::{health, metrics, passthrough, responses};
+use crate::{chat, error, exposed};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -25,20 +30,70 @@ pub(crate) struct Inner {
     pub(crate) router: Router,
     pub(crate) options: ServerOptions,
     pub(crate) door: Door,
+    /// Where URLs in requests are fetched at all.
+    pub(crate) fetcher: Option<Fetcher>,
+    pub(crate) replays: Replays,
+    pub(crate) log: Option<AccessLog>,
+    pub(crate) counts: Counts,
+    /// Places for connections, shared by all runtimes.
+    pub(crate) slots: Arc<Semaphore>,
     /// Answers that later requests may go on from.
     pub(crate) kept: Kept,
     pub(crate) passing: passthrough::Places,
 }
 
 impl Server {
-    /// A server over this router, with the keys and names of the router's settings.
+    /// A server over this router, with the keys and names of the router's settings. Where keys are configured, clients reach what a person configured and
+    /// not what merely lies in the environment.
     ///
     /// # Errors
-    /// `caller_invalid_request` naming a key of a client that cannot be read.
+    /// `caller_invalid_request` naming a key of a client that cannot be read, `router_unavailable` naming an access log that cannot be written.
     pub fn new(router: Router, options: ServerOptions) -> Result<Self> {
+        let fetcher = router.settings().server.fetch_urls.then(|| Fetcher::new(Arc::new(System))).transpose()?;
+        Self::with(router, options, fetcher)
+    }
+
+    fn with(router: Router, options: ServerOptions, fetcher: Option<Fetcher>) -> Result<Self> {
         let settings = &router.settings().server;
         let door = Door::new(&settings.api_keys, &settings.hosts)?;
-        Ok(Self(Arc::new(Inner { router, options, door, kept: Kept::default(), passing: Default::default() })))
+        let log = options.access_log.as_deref().map(AccessLog::open).transpose()?;
+        let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
+        let counts = Counts::new(router.deps().clock.now());
+        let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
+        let replays = Replays::default();
+        let (kept, passing) = Default::default();
+        Ok(Self(Arc::new(Inner { router, options, door, fetcher, replays, log, counts, slots, kept, passing })))
+    }
+
+    /// The same server for an address that others reach.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub(crate) fn for_others(&self) -> Result<Self> {
+        let inner = &self.0;
+        if !inner.door.keys.is_open() {
+            return Ok(self.clone());
+        }
+        Self::with(exposed::only_configured(&inner.router), inner.options.clone(), inner.fetcher.clone())
+    }
+
+    /// The same server with this way into the network for `server.fetch_urls`: for tests, which have none.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn fetching_through(&self, net: Arc<dyn Net>) -> Result<Self> {
+        Self::with(self.0.router.clone(), self.0.options.clone(), Some(Fetcher::new(net)?))
+    }
+
+    /// What the administration's socket answers.
+    pub(crate) fn admin_routes(&self) -> Routes {
+        Routes::new()
+            .route("/metrics", get(metrics::all))
+            .route("/healthz", get(health::alive))
+            .route("/readyz", get(health::ready))
+            .fallback(any(error::not_found))
+            .method_not_allowed_fallback(error::wrong_method)
+            .with_state(self.clone())
     }
 
     /// The routes.
@@ -57,6 +112,7 @@ impl Server {
             .route("/passthrough/{*rest}", any(passthrough::pass))
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
+            .route("/metrics", get(metrics::for_admins))
             .fallback(any(error::not_found))
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self.clone())

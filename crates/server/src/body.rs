@@ -13,8 +13,19 @@ use crate::options::ServerOptions;
 /// Reads a request's body.
 ///
 /// # Errors
-/// `caller_too_large` past the limit, `caller_cancelled` when the client stops sending.
-pub(crate) async fn read(mut body: Body, headers: &HeaderMap, options: &ServerOptions) -> Result<Bytes> {
+/// `caller_too_large` past the limit, `caller_cancelled` when the client stops sending; with what is left of the body, for `early.rs`.
+pub(crate) async fn read(
+    mut body: Body,
+    headers: &HeaderMap,
+    options: &ServerOptions,
+) -> std::result::Result<Bytes, (Error, Body)> {
+    match take(&mut body, headers, options).await {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err((error, body)),
+    }
+}
+
+async fn take(body: &mut Body, headers: &HeaderMap, options: &ServerOptions) -> Result<Bytes> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > options.body) {
         return Err(too_large(options.body));

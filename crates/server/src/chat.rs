@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
@@ -18,9 +18,9 @@ use llm_router::router::{Answer, Op};
 
 use crate::app::{Inner, Server};
 use crate::body::{self, set};
-use crate::relay::Relay;
+use crate::relay::{Broken, Relay};
 use crate::routes::responses;
-use crate::{error, riders};
+use crate::{early, error, riders};
 
 /// Answers a request of this dialect.
 pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
@@ -32,14 +32,25 @@ pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, reque
             None,
         );
     };
-    let id = server.0.router.new_id();
+    // The access log gave one already, where there is one.
+    let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(|| server.0.router.new_id());
+    let body = match body::read(body, &head.headers, &server.0.options).await {
+        Ok(body) => body,
+        Err((error, rest)) => return early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest),
+    };
     let answered = converse(&server.0, codec.as_ref(), &id, head, body).await;
     answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
 }
 
-async fn converse(server: &Arc<Inner>, codec: &dyn Codec, id: &RequestId, head: Parts, body: Body) -> Result<Response> {
-    let body = body::read(body, &head.headers, &server.options).await?;
+async fn converse(
+    server: &Arc<Inner>,
+    codec: &dyn Codec,
+    id: &RequestId,
+    head: Parts,
+    body: Bytes,
+) -> Result<Response> {
     let caller = head.extensions.get().cloned().unwrap_or_default();
+    let broken = head.extensions.get::<Broken>().cloned();
     let head = RequestHead {
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
@@ -48,6 +59,9 @@ async fn converse(server: &Arc<Inner>, codec: &dyn Codec, id: &RequestId, head: 
     };
     let mut request = codec.decode_request(&head, &body)?;
     riders::read(&head.headers, &caller, &mut request)?;
+    if let Some(fetcher) = &server.fetcher {
+        fetcher.inline(&mut request).await?;
+    }
     let framing = Framing::of(request.stream);
     let mut encoder = if responses::keeps(codec.dialect()) {
         match responses::go_on(server, &caller, request, framing)? {
@@ -83,12 +97,14 @@ async fn converse(server: &Arc<Inner>, codec: &dyn Codec, id: &RequestId, head: 
                     let answer = answer?;
                     let mut headers = HeaderMap::new();
                     describe(&answer, &mut headers);
-                    let mut response = Response::new(Body::new(Relay::flowing(answer, encoder, ping_after)));
+                    let mut response =
+                        Response::new(Body::new(Relay::flowing(answer, encoder, ping_after).telling(broken)));
                     *response.headers_mut() = headers;
                     response
                 }
                 Err(_) => {
-                    let mut response = Response::new(Body::new(Relay::waiting(answering, encoder, ping_after)));
+                    let mut response =
+                        Response::new(Body::new(Relay::waiting(answering, encoder, ping_after).telling(broken)));
                     set(response.headers_mut(), "x-request-id", id.as_str());
                     response
                 }

@@ -73,6 +73,36 @@ impl Door {
         Ok(Caller(Some(owner)))
     }
 
+    /// Lets a request to the administration's socket in: whoever is on this machine, and elsewhere who shows an admin key.
+    ///
+    /// # Errors
+    /// As [`Door::admit`].
+    pub(crate) fn admit_admin(&self, head: &mut Parts, from_here: bool) -> Result<Caller> {
+        self.check_host(head)?;
+        self.check_origin(&head.headers)?;
+        if head.method == Method::POST {
+            check_json(&head.headers)?;
+        }
+        let owner = take_key(head).and_then(|shown| self.keys.owner(&shown));
+        let caller = Caller(owner);
+        if !from_here && !is_probe(head.uri.path()) {
+            self.check_admin(&caller)?;
+        }
+        Ok(caller)
+    }
+
+    /// Whether a caller may see metrics and administration on the clients' socket: one with an admin key, nobody else.
+    ///
+    /// # Errors
+    /// `policy_forbidden` with the next step.
+    pub(crate) fn check_admin(&self, caller: &Caller) -> Result<()> {
+        if caller.0.as_ref().is_some_and(|name| self.keys.is_admin(name)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::PolicyForbidden, "this is for administration")
+            .with_hint("show a key with `admin = true`, or ask at the address of `admin` under [server]"))
+    }
+
     fn check_host(&self, head: &Parts) -> Result<()> {
         // HTTP/2 has it in the URI.
         let host = match head.uri.authority() {

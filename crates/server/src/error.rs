@@ -10,6 +10,7 @@ use llm_router::error::{Error, ErrorKind, Fault};
 use llm_router::ids::RequestId;
 
 use crate::body::{json, set};
+use crate::early;
 
 /// An error as this dialect says it.
 pub(crate) fn response(codec: &dyn Codec, error: &Error, id: Option<&RequestId>) -> Response {
@@ -71,7 +72,7 @@ pub(crate) async fn not_found(request: Request) -> Response {
     let error = Error::invalid(format!("there is nothing at {} {path}", request.method()));
     let mut response = at_path(path, &error, None);
     *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    early::answer(response, request.into_body())
 }
 
 /// A path that is there, asked with another method.
@@ -80,7 +81,7 @@ pub(crate) async fn wrong_method(request: Request) -> Response {
     let error = Error::invalid(format!("{path} does not take {}", request.method()));
     let mut response = at_path(path, &error, None);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    early::answer(response, request.into_body())
 }
 
 /// Codex asks for a WebSocket first; only this status sends it to the POST at once.

@@ -15,6 +15,7 @@ const LARGEST: u64 = 64 << 10;
 pub(crate) struct ClientKeys {
     keys: RwLock<Vec<(Arc<str>, Secret)>>,
     files: Vec<(usize, PathBuf)>,
+    admins: Vec<Arc<str>>,
 }
 
 impl ClientKeys {
@@ -24,6 +25,7 @@ impl ClientKeys {
     /// `caller_invalid_request` naming the key that is not there.
     pub(crate) fn new(configured: &[ClientKey]) -> Result<Self> {
         let (mut keys, mut files) = (Vec::new(), Vec::new());
+        let admins = configured.iter().filter(|key| key.admin).map(|key| Arc::from(key.name.as_str())).collect();
         for ClientKey { name, key, .. } in configured {
             let secret = match key {
                 Credential::File(path) => {
@@ -38,7 +40,7 @@ impl ClientKeys {
             };
             keys.push((Arc::from(name.as_str()), secret));
         }
-        Ok(Self { keys: RwLock::new(keys), files })
+        Ok(Self { keys: RwLock::new(keys), files, admins })
     }
 
     /// Whether nobody needs a key.
@@ -52,6 +54,16 @@ impl ClientKeys {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.
         keys.iter().fold(None, |found, (name, key)| if *key == shown { Some(Arc::clone(name)) } else { found })
+    }
+
+    /// Whether the key of this name opens administration too.
+    pub(crate) fn is_admin(&self, name: &str) -> bool {
+        self.admins.iter().any(|admin| **admin == *name)
+    }
+
+    /// Whether some key opens administration.
+    pub(crate) fn has_admin(&self) -> bool {
+        !self.admins.is_empty()
     }
 
     /// Whether some keys are in files.

@@ -2,22 +2,31 @@
 //!
 //! [`Server`] is a [`Router`](llm_router::router::Router) behind a socket. It knows no provider by name and holds no policy: whom to ask, what to retry and what to
 //! store is the router's. Read `app.rs` for the list of routes, `chat.rs` for the one handler behind all dialects, `door.rs` for what every request must pass,
-//! `listen.rs` for sockets.
+//! `handle.rs` for what stands around every request, `listen.rs` for sockets.
 #![forbid(unsafe_code)]
 
+mod access;
 mod app;
 mod body;
 mod chat;
+mod connection;
 mod door;
+mod early;
 mod error;
+mod exposed;
+mod fetch;
+mod handle;
 mod kept;
 mod keys;
 mod listen;
 mod options;
 mod relay;
+mod replay;
 mod riders;
 mod routes;
+mod tls;
 
 pub use self::app::Server;
+pub use self::fetch::Net;
 pub use self::listen::{Bound, Stop};
 pub use self::options::ServerOptions;

@@ -1,35 +1,29 @@
-//! Sockets: accepting, HTTP/1.1 and HTTP/2 with or without TLS, limits, and an end in steps.
+//! Sockets: binding, accepting within a limit, and an end in steps.
+//!
+//! There are two: one for clients, and where the settings say so one for metrics and administration. Read `connection.rs` for what happens on a connection.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use llm_router::error::{Error, ErrorKind, Result};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tower_service::Service;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::Server;
-use crate::error;
+use crate::connection::{Http, http, talk};
+use crate::handle::Side;
+use crate::tls::Certificate;
 
-/// How often key files are looked at again.
-const REREAD: Duration = Duration::from_secs(2);
 /// After an error of `accept`, which is mostly a lack of file descriptors: trying again at once would only spin.
 const BREATH: Duration = Duration::from_millis(50);
-/// The most requests under way on one HTTP/2 connection.
-const STREAMS: u32 = 256;
+/// Connections to the administration's socket, which have places of their own: it must answer while clients fill theirs.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// How a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,30 +40,39 @@ impl Default for Stop {
     }
 }
 
-/// A server with a socket. [`Bound::again`] gives another one on the same socket, for another runtime: whichever is free takes the next connection.
-#[derive(Debug)]
+/// A server with its sockets. [`Bound::again`] gives another one on the same socket, for another runtime: whichever is free takes the next connection.
 pub struct Bound {
     server: Server,
     listener: std::net::TcpListener,
-    tls: Option<Tls>,
+    admin: Option<std::net::TcpListener>,
+    tls: Option<TlsAcceptor>,
+    /// What is looked at again and again; by the first of those on one socket.
+    files: Option<Files>,
 }
 
-#[derive(Clone)]
-struct Tls(TlsAcceptor);
+/// Files that may change while the server runs.
+struct Files {
+    certificate: Option<Arc<Certificate>>,
+}
 
-impl std::fmt::Debug for Tls {
+impl std::fmt::Debug for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
+        f.debug_struct("Bound")
+            .field("listener", &self.listener)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// Opens the socket.
+    /// Opens the sockets and reads the certificate: the one for clients at `address`, the one for administration where the settings want it.
     ///
     /// # Errors
-    /// `policy_forbidden` for an address that others reach while no key is configured, unless `server.public` allows it; `router_unavailable` when the address cannot be bound.
+    /// `policy_forbidden` for an address that others reach while no key is configured, unless `server.public` allows it; `router_unavailable` when an address cannot be
+    /// bound; `caller_invalid_request` for a certificate that cannot be used.
     pub fn bind(&self, address: SocketAddr) -> Result<Bound> {
-        if !address.ip().is_loopback() && self.0.door.keys.is_open() && !self.0.router.settings().server.public {
+        let settings = &self.0.router.settings().server;
+        if !address.ip().is_loopback() && self.0.door.keys.is_open() && !settings.public {
             return Err(Error::new(
                 ErrorKind::PolicyForbidden,
                 format!("{address} is reached by others, and no client key is configured"),
@@ -78,16 +81,45 @@ impl Server {
                 "add [[server.api_keys]], or `public = true` under [server] if everybody may ask, or bind 127.0.0.1",
             ));
         }
-        let bound = std::net::TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        let listener = bound.map_err(|error| {
-            Error::new(ErrorKind::RouterUnavailable, format!("cannot listen on {address}: {error}"))
-                .with_hint("choose another port with --port, or end what listens there")
-        })?;
-        Ok(Bound { server: self.clone(), listener, tls: None })
+        let certificate = match (&settings.tls_cert, &settings.tls_key) {
+            (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
+            (None, None) => None,
+            _ => return Err(Error::invalid("TLS needs both server.tls_cert and server.tls_key")),
+        };
+        let server = if address.ip().is_loopback() { self.clone() } else { self.for_others()? };
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        let listener = open(address, "server.port or --port")?;
+        let admin =
+            settings.admin.as_deref().map(|text| open(self.admin_address(text)?, "server.admin")).transpose()?;
+        let files = (certificate.is_some() || server.0.door.keys.in_files()).then_some(Files { certificate });
+        Ok(Bound { server, listener, admin, tls, files })
     }
+
+    fn admin_address(&self, text: &str) -> Result<SocketAddr> {
+        let address: SocketAddr = text.replacen("localhost:", "127.0.0.1:", 1).parse().map_err(|_| {
+            Error::invalid(format!("server.admin: {text:?} is not an address"))
+                .with_hint("give an IP address and a port, \"127.0.0.1:8001\"")
+        })?;
+        if !address.ip().is_loopback() && !self.0.door.keys.has_admin() {
+            return Err(Error::new(
+                ErrorKind::PolicyForbidden,
+                format!("server.admin: {address} is reached by others, and no key is for administration"),
+            )
+            .with_hint("set `admin = true` on one of [[server.api_keys]], or use 127.0.0.1"));
+        }
+        Ok(address)
+    }
+}
+
+fn open(address: SocketAddr, setting: &str) -> Result<std::net::TcpListener> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
+        Error::new(ErrorKind::RouterUnavailable, format!("cannot listen on {address}: {error}"))
+            .with_hint(format!("choose another with {setting}, or end what listens there"))
+    })
 }
 
 impl Bound {
@@ -96,10 +128,23 @@ impl Bound {
     /// # Errors
     /// `router_internal` when the system does not say.
     pub fn address(&self) -> Result<SocketAddr> {
-        self.listener.local_addr().map_err(|error| Error::internal(format!("the socket has no address: {error}")))
+        address_of(&self.listener)
     }
 
-    /// The same socket once more.
+    /// The address of the administration's socket, where there is one.
+    ///
+    /// # Errors
+    /// `router_internal` when the system does not say.
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(address_of).transpose()
+    }
+
+    /// Whether clients speak TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The clients' socket once more.
     ///
     /// # Errors
     /// `router_internal` when the system has no descriptor left.
@@ -108,130 +153,146 @@ impl Bound {
             .listener
             .try_clone()
             .map_err(|error| Error::internal(format!("the socket cannot be shared: {error}")))?;
-        Ok(Self { server: self.server.clone(), listener, tls: self.tls.clone() })
+        Ok(Self { server: self.server.clone(), listener, admin: None, tls: self.tls.clone(), files: None })
     }
 
-    /// The same socket behind TLS.
-    #[must_use]
-    pub fn with_tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
-        self.tls = Some(Tls(TlsAcceptor::from(config)));
-        self
-    }
-
-    /// Serves on the runtime it is called on until `ended` is ready, then ends in the steps of `stop`. What is still under way after the grace time is cut off.
+    /// Serves on the runtime it is called on until `ended` is ready, then ends in the steps of what it says. What is still under way after the grace time is cut off.
     ///
     /// # Errors
-    /// `router_internal` when the runtime cannot watch the socket.
-    pub async fn serve(self, stop: Stop, ended: impl Future<Output = ()>) -> Result<()> {
-        let Self { server, listener, tls } = self;
-        let listener = TcpListener::from_std(listener)
-            .map_err(|error| Error::internal(format!("the socket cannot be watched: {error}")))?;
-        let options = &server.0.options;
-        let mut http = Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout).pipeline_flush(true);
-        http.http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .keep_alive_interval(Some(Duration::from_secs(60)));
-        let routes = server.routes();
-        let slots = Arc::new(Semaphore::new(options.connections));
+    /// `router_internal` when the runtime cannot watch the sockets.
+    pub async fn serve(self, ended: impl Future<Output = Stop>) -> Result<()> {
+        let Self { server, listener, admin, tls, files } = self;
+        let (listener, admin) = (watch(listener)?, admin.map(watch).transpose()?);
         let connections = GracefulShutdown::new();
-        let tasks = tokio_util::task::TaskTracker::new();
-        let cut = tokio_util::sync::CancellationToken::new();
-        let reread = server.0.door.keys.in_files().then(|| {
-            let server = server.clone();
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(REREAD).await;
-                    server.0.door.keys.reread();
-                }
-            })
+        let accepting = Accepting {
+            http: http(&server.0.options),
+            watch: &connections,
+            tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        };
+        let _rereading = files.map(|files| AbortOnDropHandle::new(tokio::spawn(reread(server.clone(), files))));
+        let clients = Socket {
+            listener: &listener,
+            routes: server.routes(),
+            side: Side::Clients,
+            tls,
+            slots: Arc::clone(&server.0.slots),
+        };
+        let admins = admin.as_ref().map(|listener| Socket {
+            listener,
+            routes: server.admin_routes(),
+            side: Side::Admin { from_here: listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) },
+            tls: None,
+            slots: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         });
-
-        let accepting = async {
-            loop {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let stream = match listener.accept().await {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!("no connection could be taken: {error}");
-                        tokio::time::sleep(BREATH).await;
-                        continue;
-                    }
-                };
-                // Frames are small and each is wanted at once.
-                let _ = stream.set_nodelay(true);
-                let (server, routes, http, watcher, cut) =
-                    (server.clone(), routes.clone(), http.clone(), connections.watcher(), cut.clone());
-                let tls = tls.as_ref().map(|Tls(acceptor)| acceptor.clone());
-                let patience = server.0.options.head_timeout;
-                tasks.spawn(async move {
-                    let _slot = slot;
-                    let talk = async {
-                        match tls {
-                            None => talk(server, routes, &http, watcher, stream).await,
-                            Some(tls) => {
-                                if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
-                                    talk(server, routes, &http, watcher, stream).await;
-                                }
-                            }
-                        }
-                    };
-                    tokio::select! {
-                        () = talk => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
+        let administration = async {
+            match admins {
+                Some(socket) => accepting.accept(&server, socket).await,
+                None => std::future::pending().await,
             }
         };
         let drained = async {
-            ended.await;
+            let stop = ended.await;
             server.0.door.drain();
             tokio::time::sleep(stop.drain).await;
+            stop
         };
-        tokio::select! {
-            () = accepting => {}
-            () = drained => {}
-        }
-        drop(listener);
+        let stop = tokio::select! {
+            () = accepting.accept(&server, clients) => Stop::default(),
+            () = administration => Stop::default(),
+            stop = drained => stop,
+        };
+        let Accepting { tasks, cut, .. } = accepting;
+        drop((listener, admin));
         let _ = tokio::time::timeout(stop.grace, connections.shutdown()).await;
         cut.cancel();
         tasks.close();
         tasks.wait().await;
-        if let Some(reread) = reread {
-            reread.abort();
-        }
         Ok(())
     }
 }
 
-/// One connection, to its end.
-async fn talk<S>(
-    server: Server,
-    routes: axum::Router,
-    http: &Builder<TokioExecutor>,
-    watcher: hyper_util::server::graceful::Watcher,
-    stream: S,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request| handle(server.clone(), routes.clone(), request));
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    // A connection's end is nobody's error: clients come and go.
-    let _ = watcher.watch(connection.into_owned()).await;
+fn watch(listener: std::net::TcpListener) -> Result<TcpListener> {
+    TcpListener::from_std(listener).map_err(|error| Error::internal(format!("the socket cannot be watched: {error}")))
 }
 
-async fn handle(
-    server: Server,
-    mut routes: axum::Router,
-    request: Request<Incoming>,
-) -> std::result::Result<Response, Infallible> {
-    let (mut head, body) = request.into_parts();
-    match server.0.door.admit(&mut head) {
-        Ok(caller) => {
-            head.extensions.insert(caller);
-            routes.call(Request::from_parts(head, Body::new(body))).await
+fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::internal(format!("the socket has no address: {error}")))
+}
+
+/// Looks at the files of keys and certificates again and again. They are small, and read off the request's path.
+async fn reread(server: Server, files: Files) {
+    loop {
+        tokio::time::sleep(server.0.options.reread).await;
+        server.0.door.keys.reread();
+        if let Some(certificate) = &files.certificate {
+            certificate.reread();
         }
-        Err(error) => Ok(error::at_path(head.uri.path(), &error, Some(&server.0.router.new_id()))),
     }
+}
+
+/// A socket, and what its connections are given.
+struct Socket<'a> {
+    listener: &'a TcpListener,
+    routes: axum::Router,
+    side: Side,
+    tls: Option<TlsAcceptor>,
+    slots: Arc<Semaphore>,
+}
+
+/// What all connections share.
+struct Accepting<'a> {
+    http: Http,
+    watch: &'a GracefulShutdown,
+    tasks: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Accepting<'_> {
+    /// Takes connections for ever, each into a task of its own.
+    async fn accept(&self, server: &Server, socket: Socket<'_>) {
+        let Socket { listener, routes, side, tls, slots } = socket;
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("no connection could be taken: {error}");
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                }
+            };
+            // Frames are small and each is wanted at once.
+            let _ = stream.set_nodelay(true);
+            let (server, routes, http, watcher) =
+                (server.clone(), routes.clone(), self.http.clone(), self.watch.watcher());
+            let (tls, cut) = (tls.clone(), self.cut.clone());
+            self.tasks.spawn(async move {
+                let _slot = slot;
+                let talk = async {
+                    match tls {
+                        None => talk(server, routes, side, &http, watcher, stream).await,
+                        Some(tls) => {
+                            let Some(stream) = shake_hands(&tls, stream, server.0.options.head_timeout).await else {
+                                return;
+                            };
+                            talk(server, routes, side, &http, watcher, stream).await;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = talk => {}
+                    () = cut.cancelled() => {}
+                }
+            });
+        }
+    }
+}
+
+async fn shake_hands(
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    patience: Duration,
+) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    tokio::time::timeout(patience, tls.accept(stream)).await.ok()?.ok()
 }

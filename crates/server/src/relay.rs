@@ -6,6 +6,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +31,12 @@ pub(crate) struct Relay {
     silence: Pin<Box<Sleep>>,
     ping_after: Duration,
     spoke: Instant,
+    broken: Option<Broken>,
 }
+
+/// Says whether a streamed answer broke off with an error, to whoever keeps answers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken(pub(crate) Arc<AtomicBool>);
 
 enum From {
     /// The head went out before the first content came.
@@ -56,7 +63,13 @@ impl Relay {
     fn new(from: From, encoder: Box<dyn Encoder>, ping_after: Duration) -> Self {
         let spoke = Instant::now();
         let silence = Box::pin(tokio::time::sleep_until(spoke + ping_after));
-        Self { from, encoder, out: BytesMut::new(), silence, ping_after, spoke }
+        Self { from, encoder, out: BytesMut::new(), silence, ping_after, spoke, broken: None }
+    }
+
+    /// Has `broken` told of an error in the stream.
+    pub(crate) fn telling(mut self, broken: Option<Broken>) -> Self {
+        self.broken = broken;
+        self
     }
 
     /// Writes what is ready.
@@ -86,6 +99,9 @@ impl Relay {
                 },
             };
             self.encoder.error(&failed, &mut self.out);
+            if let Some(Broken(broken)) = &self.broken {
+                broken.store(true, Ordering::Release);
+            }
             self.from = From::Over;
         }
     }

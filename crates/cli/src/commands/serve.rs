@@ -1,13 +1,16 @@
 //! `serve`: the HTTP server, until a signal ends it.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use llm_router::config::{Environment, Flags};
 use llm_router::error::Error;
 use llm_router_app::{App, Home};
-use llm_router_server::{Server, ServerOptions, Stop};
+use llm_router_server::{Bound, Server, ServerOptions, Stop};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Global, Serve};
@@ -20,30 +23,48 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let settings = &app.router.settings().server;
     let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
-    let bound = Server::new(app.router.clone(), ServerOptions::default()).map_err(Failure::Usage)?.bind(address)?;
-    output::note(&format!("listening on http://{}", bound.address()?));
+    let server = Server::new(app.router.clone(), ServerOptions::of(app.router.settings())).map_err(Failure::Usage)?;
+    let bound = server.bind(address)?;
+    // Before anybody learns that it listens, and may tell it to end.
+    let signals = runtime.block_on(async { Signals::new() });
+    let scheme = if bound.is_encrypted() { "https" } else { "http" };
+    output::note(&format!("listening on {scheme}://{}", bound.address()?));
+    if let Some(admin) = bound.admin_address()? {
+        output::note(&format!("metrics at http://{admin}/metrics"));
+    }
 
-    let stopping = CancellationToken::new();
+    let stopping = Stopping::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let others = (1..cores).map(|_| Ok((single_threaded()?, bound.again()?))).collect::<Outcome<Vec<_>>>()?;
+    // A thread that ends lets go of its end; when all have, nothing is received any more.
+    let (alive, mut others_alive) = tokio::sync::mpsc::channel::<Infallible>(1);
     let outcome = std::thread::scope(|scope| {
         let others: Vec<_> = others
             .into_iter()
             .map(|(runtime, bound)| {
-                let stopping = stopping.clone();
+                let (stopping, alive) = (stopping.clone(), alive.clone());
                 scope.spawn(move || {
-                    let outcome = runtime.block_on(bound.serve(Stop::default(), stopping.cancelled()));
+                    let _alive = alive;
+                    let outcome = runtime.block_on(stopping.serve(bound));
                     runtime.shutdown_background();
                     outcome
                 })
             })
             .collect();
-        let ended = async {
-            ended().await;
-            stopping.cancel();
+        let telling = stopping.tell(signals, settings.drain, settings.grace);
+        let serving = async {
+            let outcome = stopping.serve(bound).await;
+            stopping.now.cancel();
+            drop(alive);
+            others_alive.recv().await;
+            outcome
         };
-        let mut outcome = runtime.block_on(bound.serve(Stop::default(), ended));
-        stopping.cancel();
+        let mut outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = serving => outcome,
+                never = telling => match never {},
+            }
+        });
         for other in others {
             outcome = outcome
                 .and(other.join().unwrap_or_else(|_| Err(Error::internal("a thread of the server ended early"))));
@@ -53,6 +74,42 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     runtime.block_on(app.close());
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// How the threads learn that the server ends.
+#[derive(Clone, Default)]
+struct Stopping {
+    how: Arc<OnceLock<Stop>>,
+    now: CancellationToken,
+    /// Whoever asks twice does not want to wait.
+    at_once: CancellationToken,
+}
+
+impl Stopping {
+    async fn serve(&self, bound: Bound) -> Result<(), Error> {
+        let ended = async {
+            self.now.cancelled().await;
+            self.how.get().copied().unwrap_or_default()
+        };
+        tokio::select! {
+            outcome = bound.serve(ended) => outcome,
+            () = self.at_once.cancelled() => Ok(()),
+        }
+    }
+
+    /// Tells them when a signal comes.
+    async fn tell(&self, mut signals: Signals, drain: Duration, grace: Duration) -> Infallible {
+        let mut stop = Stop { grace, ..Stop::default() };
+        // Whoever presses Ctrl-C waits for it; a service manager's balancers are to notice first.
+        if signals.next().await == SignalKind::terminate() {
+            stop.drain = drain;
+        }
+        let _ = self.how.set(stop);
+        self.now.cancel();
+        signals.next().await;
+        self.at_once.cancel();
+        std::future::pending().await
+    }
 }
 
 fn single_threaded() -> Outcome<Runtime> {
@@ -82,15 +139,26 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Error> {
     Ok(SocketAddr::new(ip, port))
 }
 
-/// Ready when the process is told to end.
-async fn ended() {
-    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+/// The signals that end a process.
+struct Signals(Option<[Signal; 3]>);
+
+const ENDING: [fn() -> SignalKind; 3] = [SignalKind::terminate, SignalKind::interrupt, SignalKind::hangup];
+
+impl Signals {
+    fn new() -> Self {
+        match ENDING.map(|kind| signal(kind())) {
+            [Ok(terminate), Ok(interrupt), Ok(hangup)] => Self(Some([terminate, interrupt, hangup])),
+            _ => Self(None),
+        }
+    }
+
+    /// The next one; never, where the system does not tell.
+    async fn next(&mut self) -> SignalKind {
+        let Some([terminate, interrupt, hangup]) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = hangup.recv() => SignalKind::hangup(),
+        }
     }
 }

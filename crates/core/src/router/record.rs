@@ -8,13 +8,15 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::resolve::Plan;
+use super::resolve::{Entry, Plan};
 use crate::cache::CacheKey;
+use crate::config::Settings;
 use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::provider::Target;
+use crate::telemetry::{Ended, Meters, Tokens};
 use crate::trace::{Attempt, CacheStatus, Served, Trace};
 use crate::usage::Usage;
 
@@ -46,13 +48,21 @@ pub(crate) struct Record {
     began: Instant,
     deps: RouterDeps,
     recent: Recent,
+    meters: Meters,
 }
 
 impl Record {
-    pub(crate) fn open(deps: &RouterDeps, recent: &Recent, id: Option<RequestId>) -> Self {
+    pub(crate) fn open(deps: &RouterDeps, recent: &Recent, meters: &Meters, id: Option<RequestId>) -> Self {
+        meters.begin();
         let now = deps.clock.now();
         let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
-        Self { trace: Mutex::new(trace), began: deps.clock.instant(), deps: deps.clone(), recent: recent.clone() }
+        Self {
+            trace: Mutex::new(trace),
+            began: deps.clock.instant(),
+            deps: deps.clone(),
+            recent: recent.clone(),
+            meters: meters.clone(),
+        }
     }
 
     pub(crate) fn id(&self) -> RequestId {
@@ -130,9 +140,47 @@ impl Drop for Record {
         let mut trace = std::mem::replace(record, empty);
         trace.total.get_or_insert(took);
         let trace = Arc::new(trace);
+        count(&self.meters, &trace);
         self.deps.hooks.iter().for_each(|hook| hook.on_finish(&trace));
         self.recent.push(trace);
     }
+}
+
+/// The counters of a router's providers. Counted under their own names are the models that a provider lists, its default ones, and those that routes name.
+pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) -> Meters {
+    let models = |entry: &Entry| -> Vec<String> {
+        let listed = entry.provider.models().into_iter().chain(entry.provider.describe().default_model.clone());
+        let set = settings.default_model(&entry.id).cloned();
+        let routed = settings.routes.values().flat_map(|route| route.groups.iter().flatten()).filter_map(|target| {
+            let (id, model) = target.split_once('/')?;
+            entry.is(&id.to_ascii_lowercase()).then(|| model.to_owned())
+        });
+        listed.chain(set).map(|model| model.as_str().to_owned()).chain(routed).collect()
+    };
+    Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry))))
+}
+
+/// Counts a request that ended under whoever answered, or was tried last.
+fn count(meters: &Meters, trace: &Trace) {
+    let served = trace.served.as_ref().map(|served| (&served.provider, served.model.as_ref()));
+    let tried = || trace.attempts.last().map(|attempt| (&attempt.provider, attempt.model.as_ref()));
+    let (provider, model) = served.or_else(tried).map_or((None, None), |(id, model)| (Some(id.as_str()), model));
+    let usage = trace.usage.unwrap_or_default();
+    meters.end(&Ended {
+        provider,
+        model: model.map(|model| model.as_str()),
+        failure: trace.error.as_ref().map(|error| error.kind().name()),
+        cache: trace.cache.as_str(),
+        failed_attempts: trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count() as u64,
+        tokens: Tokens {
+            input: usage.input,
+            output: usage.output,
+            cache_read: usage.cache_read,
+            reasoning: usage.reasoning,
+        },
+        first_content: trace.first_content,
+        total: trace.total.unwrap_or_default(),
+    });
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

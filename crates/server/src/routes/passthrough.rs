@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::{Inner, Server};
 use crate::body::set;
-use crate::error;
+use crate::{early, error};
 
 /// The most bytes of a request or an answer: the largest file that a provider takes.
 const LARGEST: u64 = 512 << 20;
@@ -49,16 +49,18 @@ impl Default for Places {
 
 /// Passes a request through.
 pub(crate) async fn pass(State(server): State<Server>, request: Request) -> Response {
-    let id = server.0.router.new_id();
     let (head, body) = request.into_parts();
+    let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(|| server.0.router.new_id());
     let path = head.uri.path().to_owned();
-    match passed(&server.0, &id, head, body).await {
+    let mut body = Some(body);
+    match passed(&server.0, &id, head, &mut body).await {
         Ok(response) => response,
-        Err(error) => error::at_path(&path, &error, Some(&id)),
+        Err(error) => early::answer(error::at_path(&path, &error, Some(&id)), body.unwrap_or_default()),
     }
 }
 
-async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: Body) -> Result<Response> {
+/// Takes the body only when it goes out.
+async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Option<Body>) -> Result<Response> {
     let rest = head.uri.path().strip_prefix("/passthrough/").unwrap_or_default();
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let provider = named(server, name)?;
@@ -72,7 +74,7 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: Body) ->
         Error::new(ErrorKind::RouterOverloaded, format!("{AT_ONCE} requests are being passed through already"))
     })?;
     let failed = Arc::new(OnceLock::new());
-    if length != Some(0) && !http_body::Body::is_end_stream(&body) {
+    if let Some(body) = body.take().filter(|body| length != Some(0) && !http_body::Body::is_end_stream(body)) {
         let upload = Uploading::new(body.into_data_stream(), server.options.body_idle, Arc::clone(&failed));
         request = request.with_body(Upload::new(upload, length));
     }

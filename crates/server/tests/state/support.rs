@@ -46,7 +46,7 @@ pub(crate) fn serve(settings: Settings) -> Serving {
     let router = Router::builder().settings(settings).build().unwrap();
     let bound = Server::new(router, ServerOptions::default()).unwrap().bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.address().unwrap();
-    let task = tokio::spawn(async move { bound.serve(Stop::default(), std::future::pending()).await.unwrap() });
+    let task = tokio::spawn(async move { bound.serve(std::future::pending::<Stop>()).await.unwrap() });
     Serving { address, _task: AbortOnDropHandle::new(task) }
 }
 

@@ -26,7 +26,11 @@ pub(super) struct Setting {
 
 /// Writes `system` and `messages`, and names in `dropped` what was left out.
 pub(super) fn encode(request: &Request, to: &mut Writer, setting: Setting, dropped: &mut Vec<FieldPath>) -> Result<()> {
-    let (system, turns) = turns(&request.messages, setting.model);
+    let (mut system, mut turns) = turns(&request.messages, setting.model);
+    if turns.is_empty() {
+        // The vendor wants a user's turn: instructions that stand alone are one.
+        turns.push(("user", std::mem::take(&mut system)));
+    }
     let mut history = History { messages: &request.messages, setting, to, dropped };
     if !system.is_empty() {
         let mut said = Vec::new();
@@ -38,11 +42,12 @@ pub(super) fn encode(request: &Request, to: &mut Writer, setting: Setting, dropp
     }
     history.to.key("messages");
     history.to.open(b'[');
+    let mut said = false;
     for (role, of) in turns {
-        history.turn(role, &of)?;
+        said |= history.turn(role, &of)?;
     }
     history.to.close(b']');
-    Ok(())
+    if said { Ok(()) } else { Err(Error::unsupported("messages: nothing of them can be said in this dialect")) }
 }
 
 /// Whether thoughts are to be given back to the model in the middle of its turn, and there are none to give.
@@ -88,12 +93,13 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    fn turn(&mut self, role: &str, of: &[usize]) -> Result<()> {
+    /// Writes a turn, unless nothing is said in it.
+    fn turn(&mut self, role: &str, of: &[usize]) -> Result<bool> {
         let mut said = Vec::new();
         self.choose(of, &mut said)?;
         if said.is_empty() {
             // The vendor refuses a turn in which nothing is said.
-            return Ok(());
+            return Ok(false);
         }
         // Right after calls the vendor wants their results, and only then anything else.
         said.sort_by_key(|block| !matches!(block.body, BlockBody::ToolResult { .. }));
@@ -108,7 +114,7 @@ impl<'a> History<'a> {
             }
         }
         self.to.close(b'}');
-        Ok(())
+        Ok(true)
     }
 
     /// The blocks of messages that can be said; what cannot is dropped or refused here.

@@ -94,7 +94,13 @@ impl Pool {
             let (sender, connection) = builder.handshake(io).await.map_err(|error| broken(origin, error))?;
             let driver = drive(async move { drop(connection.await) }, activity.clone(), self.idle);
             host.state().one_at_a_time = true;
-            let connection = Http1 { sender, forward, activity, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
+            let connection = Http1 {
+                sender,
+                home: here(),
+                forward,
+                activity,
+                _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
+            };
             return Ok(connection.lease(host, false));
         }
         let tasks = Owned::default();
@@ -157,10 +163,16 @@ impl Host {
                     return Some(lease);
                 }
                 state.idle.retain(|connection| !connection.sender.is_closed());
-                state.idle.pop()?
+                let here = here();
+                match state.idle.iter().rposition(|connection| connection.home == here) {
+                    Some(at) => state.idle.swap_remove(at),
+                    None => state.idle.pop()?,
+                }
             };
             // The body's end is seen by its reader a moment before the connection itself is ready again.
-            if tokio::time::timeout(SETTLE, kept.sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
+            let settled = kept.sender.is_ready()
+                || tokio::time::timeout(SETTLE, kept.sender.ready()).await.is_ok_and(|ready| ready.is_ok());
+            if settled {
                 return Some(kept.lease(self, true));
             }
         }
@@ -169,6 +181,8 @@ impl Host {
 
 struct Http1 {
     sender: http1::SendRequest<Payload>,
+    /// The thread that opened it, see [`here`].
+    home: usize,
     forward: Option<Option<HeaderValue>>,
     activity: Arc<Activity>,
     _driver: AbortOnDropHandle<()>,
@@ -283,6 +297,14 @@ impl Lease {
             }
         }
     }
+}
+
+/// A number of the running thread. Where each thread has a runtime of its own, a connection is best used on the one that moves its bytes: elsewhere every piece
+/// wakes another thread.
+fn here() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static HERE: usize = THREADS.fetch_add(1, Ordering::Relaxed));
+    HERE.with(|here| *here)
 }
 
 /// HTTP/1.1 names the host in a header and only the path in its first line, unless a proxy passes it on.

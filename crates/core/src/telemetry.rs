@@ -1,0 +1,455 @@
+//! Counts of what the router does, in memory: every metric's name, the counters behind it, and their text for Prometheus.
+//!
+//! The hot path adds to counters of its own thread's shard and takes no lock: which labels exist is settled when a router is built, from what is configured, and what a
+//! client invents is counted as `other`. Nothing here knows requests or providers; labels are texts. `router/record.rs` is the one place that counts requests.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Requests that ended, by `provider`, `model` and `outcome`: `ok`, or the kind of the error.
+pub const REQUESTS: &str = "llm_router_requests_total";
+/// Requests under way.
+pub const IN_FLIGHT: &str = "llm_router_requests_in_flight";
+/// Seconds from a request's arrival to the end of its answer, by `provider` and `model`.
+pub const DURATION: &str = "llm_router_request_duration_seconds";
+/// Seconds from a request's arrival to its first content, by `provider` and `model`.
+pub const FIRST_CONTENT: &str = "llm_router_first_content_seconds";
+/// Tokens, by `provider`, `model` and `direction`: `input`, `output`; `cache_read` and `reasoning` are parts of them.
+pub const TOKENS: &str = "llm_router_tokens_total";
+/// Answers by what the response cache did, by `status`.
+pub const CACHE: &str = "llm_router_cache_total";
+/// Failed attempts at targets, by `provider` and `model`; a request may have several.
+pub const FAILED_ATTEMPTS: &str = "llm_router_failed_attempts_total";
+
+/// The label of what nobody configured.
+pub const OTHER: &str = "other";
+/// The label of a request that no target was tried for.
+pub const NONE: &str = "none";
+
+/// The upper bounds of the histograms' buckets, in seconds.
+pub const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+const MICROS: [u64; 14] = [
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
+/// The most pairs of provider and model with counters of their own; further ones count as `other`.
+const MOST_SERIES: usize = 2048;
+/// The most kinds of outcomes, `ok` included.
+const OUTCOMES: usize = 32;
+/// Counters are kept once for each of so many groups of threads, so that threads do not wait for each other's cache lines.
+const SHARDS: usize = 8;
+
+/// Tokens of one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Tokens {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub reasoning: u64,
+}
+
+/// How one request ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Who answered or was tried last.
+    pub provider: Option<&'a str>,
+    /// With which model.
+    pub model: Option<&'a str>,
+    /// `None` for an answer that came to its end, else the kind of the error.
+    pub failure: Option<&'static str>,
+    /// What the cache did.
+    pub cache: &'static str,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// What it cost.
+    pub tokens: Tokens,
+    /// Until the first content.
+    pub first_content: Option<Duration>,
+    /// Until the end.
+    pub total: Duration,
+}
+
+/// What was counted, by everything that shares it. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Touched when a router is built and when somebody reads, never by a request.
+    series: Mutex<HashMap<(String, String), Arc<Series>>>,
+    in_flight: Counters<2>,
+    cache: Counters<4>,
+    /// Kinds of outcomes in the order they were met; a request only reads them.
+    outcomes: [OnceLock<&'static str>; OUTCOMES],
+}
+
+const CACHE_STATUS: [&str; 4] = ["hit", "miss", "bypass", "coalesced"];
+
+impl Ledger {
+    /// Counts a request that begins.
+    pub fn begin(&self) {
+        self.0.in_flight.add(0, 1);
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> u64 {
+        self.0.in_flight.sum(0).saturating_sub(self.0.in_flight.sum(1))
+    }
+
+    /// The counters of one pair of labels, or those of `other` where there are too many.
+    fn series(&self, provider: &str, model: &str) -> Arc<Series> {
+        let mut series = self.0.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = series.len() >= MOST_SERIES;
+        let key = (provider.to_owned(), model.to_owned());
+        let key = if full && !series.contains_key(&key) { (OTHER.to_owned(), OTHER.to_owned()) } else { key };
+        Arc::clone(series.entry(key).or_default())
+    }
+
+    /// The place of an outcome; the last one is shared by what does not fit.
+    fn outcome(&self, failure: Option<&'static str>) -> usize {
+        let Some(failure) = failure else { return 0 };
+        for (at, known) in self.0.outcomes.iter().enumerate().skip(1) {
+            if *known.get_or_init(|| failure) == failure {
+                return at;
+            }
+        }
+        OUTCOMES - 1
+    }
+
+    /// Everything as Prometheus reads it.
+    pub fn prometheus(&self) -> String {
+        let mut out = String::new();
+        let series = self.0.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series: Vec<(String, Arc<Series>)> = series
+            .iter()
+            .filter(|(_, series)| series.used())
+            .map(|((provider, model), series)| {
+                (format!("provider=\"{}\",model=\"{}\"", escape(provider), escape(model)), Arc::clone(series))
+            })
+            .collect();
+        series.sort_by(|a, b| a.0.cmp(&b.0));
+
+        head(&mut out, REQUESTS, "counter", "Requests that ended.");
+        for (labels, series) in &series {
+            let outcomes =
+                std::iter::once("ok").chain(self.0.outcomes.iter().skip(1).map_while(|at| at.get().copied()));
+            for (at, outcome) in outcomes.enumerate() {
+                let count = series.sum(|shard| &shard.outcomes, at);
+                if count > 0 {
+                    let _ = writeln!(out, "{REQUESTS}{{{labels},outcome=\"{outcome}\"}} {count}");
+                }
+            }
+        }
+        head(&mut out, IN_FLIGHT, "gauge", "Requests under way.");
+        let _ = writeln!(out, "{IN_FLIGHT} {}", self.in_flight());
+        head(&mut out, DURATION, "histogram", "Seconds from a request's arrival to the end of its answer.");
+        series.iter().for_each(|(labels, series)| series.histogram(&mut out, DURATION, labels, |shard| &shard.total));
+        head(&mut out, FIRST_CONTENT, "histogram", "Seconds from a request's arrival to its first content.");
+        for (labels, series) in &series {
+            series.histogram(&mut out, FIRST_CONTENT, labels, |shard| &shard.first_content);
+        }
+        head(&mut out, TOKENS, "counter", "Tokens, as providers reported them.");
+        for (labels, series) in &series {
+            for (at, direction) in ["input", "output", "cache_read", "reasoning"].into_iter().enumerate() {
+                let count = series.sum(|shard| &shard.tokens, at);
+                let _ = writeln!(out, "{TOKENS}{{{labels},direction=\"{direction}\"}} {count}");
+            }
+        }
+        head(&mut out, FAILED_ATTEMPTS, "counter", "Attempts at targets that failed.");
+        for (labels, series) in &series {
+            let _ = writeln!(out, "{FAILED_ATTEMPTS}{{{labels}}} {}", series.sum(|shard| &shard.failed, 0));
+        }
+        head(&mut out, CACHE, "counter", "Requests by what the response cache did.");
+        for (at, status) in CACHE_STATUS.into_iter().enumerate() {
+            let _ = writeln!(out, "{CACHE}{{status=\"{status}\"}} {}", self.0.cache.sum(at));
+        }
+        out
+    }
+}
+
+/// The first lines of a metric.
+pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+/// A ledger as one router sees it: the counters of each provider and model that it knows, found without a lock.
+#[derive(Clone, Debug)]
+pub struct Meters(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    ledger: Ledger,
+    providers: HashMap<String, Models>,
+    none: Arc<Series>,
+}
+
+#[derive(Debug)]
+struct Models {
+    named: HashMap<String, Arc<Series>>,
+    none: Arc<Series>,
+    other: Arc<Series>,
+}
+
+impl Meters {
+    /// The counters of these providers and their models.
+    pub fn new<'a>(ledger: &Ledger, configured: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Self {
+        let mut providers: HashMap<String, Models> = HashMap::new();
+        for (provider, models) in configured {
+            let entry = providers.entry(provider.to_owned()).or_insert_with(|| Models {
+                named: HashMap::new(),
+                none: ledger.series(provider, NONE),
+                other: ledger.series(provider, OTHER),
+            });
+            for model in models {
+                let series = ledger.series(provider, &model);
+                entry.named.insert(model, series);
+            }
+        }
+        Self(Arc::new(Known { ledger: ledger.clone(), providers, none: ledger.series(NONE, NONE) }))
+    }
+
+    /// Counts a request that begins.
+    pub fn begin(&self) {
+        self.0.ledger.begin();
+    }
+
+    /// Counts a request that ended.
+    pub fn end(&self, ended: &Ended<'_>) {
+        let ledger = &self.0.ledger.0;
+        ledger.in_flight.add(1, 1);
+        if let Some(at) = CACHE_STATUS.iter().position(|status| *status == ended.cache) {
+            ledger.cache.add(at, 1);
+        }
+        let shard = self.series(ended.provider, ended.model).shard();
+        shard.outcomes.add(self.0.ledger.outcome(ended.failure), 1);
+        shard.total.add(ended.total);
+        if let Some(first) = ended.first_content {
+            shard.first_content.add(first);
+        }
+        if ended.failed_attempts > 0 {
+            shard.failed.add(0, ended.failed_attempts);
+        }
+        let Tokens { input, output, cache_read, reasoning } = ended.tokens;
+        for (at, count) in
+            [input, output, cache_read, reasoning].into_iter().enumerate().filter(|(_, count)| *count > 0)
+        {
+            shard.tokens.add(at, count);
+        }
+    }
+
+    fn series(&self, provider: Option<&str>, model: Option<&str>) -> &Series {
+        let Some(models) = provider.and_then(|provider| self.0.providers.get(provider)) else { return &self.0.none };
+        match model {
+            None => &models.none,
+            Some(model) => {
+                // The embedded model's name carries the digest of its file.
+                let bare = || models.named.get(model.rsplit_once('@')?.0);
+                models.named.get(model).or_else(bare).unwrap_or(&models.other)
+            }
+        }
+    }
+}
+
+/// The counters of one pair of labels. Those of a shard are made when one of its threads counts first.
+#[derive(Debug, Default)]
+struct Series([OnceLock<Box<Shard>>; SHARDS]);
+
+#[derive(Debug, Default)]
+struct Shard {
+    outcomes: Cells<OUTCOMES>,
+    tokens: Cells<4>,
+    failed: Cells<1>,
+    total: Histogram,
+    first_content: Histogram,
+}
+
+impl Series {
+    fn shard(&self) -> &Shard {
+        let [first, ..] = &self.0;
+        self.0.get(own_shard()).unwrap_or(first).get_or_init(Box::default)
+    }
+
+    fn used(&self) -> bool {
+        self.0.iter().any(|shard| shard.get().is_some())
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.0.iter().filter_map(|shard| shard.get().map(Box::as_ref))
+    }
+
+    fn sum<const N: usize>(&self, of: impl Fn(&Shard) -> &Cells<N>, at: usize) -> u64 {
+        self.shards().map(|shard| of(shard).get(at)).sum()
+    }
+
+    fn histogram(&self, out: &mut String, name: &str, labels: &str, of: impl Fn(&Shard) -> &Histogram) {
+        let mut below = 0;
+        for (at, bound) in BUCKETS.iter().enumerate() {
+            below += self.shards().map(|shard| of(shard).buckets.get(at)).sum::<u64>();
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        }
+        let count = below + self.shards().map(|shard| of(shard).buckets.get(BUCKETS.len())).sum::<u64>();
+        let micros: u64 = self.shards().map(|shard| of(shard).micros.get(0)).sum();
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        #[allow(clippy::cast_precision_loss)]
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", micros as f64 / 1e6);
+        let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: Cells<15>,
+    micros: Cells<1>,
+}
+
+impl Histogram {
+    fn add(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 16);
+        let at = MICROS.iter().position(|bound| micros <= *bound).unwrap_or(MICROS.len());
+        self.buckets.add(at, 1);
+        self.micros.add(0, micros);
+    }
+}
+
+/// Numbers that only grow.
+#[derive(Debug)]
+struct Cells<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Cells<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl<const N: usize> Cells<N> {
+    fn add(&self, at: usize, by: u64) {
+        if let Some(cell) = self.0.get(at) {
+            cell.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, at: usize) -> u64 {
+        self.0.get(at).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+}
+
+/// Numbers that only grow, on a cache line of its own for each group of threads.
+#[derive(Debug, Default)]
+pub struct Counters<const N: usize>([Line<N>; SHARDS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line<const N: usize>(Cells<N>);
+
+impl<const N: usize> Counters<N> {
+    /// Adds to the number at this place; nothing where there is none.
+    pub fn add(&self, at: usize, by: u64) {
+        if let Some(line) = self.0.get(own_shard()) {
+            line.0.add(at, by);
+        }
+    }
+
+    /// The number at this place.
+    pub fn sum(&self, at: usize) -> u64 {
+        self.0.iter().fold(0, |sum: u64, line| sum.wrapping_add(line.0.get(at)))
+    }
+}
+
+/// The shard of this thread.
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    OWN.with(|own| *own)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ended<'a>(provider: &'a str, model: &'a str) -> Ended<'a> {
+        Ended {
+            provider: Some(provider),
+            model: Some(model),
+            failure: None,
+            cache: "bypass",
+            failed_attempts: 1,
+            tokens: Tokens { input: 3, output: 4, ..Tokens::default() },
+            first_content: Some(Duration::from_millis(7)),
+            total: Duration::from_millis(20),
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_told_and_what_nobody_configured_is_other() {
+        let ledger = Ledger::default();
+        let meters = Meters::new(&ledger, [("lab", vec!["qwen".to_owned()])]);
+        for model in ["qwen", "qwen", "made-up-by-a-client", "and-another"] {
+            meters.begin();
+            meters.end(&ended("lab", model));
+        }
+        meters.begin();
+        meters.end(&Ended { failure: Some("caller_cancelled"), ..ended("lab", "qwen") });
+        meters.begin();
+        let text = ledger.prometheus();
+        for line in [
+            r#"llm_router_requests_total{provider="lab",model="qwen",outcome="ok"} 2"#,
+            r#"llm_router_requests_total{provider="lab",model="qwen",outcome="caller_cancelled"} 1"#,
+            r#"llm_router_requests_total{provider="lab",model="other",outcome="ok"} 2"#,
+            r#"llm_router_tokens_total{provider="lab",model="qwen",direction="output"} 12"#,
+            r#"llm_router_request_duration_seconds_bucket{provider="lab",model="qwen",le="0.01"} 0"#,
+            r#"llm_router_request_duration_seconds_bucket{provider="lab",model="qwen",le="0.025"} 3"#,
+            r#"llm_router_request_duration_seconds_sum{provider="lab",model="qwen"} 0.06"#,
+            r#"llm_router_first_content_seconds_count{provider="lab",model="qwen"} 3"#,
+            r#"llm_router_cache_total{status="bypass"} 5"#,
+            "llm_router_requests_in_flight 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("made-up"));
+    }
+
+    #[test]
+    fn labels_are_bounded_and_escaped() {
+        let ledger = Ledger::default();
+        let models = (0..3 * MOST_SERIES).map(|n| format!("m{n}")).chain(["a\"b\\c".to_owned()]).collect();
+        Meters::new(&ledger, [("lab", models)]);
+        assert!(ledger.0.series.lock().unwrap().len() <= MOST_SERIES + 1);
+        assert_eq!(escape("a\"b\\c\n"), "a\\\"b\\\\c\\n");
+    }
+
+    #[test]
+    fn threads_count_beside_each_other() {
+        let ledger = Ledger::default();
+        let meters = Meters::new(&ledger, [("lab", vec!["qwen".to_owned()])]);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| (0..1000).for_each(|_| meters.end(&ended("lab", "qwen"))));
+            }
+        });
+        assert!(ledger.prometheus().contains(r#"model="qwen",outcome="ok"} 16000"#));
+    }
+}

@@ -1,0 +1,102 @@
+//! What stands around every request, whichever route answers it: the door, the idempotency key, the count, the access log.
+//!
+//! Each costs nothing to speak of where it is not asked for. Read `door.rs` for who is let in, `app.rs` for the routes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use llm_router::error::Error;
+use tower_service::Service;
+
+use crate::access::Line;
+use crate::app::{Inner, Server};
+use crate::door::Caller;
+use crate::replay::KEY;
+use crate::{early, error};
+
+/// Which socket a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The clients'.
+    Clients,
+    /// The administration's.
+    Admin {
+        /// Whether only this machine reaches it.
+        from_here: bool,
+    },
+}
+
+/// Answers a request.
+pub(crate) async fn handle(
+    server: Server,
+    routes: axum::Router,
+    side: Side,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut request = Request::from_parts(head, Body::new(body));
+    if let Side::Admin { from_here } = side {
+        return Ok(administer(&server.0, routes, request, from_here).await);
+    }
+    let line = server.0.log.is_some().then(|| {
+        let line = Line::begin(&server, &request);
+        request.extensions_mut().insert(line.id().clone());
+        line
+    });
+    let response = admitted(&server.0, routes, request, line.as_ref()).await;
+    server.0.counts.answered(response.status());
+    Ok(match line {
+        None => response,
+        Some(line) => line.follow(response),
+    })
+}
+
+async fn admitted(server: &Arc<Inner>, routes: axum::Router, request: Request<Body>, line: Option<&Line>) -> Response {
+    let (mut head, body) = request.into_parts();
+    let caller = match server.door.admit(&mut head) {
+        Ok(caller) => caller,
+        Err(error) => return refused(server, &head, &error, body),
+    };
+    if let Some(line) = line {
+        line.called_by(&caller);
+    }
+    let once = head.method == Method::POST && head.headers.contains_key(KEY);
+    head.extensions.insert(caller);
+    let request = Request::from_parts(head, body);
+    if once { server.replays.answer(server, routes, request).await } else { pass(routes, request).await }
+}
+
+async fn administer(server: &Inner, routes: axum::Router, request: Request<Body>, from_here: bool) -> Response {
+    let (mut head, body) = request.into_parts();
+    let admitted = server.door.admit_admin(&mut head, from_here);
+    match admitted {
+        Ok(caller) => {
+            head.extensions.insert::<Caller>(caller);
+            pass(routes, Request::from_parts(head, body)).await
+        }
+        Err(error) => refused(server, &head, &error, body),
+    }
+}
+
+fn refused(server: &Inner, head: &http::request::Parts, error: &Error, body: Body) -> Response {
+    let id = head.extensions.get().cloned().unwrap_or_else(|| server.router.new_id());
+    early::answer(error::at_path(head.uri.path(), error, Some(&id)), body)
+}
+
+/// Gives a request to the routes.
+pub(crate) async fn pass(mut routes: axum::Router, request: Request<Body>) -> Response {
+    match routes.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// How long something took, in whole milliseconds.
+pub(crate) fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
