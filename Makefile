@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint deny fmt bench fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -10,11 +10,14 @@ RUN = scripts/run.sh
 help: ## say what there is
 	@echo 'make run [PROMPT="..."]  build, fetch the default model once, print its answer'
 	@echo 'make test                everything that can fail, on this machine'
+	@echo 'make test-mcp            the MCP server against the reference client (npm)'
+	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'
 	@echo 'make deny                licences, bans and sources of every dependency'
 	@echo 'make fmt                 format the code'
 	@echo 'make bench               measurements, a release build'
+	@echo 'make bench-gateway       the server beside nginx; QUICK=1 for a short try-out, PROGRAM=... for a program built already'
 	@echo 'make fuzz                every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make dist                one archive with its checksum in dist/'
 	@echo 'make test-dist           that archive in an empty Debian (root, debootstrap)'
@@ -27,6 +30,12 @@ run:
 
 test:
 	@scripts/test.sh
+
+test-mcp:
+	@scripts/test-mcp.sh
+
+test-openapi:
+	@scripts/test-openapi.sh
 
 check:
 	cargo fmt --all --check
@@ -42,7 +51,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features --quiet
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh benches/*/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
 
 deny:
 	@scripts/deny.sh
@@ -55,6 +64,10 @@ bench:
 	cargo bench --locked --workspace
 	cargo build --release --locked -p llm-router-cli
 	@scripts/measure.sh
+
+bench-gateway: export PROGRAM := $(PROGRAM)
+bench-gateway:
+	@benches/gateway/run.sh run $(if $(QUICK),--quick)
 
 fuzz:
 	@scripts/fuzz.sh

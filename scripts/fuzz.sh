@@ -17,9 +17,10 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
     cargo build --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "${CARGO_TARGET_DIR:-target}/fuzz"
 
 programs=${CARGO_TARGET_DIR:-target}/fuzz/$host/release
-[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
+all=$(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
+targets=${*:-$all}
 failed=
-for target in "$@"; do
+for target in $targets; do
     mkdir -p "$corpus/$target" "fuzz/artifacts/$target"
     printf '=== %s\n' "$target"
     # Fixtures are where interesting inputs begin.

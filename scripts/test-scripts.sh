@@ -124,7 +124,7 @@ that 'make run: the prompt arrives as typed' \
 that 'make run: nothing in a prompt is run' test ! -e "$scratch/pwned"
 
 if command -v shellcheck >/dev/null 2>&1; then
-    that 'shellcheck' shellcheck -x scripts/*.sh .ci/run
+    that 'shellcheck' shellcheck -x scripts/*.sh benches/*/*.sh .ci/run
 fi
 
 printf '%s passed, %s failed\n' "$passed" "$failed"

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
     Serve(Serve),
+    /// Be a tool server for MCP clients, over standard input and output
+    Mcp,
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod explain;
 mod generate;
+mod mcp;
 mod models;
 mod providers;
 mod pull;
@@ -64,6 +65,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Auth(args) => auth::run(app, global, args),
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
+        Command::Mcp => mcp::run(app).await,
         Command::Config(_) | Command::Completions { .. } | Command::Serve(_) | Command::Worker { .. } => Ok(()),
     }
 }
@@ -79,7 +81,9 @@ fn open(environment: Environment, global: &Global, command: &Command) -> Outcome
     if request.is_some_and(|request| request.offline) {
         flags = flags.set("--offline", "local.offline", "true");
     }
-    let app = App::open(environment, &flags, Home::Here).map_err(Failure::Usage)?;
+    // A process that stays keeps the engine apart, so that a crash there ends one answer and not the client's session.
+    let home = if matches!(command, Command::Mcp) { Home::child()? } else { Home::Here };
+    let app = App::open(environment, &flags, home).map_err(Failure::Usage)?;
     if !matches!(command, Command::Doctor(_)) {
         output::show_downloads(&app);
         app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));

@@ -403,11 +403,17 @@ pub struct PeersSettings {
 }
 
 /// The MCP server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct McpSettings {
     /// Whether the HTTP server answers on `/mcp`.
     pub enabled: bool,
+}
+
+impl Default for McpSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// What leaves the process as telemetry.

@@ -27,6 +27,7 @@ use crate::delta::{Delta, Event};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Request;
+use crate::trace::Trace;
 
 /// A wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -156,6 +157,11 @@ pub trait Encoder: Send {
     /// # Errors
     /// `router_internal` for a delta that cannot be written.
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<()>;
+
+    /// Learns how the answer came about, right before its last event: for dialects that say it there.
+    fn about(&mut self, trace: &Trace) {
+        let _ = trace;
+    }
 
     /// Writes an error in the middle of an answer.
     fn error(&mut self, error: &Error, out: &mut BytesMut);

@@ -44,6 +44,15 @@ pub trait Provider: Send + Sync + 'static {
     /// What keeps the answer from beginning; what breaks it later is an `Err` of the stream.
     fn generate(&self, call: Arc<Call>) -> impl Future<Output = Result<DeltaStream>> + Send;
 
+    /// Counts the tokens of a call's prompt, tools included, without answering it.
+    ///
+    /// # Errors
+    /// `caller_unsupported` where it cannot count; what the upstream answers with.
+    fn count_tokens(&self, call: Arc<Call>) -> impl Future<Output = Result<u64>> + Send {
+        let _ = call;
+        std::future::ready(Err(Error::unsupported("it does not count tokens")))
+    }
+
     /// The names of the models it serves, as far as it knows without asking; empty where only the upstream knows.
     fn models(&self) -> Vec<ModelName> {
         Vec::new()
@@ -98,6 +107,8 @@ pub trait DynProvider: Send + Sync + 'static {
     fn availability(&self) -> Availability;
     /// See [`Provider::generate`].
     fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>>;
+    /// See [`Provider::count_tokens`].
+    fn count_tokens(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<u64>> + Send + '_>>;
     /// See [`Provider::models`].
     fn models(&self) -> Vec<ModelName>;
     /// See [`Provider::list_models`].
@@ -127,6 +138,10 @@ impl<P: Provider> DynProvider for P {
 
     fn generate(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<DeltaStream>> + Send + '_>> {
         Box::pin(Provider::generate(self, call))
+    }
+
+    fn count_tokens(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<u64>> + Send + '_>> {
+        Box::pin(Provider::count_tokens(self, call))
     }
 
     fn models(&self) -> Vec<ModelName> {

@@ -8,6 +8,7 @@
 mod answer;
 mod attempts;
 mod builder;
+mod count;
 mod deadlines;
 mod envelope;
 mod needs;
@@ -26,6 +27,7 @@ pub use self::answer::Answer;
 use self::answer::Committed;
 use self::attempts::{Asked, Attempts};
 pub use self::builder::RouterBuilder;
+pub use self::count::TokenCount;
 use self::envelope::Enveloping;
 use self::record::{Recent, Record};
 use self::refused::Refused;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router as Routes;
 use axum::extract::{Request, State};
+use axum::response::Response;
 use axum::routing::{any, get, post};
 use llm_router::dialect::Dialect;
 use llm_router::error::Result;
@@ -11,14 +12,16 @@ use llm_router::router::Router;
 use tokio::sync::Semaphore;
 
 use crate::access::AccessLog;
+use crate::catalog::Catalog;
 use crate::door::Door;
 use crate::fetch::{Fetcher, Net, System};
 use crate::kept::Kept;
 use crate::options::ServerOptions;
 use crate::replay::Replays;
 use crate::routes::metrics::Counts;
-use crate::routes::{health, metrics, passthrough, responses};
-use crate::{chat, error, exposed};
+use crate::routes::native::{self, generate};
+use crate::routes::{completions, health, metrics, models, passthrough, responses, tokens};
+use crate::{chat, error, exposed, mcp, openapi, ui};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -37,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) counts: Counts,
     /// Places for connections, shared by all runtimes.
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) catalog: Arc<Catalog>,
     /// Answers that later requests may go on from.
     pub(crate) kept: Kept,
     pub(crate) passing: passthrough::Places,
@@ -60,9 +64,21 @@ impl Server {
         let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
         let counts = Counts::new(router.deps().clock.now());
         let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
-        let replays = Replays::default();
+        let (replays, catalog) = (Replays::default(), Arc::default());
         let (kept, passing) = Default::default();
-        Ok(Self(Arc::new(Inner { router, options, door, fetcher, replays, log, counts, slots, kept, passing })))
+        Ok(Self(Arc::new(Inner {
+            router,
+            options,
+            door,
+            fetcher,
+            replays,
+            log,
+            counts,
+            slots,
+            catalog,
+            kept,
+            passing,
+        })))
     }
 
     /// The same server for an address that others reach.
@@ -99,17 +115,29 @@ impl Server {
     /// The routes.
     pub(crate) fn routes(&self) -> Routes {
         type Shared = State<Server>;
-        Routes::new()
+        let mut routes = Routes::new();
+        if self.0.router.settings().mcp.enabled {
+            routes = routes.route_service("/mcp", mcp::over_http(self));
+        }
+        routes
             .route("/v1/chat/completions", post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiChat, r)))
             .route(
                 "/v1/responses",
                 post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiResponses, r)).get(error::no_websocket),
             )
             .route("/v1/responses/{id}", get(responses::one).delete(responses::forget))
-            .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
-            .route("/v1beta/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))
-            .route("/v1/models/{*call}", post(|s: Shared, r: Request| chat::answer(s, Dialect::Gemini, r)))
             .route("/passthrough/{*rest}", any(passthrough::pass))
+            .route("/v1/completions", post(completions::complete))
+            .route("/v1/messages/count_tokens", post(|s: Shared, r: Request| tokens::count(s, Dialect::Anthropic, r)))
+            .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
+            .route("/v1beta/models/{*call}", post(google).get(models::one))
+            .route("/v1/models/{*call}", post(google).get(models::one))
+            .route("/v1/models", get(models::all))
+            .route("/v1beta/models", get(models::all))
+            .merge(native_routes())
+            // Claude Code looks for a HEAD first and is content with nothing there.
+            .route("/", get(ui::page).head(error::not_found))
+            .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(metrics::for_admins))
@@ -117,4 +145,27 @@ impl Server {
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self.clone())
     }
+}
+
+/// Google's clients say what they want behind a colon of the path.
+async fn google(server: State<Server>, request: Request) -> Response {
+    let path = request.uri().path();
+    match path.rsplit('/').next().and_then(|last| last.rsplit_once(':').or(last.rsplit_once("%3A"))) {
+        Some((_, "countTokens")) => tokens::count(server, Dialect::Gemini, request).await,
+        Some(_) => chat::answer(server, Dialect::Gemini, request).await,
+        None => error::only(request, "GET,HEAD").await,
+    }
+}
+
+/// The project's own API, under the paths of the Python project that it comes from.
+fn native_routes() -> Routes<Server> {
+    Routes::new()
+        .route("/api/v0/ai", get(native::components))
+        .route("/api/v0/ai/", get(native::components))
+        .route("/api/v0/ai/llm", get(native::info))
+        .route("/api/v0/ai/llm/", get(native::info))
+        .route("/api/v0/ai/llm/generate", post(generate::generate))
+        .route("/api/v0/ai/llm/providers", get(native::providers))
+        .route("/api/v0/ai/llm/health", get(native::health))
+        .route("/api/v0/ai/llm/cache/clear", post(native::clear_cache))
 }

@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use llm_router::error::{Error, ErrorKind, Result};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::options::ServerOptions;
 
 /// Reads a request's body.
@@ -53,6 +56,23 @@ async fn take(body: &mut Body, headers: &HeaderMap, options: &ServerOptions) -> 
     Ok(first.unwrap_or_else(|| all.freeze()))
 }
 
+/// Reads a JSON body into a type.
+///
+/// # Errors
+/// `caller_invalid_request` naming the field that cannot be read.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let mut from = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut from).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.inner().to_string();
+        // The place is counted in bytes; the field's name says more.
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        Error::invalid(if path == "." { format!("the body: {reason}") } else { format!("{path}: {reason}") })
+    })?;
+    from.end().map_err(|_| Error::invalid("the body: something stands behind the JSON"))?;
+    Ok(read)
+}
+
 fn too_large(limit: usize) -> Error {
     Error::new(ErrorKind::CallerTooLarge, format!("the body is over the limit of {} MiB", limit >> 20))
         .with_hint("send less, or pass large files by a URL or a file id")
@@ -68,6 +88,14 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A value as a JSON answer.
+pub(crate) fn json_of(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => json(status, text),
+        Err(_) => json(StatusCode::INTERNAL_SERVER_ERROR, "{}"),
+    }
 }
 
 /// Sets a header to a text, as far as it can be said in one.

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use llm_router::dialect::{Codec, Dialect, Framing, RequestHead, codec};
+use llm_router::dialect::{Codec, Dialect, Encoder, Framing, RequestHead, codec};
 use llm_router::error::{Error, Result};
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
@@ -18,7 +18,7 @@ use llm_router::router::{Answer, Op};
 
 use crate::app::{Inner, Server};
 use crate::body::{self, set};
-use crate::relay::{Broken, Relay};
+use crate::relay::{Broken, Relay, tell_at_end};
 use crate::routes::responses;
 use crate::{early, error, riders};
 
@@ -32,14 +32,18 @@ pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, reque
             None,
         );
     };
-    // The access log gave one already, where there is one.
-    let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(|| server.0.router.new_id());
+    let id = id_of(&server, &head);
     let body = match body::read(body, &head.headers, &server.0.options).await {
         Ok(body) => body,
         Err((error, rest)) => return early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest),
     };
     let answered = converse(&server.0, codec.as_ref(), &id, head, body).await;
     answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
+}
+
+/// The id of a request: the access log gave it one already, where there is a log.
+pub(crate) fn id_of(server: &Server, head: &Parts) -> RequestId {
+    head.extensions.get::<RequestId>().cloned().unwrap_or_else(|| server.0.router.new_id())
 }
 
 async fn converse(
@@ -63,7 +67,7 @@ async fn converse(
         fetcher.inline(&mut request).await?;
     }
     let framing = Framing::of(request.stream);
-    let mut encoder = if responses::keeps(codec.dialect()) {
+    let encoder = if responses::keeps(codec.dialect()) {
         match responses::go_on(server, &caller, request, framing)? {
             Ok((whole, encoder)) => {
                 request = whole;
@@ -74,14 +78,28 @@ async fn converse(
     } else {
         codec.encoder(&request, framing)
     };
+    respond(server, id, Op::new(request, Door::CompatibleApi), encoder, broken).await
+}
+
+/// Asks the router, and answers with what the encoder makes of it: every surface that generates text ends here.
+pub(crate) async fn respond(
+    server: &Arc<Inner>,
+    id: &RequestId,
+    op: Op,
+    mut encoder: Box<dyn Encoder>,
+    broken: Option<Broken>,
+) -> Result<Response> {
+    let framing = Framing::of(op.request.stream);
     let router = server.router.clone();
-    let op = Op::new(request, Door::CompatibleApi).with_id(id.clone());
+    let op = op.with_id(id.clone());
     match framing {
         Framing::Whole => {
             let mut answer = router.call(op).await?;
             let mut out = BytesMut::new();
             while let Some(event) = answer.next().await {
-                encoder.event(&event?, &mut out)?;
+                let event = event?;
+                tell_at_end(&answer, &event, encoder.as_mut());
+                encoder.event(&event, &mut out)?;
             }
             let mut response = Response::new(Body::from(out.freeze()));
             describe(&answer, response.headers_mut());

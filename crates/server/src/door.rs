@@ -7,16 +7,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use llm_router::config::ClientKey;
 use llm_router::error::{Error, ErrorKind, Result};
 
 use crate::keys::ClientKeys;
 
 /// Headers in which a key may stand besides `authorization`.
-const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("x-goog-api-key")];
+const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), GOOGLE];
+const GOOGLE: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// Left in a request whose key stood where only Google's clients put it, for routes whose shape depends on who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoogleKey;
 
 /// Who asks: the name of the key that was shown, where keys are configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,13 +60,15 @@ impl Door {
     /// `policy_forbidden` for a foreign host or origin, `caller_invalid_request` for a POST that is not JSON, `policy_unauthenticated` for a key that is missing or unknown.
     pub(crate) fn admit(&self, head: &mut Parts) -> Result<Caller> {
         self.check_host(head)?;
-        self.check_origin(&head.headers)?;
+        self.check_origin(head)?;
         // Files and sounds are no JSON; what is passed through is kept from web pages by the two checks above.
-        if head.method == Method::POST && !head.uri.path().starts_with("/passthrough/") {
+        let passes = head.uri.path().starts_with("/passthrough/");
+        if head.method == Method::POST && !passes && !is_empty(head) {
             check_json(&head.headers)?;
         }
         let shown = take_key(head);
-        if self.keys.is_open() || is_probe(head.uri.path()) {
+        // The page at `/` is where a key is entered.
+        if self.keys.is_open() || is_probe(head.uri.path()) || head.uri.path() == "/" {
             return Ok(Caller(None));
         }
         let Some(shown) = shown else {
@@ -79,7 +87,7 @@ impl Door {
     /// As [`Door::admit`].
     pub(crate) fn admit_admin(&self, head: &mut Parts, from_here: bool) -> Result<Caller> {
         self.check_host(head)?;
-        self.check_origin(&head.headers)?;
+        self.check_origin(head)?;
         if head.method == Method::POST {
             check_json(&head.headers)?;
         }
@@ -117,13 +125,18 @@ impl Door {
             .with_hint("add the name to `hosts` under [server], or use the address"))
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<()> {
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    fn check_origin(&self, head: &Parts) -> Result<()> {
+        let Some(origin) = head.headers.get(ORIGIN) else { return Ok(()) };
+        let host = head.uri.authority().map(Authority::as_str);
+        let host = host.or_else(|| head.headers.get(HOST).and_then(|host| host.to_str().ok()));
         let ours = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()).is_some_and(|origin| {
-            origin.host().is_some_and(|host| {
-                // A page on any port of this machine is this person's; one at another address is not.
-                self.hosts.iter().any(|own| own == &host.to_ascii_lowercase()) || is_loopback(host)
-            })
+            // The page that this server gave itself: its host was checked before.
+            let own = origin.authority().map(Authority::as_str);
+            own.is_some() && own == host
+                || origin.host().is_some_and(|host| {
+                    // A page on any port of this machine is this person's; one at another address is not.
+                    self.hosts.iter().any(|own| own == &host.to_ascii_lowercase()) || is_loopback(host)
+                })
         });
         if ours {
             return Ok(());
@@ -159,6 +172,14 @@ fn host_name(host: &str) -> &str {
     }
 }
 
+/// Whether a request surely has neither a body nor a word about one. Pages of other origins can send such a POST, but not without saying so in `Origin`.
+fn is_empty(head: &Parts) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH).map(|length| length.as_bytes() == b"0");
+    !head.headers.contains_key(CONTENT_TYPE)
+        && !head.headers.contains_key(TRANSFER_ENCODING)
+        && length.unwrap_or(head.version <= Version::HTTP_11)
+}
+
 fn check_json(headers: &HeaderMap) -> Result<()> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -179,7 +200,10 @@ fn take_key(head: &mut Parts) -> Option<String> {
         });
     }
     for name in KEY_HEADERS {
-        if let Some(value) = head.headers.remove(name) {
+        if let Some(value) = head.headers.remove(&name) {
+            if name == GOOGLE {
+                head.extensions.insert(GoogleKey);
+            }
             shown = shown.or_else(|| value.to_str().ok().map(str::to_owned));
         }
     }
@@ -198,6 +222,7 @@ fn take_key(head: &mut Parts) -> Option<String> {
             if let Ok(uri) = bare.parse() {
                 head.uri = uri;
             }
+            head.extensions.insert(GoogleKey);
             shown = shown.or(key);
         }
     }

@@ -3,11 +3,13 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, codec};
 use llm_router::error::{Error, ErrorKind, Fault};
 use llm_router::ids::RequestId;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::body::{json, set};
 use crate::early;
@@ -15,7 +17,36 @@ use crate::early;
 /// An error as this dialect says it.
 pub(crate) fn response(codec: &dyn Codec, error: &Error, id: Option<&RequestId>) -> Response {
     let (status, body) = codec.encode_error(error);
-    let mut response = json(status, body);
+    finish(json(status, body), error, id)
+}
+
+/// An error as the native API says it.
+pub(crate) fn native(error: &Error, id: Option<&RequestId>) -> Response {
+    let body = serde_json::to_vec(&Refused::of(error)).unwrap_or_default();
+    finish(json(error.kind().http_status(), body), error, id)
+}
+
+/// An error of the native API.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Refused {
+    /// What happened, for a person.
+    detail: String,
+    /// What went wrong, as one of a closed list of words.
+    kind: String,
+    /// The next step, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Refused {
+    pub(crate) fn of(error: &Error) -> Self {
+        Self { detail: error.to_string(), kind: error.kind().name().to_owned(), hint: error.hint().map(str::to_owned) }
+    }
+}
+
+/// Adds what clients do next to an answer that says an error.
+fn finish(mut response: Response, error: &Error, id: Option<&RequestId>) -> Response {
+    let status = response.status();
     let headers = response.headers_mut();
     if let Some(id) = id {
         set(headers, "x-request-id", id.as_str());
@@ -45,9 +76,7 @@ fn is_hopeless(error: &Error) -> bool {
 
 /// The dialect whose error shape a path's clients expect.
 pub(crate) fn dialect_of(path: &str) -> Dialect {
-    if path.starts_with("/api/v0") {
-        Dialect::Native
-    } else if path.starts_with("/v1/messages") {
+    if path.starts_with("/v1/messages") {
         Dialect::Anthropic
     } else if path.starts_with("/v1/responses") {
         Dialect::OpenaiResponses
@@ -58,8 +87,15 @@ pub(crate) fn dialect_of(path: &str) -> Dialect {
     }
 }
 
+fn is_native(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
 /// An error in the shape that the clients of `path` expect.
 pub(crate) fn at_path(path: &str, error: &Error, id: Option<&RequestId>) -> Response {
+    if is_native(path) {
+        return native(error, id);
+    }
     match codec(dialect_of(path)).or_else(|| codec(Dialect::OpenaiChat)) {
         Some(codec) => response(codec.as_ref(), error, id),
         None => Response::new(Body::from(error.to_string())),
@@ -84,10 +120,17 @@ pub(crate) async fn wrong_method(request: Request) -> Response {
     early::answer(response, request.into_body())
 }
 
+/// The same where the list of routes cannot tell, with the methods that the path takes.
+pub(crate) async fn only(request: Request, methods: &'static str) -> Response {
+    let mut response = wrong_method(request).await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
 /// Codex asks for a WebSocket first; only this status sends it to the POST at once.
 pub(crate) async fn no_websocket(request: Request) -> Response {
     if !request.headers().contains_key(http::header::UPGRADE) {
-        return wrong_method(request).await;
+        return only(request, "POST").await;
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;

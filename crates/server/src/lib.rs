@@ -8,6 +8,7 @@
 mod access;
 mod app;
 mod body;
+mod catalog;
 mod chat;
 mod connection;
 mod door;
@@ -19,14 +20,18 @@ mod handle;
 mod kept;
 mod keys;
 mod listen;
+mod mcp;
+mod openapi;
 mod options;
 mod relay;
 mod replay;
 mod riders;
 mod routes;
 mod tls;
+mod ui;
 
 pub use self::app::Server;
 pub use self::fetch::Net;
 pub use self::listen::{Bound, Stop};
+pub use self::mcp::serve_mcp;
 pub use self::options::ServerOptions;

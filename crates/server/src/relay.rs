@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame};
+use llm_router::delta::{Delta, Event};
 use llm_router::dialect::Encoder;
 use llm_router::error::Result;
 use llm_router::router::Answer;
@@ -85,16 +86,19 @@ impl Relay {
                     }
                     Poll::Ready(Err(error)) => error,
                 },
-                From::Flowing(answer) => match Pin::new(answer).poll_next(cx) {
+                From::Flowing(answer) => match Pin::new(&mut *answer).poll_next(cx) {
                     Poll::Pending => return,
                     Poll::Ready(None) => {
                         self.from = From::Over;
                         return;
                     }
-                    Poll::Ready(Some(Ok(event))) => match self.encoder.event(&event, &mut self.out) {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    },
+                    Poll::Ready(Some(Ok(event))) => {
+                        tell_at_end(answer, &event, self.encoder.as_mut());
+                        match self.encoder.event(&event, &mut self.out) {
+                            Ok(()) => continue,
+                            Err(error) => error,
+                        }
+                    }
                     Poll::Ready(Some(Err(error))) => error,
                 },
             };
@@ -104,6 +108,13 @@ impl Relay {
             }
             self.from = From::Over;
         }
+    }
+}
+
+/// Before the last event the encoder learns how the answer came about.
+pub(crate) fn tell_at_end(answer: &Answer, event: &Event, encoder: &mut dyn Encoder) {
+    if matches!(event.deltas.last(), Some(Delta::End)) {
+        answer.look(|trace| encoder.about(trace));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::support::Home;
 fn the_help_of_every_command() {
     let home = Home::new();
     let commands = "|generate|chat|providers|models|test|clear-cache|cache|cache ls|cache get|cache put|cache cid|cache export\
-                    |cache import|pull|config|config show|config check|auth|auth set|auth rm|explain|completions|doctor";
+                    |cache import|pull|config|config show|config check|auth|auth set|auth rm|explain|mcp|completions|doctor";
     let mut all = String::new();
     for command in commands.split('|') {
         let run = command.split_whitespace().fold(home.run([]), |run, word| run.word(word));

@@ -117,7 +117,6 @@ const DIALECTS: &[&str] = &["openai_chat", "openai_responses", "anthropic", "gem
 const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
-const NO_SERVER: &str = "this version has no HTTP server";
 const NO_PEERS: &str = "this version has no peer network";
 const ONE_SCOPE: &str = "this version has one namespace, `default`";
 const IN_ORDER: &str = "the targets of a group are tried in the order written";
@@ -357,7 +356,7 @@ keys! {
     "peers.swarm_key", Kind::Path, "", "\"~/.ipfs/swarm.key\"", later NO_PEERS;
         "The file of the network's pre-shared key." => |s, _, v| s.peers.swarm_key = v.path();
 
-    "mcp.enabled", Kind::Flag, "false", "true", later NO_SERVER;
+    "mcp.enabled", Kind::Flag, "true", "false";
         "Whether the HTTP server answers on `/mcp`." => |s, _, v| put(&mut s.mcp.enabled, v.flag());
 
     "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"", later "this version exports nothing";

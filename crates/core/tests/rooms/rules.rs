@@ -150,6 +150,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception { module: "trace", name: "dialect::FieldPath", reason: "the trace names the fields that were dropped" },
     Exception {
         module: "dialect",
+        name: "trace::Trace",
+        reason: "an encoder may say at the end how the answer came about",
+    },
+    Exception {
+        module: "dialect",
         name: "provider::Call",
         reason: "the trait Codec writes and reads the answer to a call",
     },

@@ -18,6 +18,7 @@ use llm_router::dialect::{Codec, Dialect, Encoder, Framing};
 use llm_router::error::{Error, Result};
 use llm_router::request::{RawJson, Request};
 use llm_router::response::Folder;
+use llm_router::trace::Trace;
 use serde_json::json;
 
 use crate::app::{Inner, Server};
@@ -149,6 +150,10 @@ impl Encoder for Keeper {
             }
         }
         self.encoder.event(event, out)
+    }
+
+    fn about(&mut self, trace: &Trace) {
+        self.encoder.about(trace);
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

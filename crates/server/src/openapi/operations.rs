@@ -1,0 +1,129 @@
+//! The operations of the document, one row each. What stands here and is no route, or the other way round, is found by `make test-openapi`.
+
+use schemars::Schema;
+
+use super::{Schemas, shapes};
+use crate::error::Refused;
+use crate::routes::completions::{Completed, Completion};
+use crate::routes::native::generate::{Generate, Generated};
+use crate::routes::native::{Components, Done, Health, Info, Providers};
+
+type Shape = fn(&mut Schemas) -> Schema;
+
+/// A row of the document.
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) tag: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) request: Option<Shape>,
+    /// Media type → shape of a good answer.
+    pub(super) answers: &'static [(&'static str, Shape)],
+    pub(super) refused: Shape,
+}
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+impl Operation {
+    const fn get(path: &'static str, id: &'static str, answers: &'static [(&'static str, Shape)]) -> Self {
+        let refused: Shape = Schemas::written::<Refused>;
+        Self { method: "get", path, id, tag: "native", summary: "", request: None, answers, refused }
+    }
+
+    const fn post(path: &'static str, id: &'static str, answers: &'static [(&'static str, Shape)]) -> Self {
+        Self { method: "post", ..Self::get(path, id, answers) }
+    }
+
+    const fn about(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    const fn takes(self, request: Shape) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    const fn of(self, tag: &'static str, refused: Shape) -> Self {
+        Self { tag, refused, ..self }
+    }
+}
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("/api/v0/ai/", "components", &[(JSON, Schemas::written::<Components>)]).about("The parts of the API"),
+    Operation::get("/api/v0/ai/llm", "info", &[(JSON, Schemas::written::<Info>)]).about("What the router is"),
+    Operation::post(
+        "/api/v0/ai/llm/generate",
+        "generate",
+        &[(JSON, Schemas::written::<Generated>), (EVENTS, shapes::events)],
+    )
+    .about("Generate text from a prompt; with `stream`, as server-sent events of native deltas, the last one named `done` or `error`")
+    .takes(Schemas::read::<Generate>),
+    Operation::get("/api/v0/ai/llm/providers", "providers", &[(JSON, Schemas::written::<Providers>)])
+        .about("Who could answer now"),
+    Operation::get("/api/v0/ai/llm/health", "health", &[(JSON, Schemas::written::<Health>)])
+        .about("Whether anybody could answer"),
+    Operation::post("/api/v0/ai/llm/cache/clear", "clear_cache", &[(JSON, Schemas::written::<Done>)])
+        .about("Forget the caller's stored answers"),
+    Operation::get("/v1/models", "models", &[(JSON, shapes::models)])
+        .about("The models that can be named, in the shape that the headers ask for")
+        .of("models", shapes::any_refusal),
+    Operation::get("/v1/models/{model}", "model", &[(JSON, shapes::model)])
+        .about("One model; its name may hold slashes")
+        .of("models", shapes::any_refusal),
+    Operation::get("/v1beta/models", "google_models", &[(JSON, shapes::models)])
+        .about("The models that can be named, in Google's shape")
+        .of("gemini", shapes::google_refusal),
+    Operation::get("/v1beta/models/{model}", "google_model", &[(JSON, shapes::model)])
+        .about("One model, in Google's shape")
+        .of("gemini", shapes::google_refusal),
+    Operation::post("/v1/chat/completions", "chat", &[(JSON, shapes::object), (EVENTS, shapes::events)])
+        .about("OpenAI's chat completions")
+        .takes(shapes::messages)
+        .of("openai", shapes::openai_refusal),
+    Operation::post("/v1/completions", "complete", &[(JSON, Schemas::written::<Completed>), (EVENTS, shapes::events)])
+        .about("OpenAI's first completions: a prompt is a user's turn")
+        .takes(Schemas::read::<Completion>)
+        .of("openai", shapes::openai_refusal),
+    Operation::post("/v1/responses", "responses", &[(JSON, shapes::object), (EVENTS, shapes::events)])
+        .about("OpenAI's responses")
+        .takes(shapes::input)
+        .of("openai", shapes::openai_refusal),
+    Operation::post("/v1/messages", "messages", &[(JSON, shapes::object), (EVENTS, shapes::events)])
+        .about("Anthropic's messages")
+        .takes(shapes::messages)
+        .of("anthropic", shapes::anthropic_refusal),
+    Operation::post("/v1/messages/count_tokens", "count_tokens", &[(JSON, shapes::counted)])
+        .about("How many tokens a request of Anthropic's has; `estimated` where nobody could count them exactly")
+        .takes(shapes::messages)
+        .of("anthropic", shapes::anthropic_refusal),
+    Operation::post(
+        "/v1beta/models/{model}:generateContent",
+        "generate_content",
+        &[(JSON, shapes::object), (EVENTS, shapes::events)],
+    )
+    .about("Google's generateContent")
+    .takes(shapes::contents)
+    .of("gemini", shapes::google_refusal),
+    Operation::post(
+        "/v1beta/models/{model}:streamGenerateContent",
+        "stream_generate_content",
+        &[(JSON, shapes::anything), (EVENTS, shapes::events)],
+    )
+    .about("Google's streamGenerateContent; server-sent events with `?alt=sse`")
+    .takes(shapes::contents)
+    .of("gemini", shapes::google_refusal),
+    Operation::post("/v1beta/models/{model}:countTokens", "google_count_tokens", &[(JSON, shapes::google_counted)])
+        .about("How many tokens a request of Google's has")
+        .takes(shapes::contents)
+        .of("gemini", shapes::google_refusal),
+    Operation::get("/openapi.json", "openapi", &[(JSON, shapes::object)])
+        .about("This document")
+        .of("server", shapes::openai_refusal),
+    Operation::get("/healthz", "alive", &[("text/plain", shapes::text)])
+        .about("Whether the process turns")
+        .of("server", shapes::openai_refusal),
+    Operation::get("/readyz", "ready", &[("text/plain", shapes::text)])
+        .about("Whether the server wants traffic")
+        .of("server", shapes::ready_refusal),
+];

@@ -1,0 +1,31 @@
+#!/bin/sh
+# What /openapi.json promises against what the server does: schemathesis makes requests from the document, good and bad ones, and finds
+# every 500, every status and shape that the document does not name.
+#
+# It is installed once, into a Python environment of its own in the cache folder of these scripts.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+. scripts/serve-echo.sh
+make_scratch
+
+command -v python3 >/dev/null 2>&1 || die 'python3 is not here: schemathesis needs it'
+tools=$tool_cache/schemathesis-4.32.5
+if [ ! -x "$tools/bin/schemathesis" ]; then
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5
+fi
+
+cargo build --locked -p llm-router-cli
+serve_echo "$CARGO_TARGET_DIR/debug/llm-router"
+
+cd "$scratch"
+# That a provider did not answer in the millisecond it was given is no failure of the server; a 500 always is.
+cat >schemathesis.toml <<'CONFIG'
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "4xx", "502", "503", "504"]
+CONFIG
+"$tools/bin/schemathesis" --config-file schemathesis.toml run "$address/openapi.json" \
+    --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method \
+    --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-30}" --seed 1 --generation-database none \
+    --request-timeout 30 --no-color
