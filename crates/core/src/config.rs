@@ -162,6 +162,10 @@ pub struct ProviderSettings {
     pub enabled: Option<bool>,
     /// The provider behind an aggregator (`HF_PROVIDER`): `together`, `groq`, `auto`.
     pub via: Option<String>,
+    /// The version of the API that is named in the query: Azure's. A date also puts deployments into paths.
+    pub api_version: Option<String>,
+    /// What is asked for in place of any model's name: a deployment of Azure's that is not called like its model.
+    pub deployment: Option<ModelName>,
     /// What an agent may touch: `read-only`, `workspace-write`, `danger-full-access`; unset is the router's choice, `read-only`.
     pub sandbox: Option<String>,
     /// Whether an agent may run outside a Git repository; unset is yes.
@@ -307,6 +311,8 @@ pub struct ServerSettings {
     pub public: bool,
     /// Whether URLs in requests may be fetched.
     pub fetch_urls: bool,
+    /// Providers to which `/passthrough/{provider}/…` passes requests as they are.
+    pub passthrough: Vec<String>,
     /// The certificate and its chain, PEM.
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM.
@@ -339,6 +345,7 @@ impl Default for ServerSettings {
             hosts: Vec::new(),
             public: false,
             fetch_urls: false,
+            passthrough: Vec::new(),
             tls_cert: None,
             tls_key: None,
             body_limit: 32 << 20,

@@ -7,6 +7,7 @@ pub mod absent;
 pub mod credential;
 pub mod custom;
 pub mod http;
+pub mod passthrough;
 mod patience;
 pub mod peer;
 pub mod presets;
@@ -28,6 +29,8 @@ use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId, RequestId};
 use crate::image::{ImageRequest, ImageResponse};
 use crate::request::{Privacy, Request};
+
+use self::passthrough::{Passed, Passthrough};
 
 /// What turns a call into a delta stream.
 pub trait Provider: Send + Sync + 'static {
@@ -89,6 +92,16 @@ pub trait Provider: Send + Sync + 'static {
         model.clone()
     }
 
+    /// Passes a request on as it is, and its answer back: for what is not translated here.
+    ///
+    /// # Errors
+    /// `caller_unsupported` where no HTTP API is behind it; what keeps the answer's head from coming, and `provider_auth` for a refused key. Any other answer of
+    /// the upstream is an answer.
+    fn pass(&self, cx: &Context, request: Passthrough) -> impl Future<Output = Result<Passed>> + Send {
+        let _ = (cx, request);
+        std::future::ready(Err(Error::unsupported("it has no HTTP API that a request could be passed to")))
+    }
+
     /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
     /// a while. `None` where there is no such thing.
     fn login_mark(&self) -> Option<String> {
@@ -134,6 +147,12 @@ pub trait DynProvider: Send + Sync + 'static {
     fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>>;
     /// See [`Provider::exact_model`].
     fn exact_model(&self, model: &ModelName) -> ModelName;
+    /// See [`Provider::pass`].
+    fn pass<'a>(
+        &'a self,
+        cx: &'a Context,
+        request: Passthrough,
+    ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>>;
     /// See [`Provider::login_mark`].
     fn login_mark(&self) -> Option<String>;
     /// See [`Provider::reach`].
@@ -183,6 +202,14 @@ impl<P: Provider> DynProvider for P {
 
     fn exact_model(&self, model: &ModelName) -> ModelName {
         Provider::exact_model(self, model)
+    }
+
+    fn pass<'a>(
+        &'a self,
+        cx: &'a Context,
+        request: Passthrough,
+    ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>> {
+        Box::pin(Provider::pass(self, cx, request))
     }
 
     fn login_mark(&self) -> Option<String> {

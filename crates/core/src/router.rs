@@ -12,6 +12,7 @@ mod attempts;
 mod builder;
 mod count;
 mod deadlines;
+mod envelope;
 mod needs;
 mod reach;
 mod record;
@@ -29,6 +30,7 @@ use self::asking::{Asking, Text};
 use self::attempts::Asked;
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
+use self::envelope::Enveloping;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
@@ -118,9 +120,12 @@ impl Router {
     /// # Errors
     /// What a hook refuses with, the error of the plan, of the only target tried, or of the last one, which then names all of them.
     pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
-        let (committed, target, record) = self.run(op.into(), Text).await?;
+        let op = op.into();
+        let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
+        let (committed, target, record) = self.run(op, Text).await?;
+        let enveloping = self.is_foreign(&target, heard).then(|| Enveloping::new(target.clone()));
         let learning = Learning::new(&self.0.makers, target);
-        Ok(Answer::new(committed, record, learning, self.0.deps.shutdown.clone()))
+        Ok(Answer::new(committed, record, learning, enveloping, self.0.deps.shutdown.clone()))
     }
 
     /// Answers a request with a whole response.
@@ -221,6 +226,13 @@ impl Router {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a target speaks another dialect than the caller hears. Who hears our own gets everything as it is.
+    fn is_foreign(&self, target: &Target, heard: Option<Dialect>) -> bool {
+        let entry = self.0.entries.iter().find(|entry| entry.id == target.provider);
+        let heard = heard.filter(|heard| *heard != Dialect::Native);
+        heard.zip(entry).is_some_and(|(heard, entry)| !entry.provider.describe().dialects.contains(&heard))
     }
 
     async fn committed<A: Asking>(&self, op: Op, mut asking: A, record: &Arc<Record>) -> Result<(A::Done, Target)> {

@@ -15,11 +15,12 @@ use crate::access::AccessLog;
 use crate::catalog::Catalog;
 use crate::door::Door;
 use crate::fetch::{Fetcher, Net, System};
+use crate::kept::Kept;
 use crate::options::ServerOptions;
 use crate::replay::Replays;
 use crate::routes::metrics::Counts;
 use crate::routes::native::{self, generate};
-use crate::routes::{completions, embeddings, health, images, metrics, models, tokens};
+use crate::routes::{completions, embeddings, health, images, metrics, models, passthrough, responses, tokens};
 use crate::{chat, error, exposed, mcp, openapi, ui};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
@@ -40,6 +41,9 @@ pub(crate) struct Inner {
     /// Places for connections, shared by all runtimes.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) catalog: Arc<Catalog>,
+    /// Answers that later requests may go on from.
+    pub(crate) kept: Kept,
+    pub(crate) passing: passthrough::Places,
 }
 
 impl Server {
@@ -61,7 +65,20 @@ impl Server {
         let counts = Counts::new(router.deps().clock.now());
         let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
         let (replays, catalog) = (Replays::default(), Arc::default());
-        Ok(Self(Arc::new(Inner { router, options, door, fetcher, replays, log, counts, slots, catalog })))
+        let (kept, passing) = Default::default();
+        Ok(Self(Arc::new(Inner {
+            router,
+            options,
+            door,
+            fetcher,
+            replays,
+            log,
+            counts,
+            slots,
+            catalog,
+            kept,
+            passing,
+        })))
     }
 
     /// The same server for an address that others reach.
@@ -108,6 +125,8 @@ impl Server {
                 "/v1/responses",
                 post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiResponses, r)).get(error::no_websocket),
             )
+            .route("/v1/responses/{id}", get(responses::one).delete(responses::forget))
+            .route("/passthrough/{*rest}", any(passthrough::pass))
             .route("/v1/completions", post(completions::complete))
             .route("/v1/embeddings", post(embeddings::openai))
             .route("/v1/images/generations", post(images::generate))

@@ -20,6 +20,7 @@ use llm_router::trace::Trace;
 use crate::app::{Inner, Server};
 use crate::body::{self, set};
 use crate::relay::{Broken, Relay, tell_at_end};
+use crate::routes::responses;
 use crate::{early, error, riders};
 
 /// Answers a request of this dialect.
@@ -66,7 +67,18 @@ async fn converse(
     if let Some(fetcher) = &server.fetcher {
         fetcher.inline(&mut request).await?;
     }
-    let encoder = codec.encoder(&request, Framing::of(request.stream));
+    let framing = Framing::of(request.stream);
+    let encoder = if responses::keeps(codec.dialect()) {
+        match responses::go_on(server, &caller, request, framing)? {
+            Ok((whole, encoder)) => {
+                request = whole;
+                encoder
+            }
+            Err(unknown) => return Ok(unknown),
+        }
+    } else {
+        codec.encoder(&request, framing)
+    };
     respond(server, id, Op::new(request, Door::CompatibleApi), encoder, broken).await
 }
 

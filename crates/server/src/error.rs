@@ -51,7 +51,8 @@ fn finish(mut response: Response, error: &Error, id: Option<&RequestId>) -> Resp
     if let Some(id) = id {
         set(headers, "x-request-id", id.as_str());
     }
-    let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    // 529 is what Anthropic's clients hear where others hear 503.
+    let busy = matches!(status.as_u16(), 429 | 503 | 529);
     // Clients that find no time wait for one of their own, some for ever: a second is said where nobody knows better.
     let after = error.retry_after().map(|after| after.as_secs_f64().ceil()).or(busy.then_some(1.0));
     if let Some(after) = after {

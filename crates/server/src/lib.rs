@@ -17,6 +17,7 @@ mod error;
 mod exposed;
 mod fetch;
 mod handle;
+mod kept;
 mod keys;
 mod listen;
 mod mcp;

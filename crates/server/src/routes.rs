@@ -8,4 +8,6 @@ pub(crate) mod images;
 pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod native;
+pub(crate) mod passthrough;
+pub(crate) mod responses;
 pub(crate) mod tokens;

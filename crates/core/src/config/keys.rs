@@ -225,6 +225,10 @@ keys! {
         "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
     "providers.*.via", Kind::Text, "", "\"together\"";
         "The provider behind an aggregator (Hugging Face's Inference Providers)." => |s, n, v| at(s, n, |p| p.via = v.text());
+    "providers.*.api_version", Kind::Text, "", "\"2024-10-21\"";
+        "The version of the API that is named in the query, for Azure. With a date, deployments are in the path; without one, or with `preview`, Azure's newer paths (`/openai/v1`) are used." => |s, n, v| at(s, n, |p| p.api_version = v.text());
+    "providers.*.deployment", Kind::Model, "", "\"team-gpt\"";
+        "What is asked for in place of any model's name: a deployment of Azure's that is not called like its model." => |s, n, v| at(s, n, |p| p.deployment = v.model());
     "providers.*.sandbox", Kind::Word(&["auto", "read-only", "workspace-write", "danger-full-access"]), "", "\"read-only\"";
         "What an agent may touch; `auto` is the router's choice, `read-only`." => |s, n, v| at(s, n, |p| p.sandbox = v.text().filter(|word| word != "auto"));
     "providers.*.skip_git_repo_check", Kind::Flag, "", "true";
@@ -337,6 +341,9 @@ keys! {
         "How long `/readyz` says 503 after SIGTERM while everything is still answered." => |s, _, v| put(&mut s.server.drain, v.duration());
     "server.grace", Kind::Duration, "\"30s\"", "\"2m\"";
         "How long requests under way may take after that, before they are cut off." => |s, _, v| put(&mut s.server.grace, v.duration());
+
+    "server.passthrough", Kind::List, "", "[\"openai\"]";
+        "Providers to which `/passthrough/{provider}/…` passes requests as they are, with the provider's key: audio, files, batches, moderations, reranking. Every client may then do with that key whatever the provider's API can." => |s, _, v| put(&mut s.server.passthrough, v.list());
 
     "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
         "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();

@@ -120,6 +120,7 @@ variables! {
     "NVIDIA_API_KEY" Both Plain ["providers.nvidia.api_key"] "The key for NVIDIA.";
     "PERPLEXITY_API_KEY" Both Plain ["providers.perplexity.api_key"] "The key for Perplexity.";
     "AZURE_OPENAI_API_KEY" Both Plain ["providers.azure_openai.api_key"] "The key for Azure OpenAI.";
+    "AZURE_OPENAI_API_VERSION" Both Plain ["providers.azure_openai.api_version"] "The version of Azure's API.";
     "AZURE_OPENAI_ENDPOINT" Both Plain ["providers.azure_openai.base_url"] "The address of the Azure resource.";
     "OLLAMA_HOST" Bare OllamaHost ["providers.ollama.base_url"] "Where Ollama listens, in any form that Ollama takes.";
 

@@ -2,10 +2,12 @@
 //!
 //! This file and its folder are the only ones that know hyper and rustls. It knows nothing of dialects, keys or retries: it sends one request and
 //! hands back a head and a bounded stream of bytes. It follows no redirect, asks for no compression, reads no environment, and dropping an answer
-//! ends its transfer at once. Read next: `http/connect.rs` (TCP, proxies, TLS), `http/pool.rs` (reuse), `http/body.rs` (the answer's bytes).
+//! ends its transfer at once. Read next: `http/connect.rs` (TCP, proxies, TLS), `http/pool.rs` (reuse), `http/outgoing.rs` and `http/body.rs`
+//! (the bytes of requests and answers).
 
 mod body;
 mod connect;
+mod outgoing;
 mod pool;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -17,6 +19,7 @@ pub use self::body::HttpBody;
 pub use self::connect::Certificates;
 pub(crate) use self::connect::is_loopback_host;
 use self::connect::{Connector, Origin};
+pub use self::outgoing::Upload;
 use self::pool::{Pool, SendFailure};
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -198,6 +201,8 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// A body that is read while it is sent, instead of [`HttpRequest::body`].
+    pub upload: Option<Upload>,
     /// What bounds the exchange.
     pub limits: Limits,
 }
@@ -229,7 +234,7 @@ impl HttpRequest {
         let uri = parse_url(url)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        Ok(Self { method, uri, headers, body, limits: Limits::default() })
+        Ok(Self { method, uri, headers, body, upload: None, limits: Limits::default() })
     }
 
     /// With a header whose value is not for a log.

@@ -2,10 +2,13 @@
 //!
 //! It picks a dialect and a key, sends what the codec wrote, and hands the answer's frames to the codec's decoder. It decides nothing about retries or
 //! other targets; only among its own keys it goes on to the next when one is refused. Read next: `upstream/answer.rs` (the answer's
-//! stream), `upstream/refusal.rs` (an answer that is none), `upstream/whole.rs` (embeddings, pictures, counts).
+//! stream), `upstream/refusal.rs` (an answer that is none), `upstream/whole.rs` (embeddings, pictures, counts), `upstream/place.rs` (URLs), `upstream/pass.rs` (what is
+//! passed through untranslated).
 
 mod answer;
 mod models;
+mod pass;
+mod place;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ use tokio::time::Instant;
 
 use super::credential::{Credentials, Key, Tried};
 use super::http::{Certificates, HttpClient, HttpRequest, HttpResponse, Limits, is_loopback_host, parse_url};
+use super::passthrough::{Passed, Passthrough};
 use super::patience::Patience;
 use super::presets::{self, Auth, CHAT, Preset, Speaks};
 use super::{Availability, Call, Capabilities, Context, Describe, Provider, Target};
@@ -55,6 +59,9 @@ pub struct HttpProvider {
     upstream: Option<Framing>,
     /// Appended to each model: the provider behind an aggregator.
     via: Option<String>,
+    /// What is asked for instead of any model: a deployment of Azure's.
+    deployment: Option<ModelName>,
+    version: Option<place::Version>,
     /// Certificates that only this provider's servers have.
     trusts: Option<Certificates>,
     /// The client that trusts them, made at the first call.
@@ -110,6 +117,13 @@ impl HttpProvider {
             models: named_models(settings),
             headers: headers(id, settings)?,
             upstream: settings.upstream,
+            deployment: settings.deployment.clone(),
+            version: settings
+                .api_version
+                .as_deref()
+                .map(place::Version::new)
+                .transpose()
+                .map_err(|error| error.at(id, None))?,
             via: settings.via.clone().filter(|via| via != "auto"),
             trusts: settings
                 .ca_file
@@ -154,9 +168,9 @@ impl HttpProvider {
 
     /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
     async fn prepared(&self, call: &Arc<Call>) -> Result<Arc<Call>> {
-        let model = match (&call.target.model, &self.describe.default_model) {
-            (Some(model), _) | (None, Some(model)) => model.clone(),
-            (None, None) => self.first_model(call).await?,
+        let model = match (&self.deployment, &call.target.model, &self.describe.default_model) {
+            (Some(model), ..) | (None, Some(model), _) | (None, None, Some(model)) => model.clone(),
+            (None, None, None) => self.first_model(call).await?,
         };
         let model = match &self.via {
             // A colon in the last part already says who is to serve it.
@@ -244,16 +258,24 @@ impl HttpProvider {
         error.with_kind(ErrorKind::ProviderUnavailable)
     }
 
-    fn request(&self, spoken: &Spoken, call: &HttpCall, connect: Duration) -> Result<HttpRequest> {
-        let mut url = join(self.base_url()?, spoken.how.prefix, &call.path);
-        if let Some(query) = &call.query {
-            url.push('?');
-            url.push_str(query);
-        }
+    fn request(
+        &self,
+        spoken: &Spoken,
+        call: &HttpCall,
+        model: Option<&ModelName>,
+        connect: Duration,
+    ) -> Result<HttpRequest> {
+        let url = self.url(spoken.how.prefix, &call.path, call.query.as_deref(), model)?;
         let mut request = HttpRequest::post_json(&url, call.body.clone())?;
         request.headers.extend(call.headers.clone());
         request.headers.extend(self.headers.clone());
         Ok(request.with_limits(Limits { connect, head: None, idle: None, body: LARGEST_ANSWER }))
+    }
+
+    /// Where a path of a dialect is; `model` where one model answers there.
+    fn url(&self, prefix: &str, path: &str, query: Option<&str>, model: Option<&ModelName>) -> Result<String> {
+        let model = model.map(ModelName::as_str);
+        Ok(place::url(self.base_url()?, prefix, path, query, self.version.as_ref(), model))
     }
 
     fn base_url(&self) -> Result<&str> {
@@ -301,7 +323,7 @@ impl Provider for HttpProvider {
         let at = |error: Error| error.at(id, model.as_ref());
         let spoken = self.choose(&call.request).map_err(at)?;
         let encoded = spoken.codec.encode_request(&call).map_err(at)?;
-        let request = self.request(spoken, &encoded, call.deadlines.connect).map_err(at)?;
+        let request = self.request(spoken, &encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped);
         let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
         // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
@@ -343,6 +365,10 @@ impl Provider for HttpProvider {
     async fn reach(&self, cx: &Context, limit: Duration) -> Result<()> {
         let at = parse_url(self.base_url()?)?;
         cx.http.connect(&at, limit).await.map_err(|error| self.not_reached(error).at(&self.describe.id, None))
+    }
+
+    async fn pass(&self, cx: &Context, request: Passthrough) -> Result<Passed> {
+        self.pass_through(cx, request).await
     }
 
     fn login_mark(&self) -> Option<String> {
@@ -446,10 +472,4 @@ fn sign(request: HttpRequest, auth: Auth, key: Option<&Key>) -> Result<HttpReque
     let Some(key) = key else { return Ok(request) };
     let (name, value) = auth.header(key.secret.expose());
     request.with_secret(name, &value)
-}
-
-/// Base URL, prefix and path as one URL. A base URL that already ends in the prefix is taken as it is.
-fn join(base: &str, prefix: &str, path: &str) -> String {
-    let prefix = if base.ends_with(prefix) { "" } else { prefix };
-    format!("{base}{prefix}{path}")
 }

@@ -10,6 +10,7 @@ use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::envelope::Enveloping;
 use super::record::Record;
 use super::sealed::Learning;
 use crate::delta::{Delta, DeltaStream, Event};
@@ -71,6 +72,8 @@ pub struct Answer {
     events: DeltaStream,
     record: Arc<Record>,
     learning: Learning,
+    /// Where the caller's dialect is not the answer's.
+    enveloping: Option<Enveloping>,
     /// The router's end, which a provider need not watch for itself.
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
@@ -82,13 +85,22 @@ impl Answer {
         committed: Committed,
         record: Arc<Record>,
         learning: Learning,
+        enveloping: Option<Enveloping>,
         shutdown: CancellationToken,
     ) -> Self {
         record.first_content();
         let Committed { head, rest } = committed;
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self { events, record, learning, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false, over: false }
+        Self {
+            events,
+            record,
+            learning,
+            enveloping,
+            shutdown: Box::pin(shutdown.cancelled_owned()),
+            ended: false,
+            over: false,
+        }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -121,14 +133,14 @@ impl Stream for Answer {
         if self.over {
             return Poll::Ready(None);
         }
-        let next = match Pin::new(&mut self.events).poll_next(cx) {
+        let mut next = match Pin::new(&mut self.events).poll_next(cx) {
             Poll::Ready(next) => next,
             Poll::Pending => {
                 ready!(self.shutdown.poll_unpin(cx));
                 Some(Err(shutting_down()))
             }
         };
-        match &next {
+        match &mut next {
             Some(Ok(event)) => {
                 for delta in &event.deltas {
                     match delta {
@@ -136,6 +148,9 @@ impl Stream for Answer {
                         Delta::End => self.ended = true,
                         delta => self.learning.see(delta),
                     }
+                }
+                if let Some(enveloping) = &mut self.enveloping {
+                    enveloping.change(&mut event.deltas);
                 }
                 return Poll::Ready(next);
             }

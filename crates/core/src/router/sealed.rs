@@ -1,7 +1,7 @@
 //! Whose seals are whose: opaque state of a provider goes back to the provider and model that made it, and to nobody else.
 //!
 //! Who made a seal is remembered, by a one-way mark, when an answer brings it. Of one that is not remembered (made before this process, or too long ago) only
-//! the request can tell: it is taken to be of the target that the request means, if the caller speaks that target's own dialect. What a seal looks like is
+//! the request can tell (unless it is in an envelope, `envelope.rs`): it is taken to be of the target that the request means, if the caller speaks that target's own dialect. What a seal looks like is
 //! `dialect/seal.rs`.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::envelope;
 use super::resolve::Planned;
 use crate::delta::{Delta, Part};
 use crate::dialect::{FieldPath, seal};
@@ -61,9 +62,19 @@ impl Makers {
         let spoken = &planned.provider.describe().dialects;
         let unknown_may = meant && request.origin.as_ref().is_some_and(|origin| spoken.contains(&origin.dialect));
         let (mut messages, mut withheld) = (Vec::with_capacity(request.messages.len()), Vec::new());
+        let (target, mut restored) = (planned.target.to_string(), false);
         for (at, message) in request.messages.iter().enumerate() {
             let open = |(place, block): (usize, &Block)| {
-                if !seal::is_sealed(block) || self.are_of(block, &planned.target).unwrap_or(unknown_may) {
+                let enveloped = envelope::opened_block(block);
+                if let Some((maker, own)) = &enveloped
+                    && *maker == target
+                {
+                    restored = true;
+                    return Some(own.clone());
+                }
+                if enveloped.is_none()
+                    && (!seal::is_sealed(block) || self.are_of(block, &planned.target).unwrap_or(unknown_may))
+                {
                     return Some(block.clone());
                 }
                 let mut gone = Vec::new();
@@ -86,7 +97,7 @@ impl Makers {
                 messages.push(Message { role: message.role, content, name, extra });
             }
         }
-        if withheld.is_empty() {
+        if withheld.is_empty() && !restored {
             return (Arc::clone(request), withheld);
         }
         // The body as received still has it all.

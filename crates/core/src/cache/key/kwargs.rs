@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::cache::canonical::{CanonicalError, Object, Reason};
-use crate::request::{Block, BlockBody, Message, Request, ResponseFormat, Tool, ToolChoice};
+use crate::request::{Block, BlockBody, Message, Request, ResponseFormat, Role, Tool, ToolChoice};
 
 /// Fields of `extra` that steer delivery, billing or the provider's own cache and leave the answer as it is.
 const LEFT_OUT: &[&str] = &[
@@ -123,14 +123,32 @@ fn reasoning<'a>(kwargs: &mut Object<'a>, request: &'a Request) {
     }
 }
 
-/// The messages in `native` form, without marks for the provider's prompt cache.
+/// The messages in `native` form, without marks for the provider's prompt cache and without a client's billing header.
 fn conversation(messages: &[Message]) -> Result<Vec<u8>, CanonicalError> {
+    let mut told;
+    let mut messages = messages;
+    if messages.first().is_some_and(begins_with_bill) {
+        told = messages.to_vec();
+        if let Some(first) = told.first_mut() {
+            first.content.remove(0);
+        }
+        told.retain(|message| !message.content.is_empty());
+        messages = &told;
+    }
     if !messages.iter().any(|message| message.content.iter().any(is_marked)) {
         return json(messages);
     }
     let mut messages = messages.to_vec();
     messages.iter_mut().flat_map(|message| &mut message.content).for_each(unmark);
     json(&messages)
+}
+
+/// How Claude Code begins its first system block: a header that tells the vendor its version and a hash of the conversation, and the model nothing.
+const BILL: &str = "x-anthropic-billing-header:";
+
+fn begins_with_bill(message: &Message) -> bool {
+    message.role == Role::System
+        && message.content.first().and_then(Block::as_text).is_some_and(|text| text.starts_with(BILL))
 }
 
 fn is_marked(block: &Block) -> bool {

@@ -49,3 +49,18 @@ fn json_without_a_canonical_form_is_the_callers_error() {
     let error = Key::of(&request, &ProviderId::new("openai").unwrap(), "m").unwrap_err();
     assert!(error.to_string().starts_with("the request has no cache key: JSON text, byte "), "{error}");
 }
+
+#[test]
+fn a_billing_header_before_the_instructions_is_not_part_of_the_key() {
+    let key = |system: serde_json::Value| {
+        let body = serde_json::json!({"messages": [{"role": "system", "content": system}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]});
+        let request: Request = serde_json::from_value(body).unwrap();
+        Key::of(&request, &ProviderId::new("anthropic").unwrap(), "m").unwrap().digest()
+    };
+    let text = |text: &str| serde_json::json!({"type": "text", "text": text});
+    let bill = |version: &str| text(&format!("x-anthropic-billing-header: cc_version={version}; cch=00000;"));
+    let plain = key(serde_json::json!([text("Be brief.")]));
+    assert_eq!(key(serde_json::json!([bill("2.1"), text("Be brief.")])), plain);
+    assert_eq!(key(serde_json::json!([bill("2.2"), text("Be brief.")])), plain);
+    assert_ne!(key(serde_json::json!([text("Be brief."), bill("2.1")])), plain);
+}

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, header, response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -25,10 +24,10 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::{Certificates, Connected, Connector, Io, Origin, broken};
+use super::outgoing::{Payload, Upload};
 use super::{HttpOptions, HttpRequest};
 use crate::error::{Error, Result};
 
-type Payload = Full<Bytes>;
 type Http2Connection = http2::Connection<TokioIo<Box<dyn Io>>, Payload, Owned>;
 
 /// The most hosts remembered while none of their connections is open.
@@ -279,6 +278,9 @@ impl Lease {
             }
             Err(mut error) => match error.take_message() {
                 Some(_) => Err(SendFailure::Unsent),
+                None if request.upload.as_ref().is_some_and(Upload::is_touched) => {
+                    Err(SendFailure::Broken(error.into_error()))
+                }
                 None if reused && error.error().is_incomplete_message() => Err(SendFailure::Unsent),
                 None => Err(SendFailure::Broken(error.into_error())),
             },
@@ -321,7 +323,10 @@ fn http1_request(request: &HttpRequest, forward: Option<&Option<HeaderValue>>) -
 }
 
 fn http_request(request: &HttpRequest, uri: Uri) -> Request<Payload> {
-    let mut message = Request::new(Full::new(request.body.clone()));
+    let mut message = Request::new(match &request.upload {
+        Some(upload) => Payload::Upload(upload.clone()),
+        None => Payload::Whole(Full::new(request.body.clone())),
+    });
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = uri;
     *message.headers_mut() = request.headers.clone();

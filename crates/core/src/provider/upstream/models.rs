@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use serde_json::Value;
 
-use super::{HttpProvider, Spoken, join, refusal, sign};
+use super::{HttpProvider, Spoken, refusal, sign};
 use crate::dialect::{Dialect, anthropic};
 use crate::error::{Error, Result};
 use crate::ids::ModelName;
@@ -44,11 +44,10 @@ impl HttpProvider {
     }
 
     async fn ask_models(&self, http: &HttpClient, spoken: &Spoken, limits: Limits) -> Result<Vec<ModelName>> {
-        let url = join(self.base_url()?, spoken.how.prefix, "/models");
-        let mut request = HttpRequest::get(&url)?;
+        let limit = (spoken.how.dialect == Dialect::Anthropic).then_some("limit=1000");
+        let mut request = HttpRequest::get(&self.url(spoken.how.prefix, "/models", limit, None)?)?;
         if spoken.how.dialect == Dialect::Anthropic {
             // Its pages are of twenty names unless more are asked for, and it answers nobody who does not name a version.
-            request = HttpRequest::get(&format!("{url}?limit=1000"))?;
             request.headers.insert(anthropic::VERSION_HEADER, HeaderValue::from_static(anthropic::VERSION));
         }
         request.headers.extend(self.headers.clone());

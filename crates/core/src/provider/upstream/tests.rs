@@ -502,9 +502,17 @@ fn settings_that_cannot_be_used_are_named() {
     }
 }
 
-#[test]
-fn prefixes_are_put_in_once() {
-    assert_eq!(join("https://h", "/openai/v1", "/chat/completions"), "https://h/openai/v1/chat/completions");
-    assert_eq!(join("https://h/openai/v1", "/openai/v1", "/models"), "https://h/openai/v1/models");
-    assert_eq!(join("https://h/v1", "", "/models"), "https://h/v1/models");
+#[tokio::test]
+async fn a_deployment_is_asked_under_its_own_name() {
+    let upstream = Upstream::serve([whole("hello")]).await;
+    let provider = lab(&upstream, |settings| {
+        settings.preset = Some("azure_openai".into());
+        settings.dialects = vec![Dialect::OpenaiChat];
+        settings.api_version = Some("2024-10-21".into());
+        settings.deployment = Some(ModelName::new("team-gpt").unwrap());
+    });
+    assert_eq!(answers(&provider, call(false)).await.unwrap().text(), "hello");
+    let sent = upstream.last();
+    assert_eq!(sent.target, "/openai/deployments/team-gpt/chat/completions?api-version=2024-10-21");
+    assert_eq!((sent.header("api-key"), &sent.json()["model"]), ("canary-key-0123456789", &json!("team-gpt")));
 }

@@ -127,7 +127,8 @@ impl HttpProvider {
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let at = |error: Error| error.at(id, call.target.model.as_ref());
         let encoded = encode(&call).map_err(at)?;
-        let request = self.request(spoken, &encoded, call.deadlines.connect).map_err(at)?;
+        let model = call.target.model.as_ref();
+        let request = self.request(spoken, &encoded, model, call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped);
         let mut patience = Patience::new(&call, false);
         let (answer, key) = self.send(&call, spoken, &request, &mut patience).await.map_err(|error| {
