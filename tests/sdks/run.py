@@ -50,6 +50,7 @@ def main():
             children.append(upstream)
             config = home / "config.toml"
             config.write_text((HERE / "config.toml").read_text().replace("UPSTREAM", at))
+            config.chmod(0o600)
             scripted, scripted_at = start([program, "serve", "--port", "0", "--config", config], "stderr", env=clean)
             children.append(scripted)
             embedded, embedded_at = start([program, "serve", "--port", "0"], "stderr", env=clean)
