@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mcp test-openapi check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi test-sdks check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -12,6 +12,7 @@ help: ## say what there is
 	@echo 'make test                everything that can fail, on this machine'
 	@echo 'make test-mcp            the MCP server against the reference client (npm)'
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
+	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'
 	@echo 'make deny                licences, bans and sources of every dependency'
@@ -36,6 +37,9 @@ test-mcp:
 
 test-openapi:
 	@scripts/test-openapi.sh
+
+test-sdks:
+	@scripts/test-sdks.sh
 
 check:
 	cargo fmt --all --check
