@@ -177,12 +177,21 @@ DIALECTS = {
 }
 
 
+def texts(messages):
+    for message in messages:
+        content = message["content"]
+        yield from [content] if isinstance(content, str) else (part.get("text", "") for part in content)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         path = self.path.split("?")[0]
+        if path == "/v1/messages/count_tokens":
+            # A token a word: near enough to be told from nothing.
+            return self.answer(200, {"input_tokens": sum(len(text.split()) for text in texts(body["messages"]))})
         if path not in DIALECTS:
             return self.fail(404, "nothing here")
         read, whole, stream = DIALECTS[path]
