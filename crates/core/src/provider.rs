@@ -456,7 +456,17 @@ pub struct Context {
 impl Context {
     /// What a provider may use for one request.
     pub fn new(http: http::HttpClient, clock: Arc<dyn Clock>, id: RequestId) -> Self {
-        Self { http, clock, id, cancel: CancellationToken::new(), dropped: Arc::default() }
+        Self::until(CancellationToken::new(), http, clock, id)
+    }
+
+    /// What a provider may use for one request, until `cancel` is cancelled.
+    pub(crate) fn until(
+        cancel: CancellationToken,
+        http: http::HttpClient,
+        clock: Arc<dyn Clock>,
+        id: RequestId,
+    ) -> Self {
+        Self { http, clock, id, cancel, dropped: Arc::default() }
     }
 
     /// The fields that could not be said, as noted by [`Call::note_dropped`].

@@ -3,7 +3,7 @@
 //! Only what the caller set is here; absent is absent and no default is filled in, because the cache key, the codecs and the fidelity rules all need to
 //! know what was said. Serde's form of these types *is* the `native` dialect. Translation lives in `dialect/`, validation against a target in its codec.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -170,6 +170,26 @@ pub struct Origin {
     pub head: RequestHead,
     /// The body as received.
     pub body: Bytes,
+    /// What the reader of an ordinary body noted for whoever changes it.
+    pub(crate) usual: Option<Usual>,
+}
+
+impl Origin {
+    /// A request as it came.
+    pub fn new(dialect: Dialect, head: RequestHead, body: Bytes) -> Self {
+        Self { dialect, head, body, usual: None }
+    }
+}
+
+/// Where the few things stand that a body of ordinary fields has changed on its way: found while it was read, so that it need not be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Usual {
+    /// The value of `model`, with its quotes.
+    pub(crate) model: Range<usize>,
+    /// The field that limits tokens, if there is one.
+    pub(crate) limit: Option<&'static str>,
+    /// Whether it asks for a stream.
+    pub(crate) stream: bool,
 }
 
 /// Who speaks.

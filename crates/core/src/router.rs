@@ -187,9 +187,7 @@ impl Router {
     /// What a provider may use for the request of this id.
     pub fn context_of(&self, id: RequestId) -> Context {
         let deps = &self.0.deps;
-        let mut cx = Context::new(deps.http.clone(), Arc::clone(&deps.clock), id);
-        cx.cancel = deps.shutdown.child_token();
-        cx
+        Context::until(deps.shutdown.child_token(), deps.http.clone(), Arc::clone(&deps.clock), id)
     }
 
     /// The providers that automatic plans pass over because they refused their key or login lately.
@@ -218,7 +216,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(&self.0.deps, &self.0.recent, &self.0.meters, op.id.clone()));
+        let record = Arc::new(Record::open(self, op.id.clone()));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {
@@ -256,6 +254,7 @@ impl Router {
         // In a box: a future keeps a copy of each one that it was moved through, and this one is large.
         let answering = Box::pin(async {
             tokio::select! {
+                biased;
                 answered = self.first_answer(&request, &asking, plan, door, record) => answered,
                 () = self.0.deps.shutdown.cancelled() => Err(answer::shutting_down()),
             }

@@ -53,7 +53,7 @@ const MOST_SERIES: usize = 2048;
 /// The most kinds of outcomes, `ok` included.
 const OUTCOMES: usize = 32;
 /// Counters are kept once for each of so many groups of threads, so that threads do not wait for each other's cache lines.
-const SHARDS: usize = 8;
+pub(crate) const SHARDS: usize = 8;
 
 /// Tokens of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -377,7 +377,7 @@ impl<const N: usize> Counters<N> {
 }
 
 /// The shard of this thread.
-fn own_shard() -> usize {
+pub(crate) fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;

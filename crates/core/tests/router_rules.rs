@@ -284,8 +284,7 @@ impl Watch {
 fn received() -> Request {
     let mut request = Request::new("my number is 4111");
     let head = RequestHead::post("/v1/chat/completions");
-    request.origin =
-        Some(Arc::new(Origin { dialect: Dialect::OpenaiChat, head, body: Bytes::from_static(b"my number is 4111") }));
+    request.origin = Some(Arc::new(Origin::new(Dialect::OpenaiChat, head, Bytes::from_static(b"my number is 4111"))));
     request
 }
 

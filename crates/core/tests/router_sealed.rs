@@ -69,7 +69,7 @@ fn later(model: &str, thoughts: Vec<Block>) -> Request {
 
 fn received(mut request: Request, dialect: Dialect) -> Request {
     let body = Bytes::from_static(b"{}");
-    request.origin = Some(Arc::new(Origin { dialect, head: RequestHead::post("/"), body }));
+    request.origin = Some(Arc::new(Origin::new(dialect, RequestHead::post("/"), body)));
     request
 }
 

@@ -23,6 +23,9 @@ use crate::relay::{Broken, Relay, tell_at_end};
 use crate::routes::responses;
 use crate::{early, error, riders};
 
+/// As many headers as an answer has, those that HTTP adds included.
+const HEADERS: usize = 12;
+
 /// Answers a request of this dialect.
 pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
     let (head, body) = request.into_parts();
@@ -103,6 +106,8 @@ pub(crate) async fn respond(
                 encoder.event(&event, &mut out)?;
             }
             let mut response = Response::new(Body::from(out.freeze()));
+            // Room for all that will stand in it, so that it does not grow step by step.
+            *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
             describe(&answer, response.headers_mut());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoder.content_type()));
             Ok(response)
@@ -114,7 +119,7 @@ pub(crate) async fn respond(
             let mut response = match tokio::time::timeout(server.options.head_after, &mut answering).await {
                 Ok(answer) => {
                     let answer = answer?;
-                    let mut headers = HeaderMap::new();
+                    let mut headers = HeaderMap::with_capacity(HEADERS);
                     describe(&answer, &mut headers);
                     let mut response =
                         Response::new(Body::new(Relay::flowing(answer, encoder, ping_after).telling(broken)));

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::app::Server;
 use crate::handle::{Side, handle};
 use crate::options::ServerOptions;
+use crate::tick::Ticking;
 
 /// The most requests under way on one HTTP/2 connection.
 const STREAMS: u32 = 256;
@@ -34,16 +35,27 @@ pub(crate) fn http(options: &ServerOptions) -> Http {
     http
 }
 
+/// What answers the requests of a connection.
+#[derive(Clone)]
+pub(crate) struct Answerer {
+    pub(crate) server: Server,
+    pub(crate) routes: axum::Router,
+    pub(crate) side: Side,
+    pub(crate) ticking: Arc<Ticking>,
+}
+
 /// Serves a connection to its end.
-pub(crate) async fn talk<S>(server: Server, routes: axum::Router, side: Side, http: &Http, watcher: Watcher, stream: S)
+pub(crate) async fn talk<S>(answerer: Answerer, http: &Http, watcher: Watcher, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pulse = Arc::new(Pulse::default());
+    let Answerer { server, routes, side, ticking } = answerer;
     let options = &server.0.options;
     let silent = silent(Arc::clone(&pulse), options.head_timeout, options.idle);
     let stream = Watched { stream, pulse: Arc::clone(&pulse) };
     let service = service_fn(move |request| {
+        ticking.request();
         let answering = Answering::new(&pulse);
         let answer = handle(server.clone(), routes.clone(), side, request);
         async move {

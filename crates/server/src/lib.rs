@@ -27,6 +27,7 @@ mod relay;
 mod replay;
 mod riders;
 mod routes;
+mod tick;
 mod tls;
 mod ui;
 

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::Server;
-use crate::connection::{Http, http, talk};
+use crate::connection::{Answerer, Http, http, talk};
 use crate::handle::Side;
+use crate::tick::Ticking;
 use crate::tls::Certificate;
 
 /// After an error of `accept`, which is mostly a lack of file descriptors: trying again at once would only spin.
@@ -171,23 +172,27 @@ impl Bound {
             cut: CancellationToken::new(),
         };
         let _rereading = files.map(|files| AbortOnDropHandle::new(tokio::spawn(reread(server.clone(), files))));
+        let ticking = Arc::new(Ticking::default());
+        let _ticking = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&ticking).run()));
+        let answerer = |routes, side| Answerer { server: server.clone(), routes, side, ticking: Arc::clone(&ticking) };
         let clients = Socket {
             listener: &listener,
-            routes: server.routes(),
-            side: Side::Clients,
+            answerer: answerer(server.routes(), Side::Clients),
             tls,
             slots: Arc::clone(&server.0.slots),
         };
         let admins = admin.as_ref().map(|listener| Socket {
             listener,
-            routes: server.admin_routes(),
-            side: Side::Admin { from_here: listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) },
+            answerer: answerer(
+                server.admin_routes(),
+                Side::Admin { from_here: listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) },
+            ),
             tls: None,
             slots: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         });
         let administration = async {
             match admins {
-                Some(socket) => accepting.accept(&server, socket).await,
+                Some(socket) => accepting.accept(socket).await,
                 None => std::future::pending().await,
             }
         };
@@ -198,7 +203,7 @@ impl Bound {
             stop
         };
         let stop = tokio::select! {
-            () = accepting.accept(&server, clients) => Stop::default(),
+            () = accepting.accept(clients) => Stop::default(),
             () = administration => Stop::default(),
             stop = drained => stop,
         };
@@ -234,8 +239,7 @@ async fn reread(server: Server, files: Files) {
 /// A socket, and what its connections are given.
 struct Socket<'a> {
     listener: &'a TcpListener,
-    routes: axum::Router,
-    side: Side,
+    answerer: Answerer,
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
 }
@@ -250,8 +254,8 @@ struct Accepting<'a> {
 
 impl Accepting<'_> {
     /// Takes connections for ever, each into a task of its own.
-    async fn accept(&self, server: &Server, socket: Socket<'_>) {
-        let Socket { listener, routes, side, tls, slots } = socket;
+    async fn accept(&self, socket: Socket<'_>) {
+        let Socket { listener, answerer, tls, slots } = socket;
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let stream = match listener.accept().await {
@@ -264,19 +268,17 @@ impl Accepting<'_> {
             };
             // Frames are small and each is wanted at once.
             let _ = stream.set_nodelay(true);
-            let (server, routes, http, watcher) =
-                (server.clone(), routes.clone(), self.http.clone(), self.watch.watcher());
+            let (answerer, http, watcher) = (answerer.clone(), self.http.clone(), self.watch.watcher());
             let (tls, cut) = (tls.clone(), self.cut.clone());
             self.tasks.spawn(async move {
                 let _slot = slot;
                 let talk = async {
                     match tls {
-                        None => talk(server, routes, side, &http, watcher, stream).await,
+                        None => talk(answerer, &http, watcher, stream).await,
                         Some(tls) => {
-                            let Some(stream) = shake_hands(&tls, stream, server.0.options.head_timeout).await else {
-                                return;
-                            };
-                            talk(server, routes, side, &http, watcher, stream).await;
+                            let patience = answerer.server.0.options.head_timeout;
+                            let Some(stream) = shake_hands(&tls, stream, patience).await else { return };
+                            talk(answerer, &http, watcher, stream).await;
                         }
                     }
                 };

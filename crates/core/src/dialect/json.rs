@@ -87,7 +87,10 @@ impl<'a> Object<'a> {
     /// Reads a whole body.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self> {
         check_depth(body)?;
-        serde_json::from_slice(body).map_err(|error| Error::invalid(format!("the body is not a JSON object: {error}")))
+        // Checked for UTF-8 once and fast; read as bytes, each string would be checked for itself.
+        let body = std::str::from_utf8(body)
+            .map_err(|error| Error::invalid(format!("the body is not a JSON object: it is not UTF-8: {error}")))?;
+        serde_json::from_str(body).map_err(|error| Error::invalid(format!("the body is not a JSON object: {error}")))
     }
 
     /// Reads the value of a field that must be an object.

@@ -1,7 +1,8 @@
 //! OpenAI's `/chat/completions`, and the many servers that speak it.
 //!
 //! One codec for all of them: what a server does differently is a named field of [`Quirks`], filled from its preset, never a condition on its name.
-//! Requests: `request.rs` and `messages.rs` read, `body.rs` and `history.rs` write, `patch.rs` changes in place where both sides speak this dialect.
+//! Requests: `request.rs` and `messages.rs` read, `body.rs` and `history.rs` write, `patch.rs` changes in place where both sides speak this dialect; `usual.rs` does both
+//! faster for the bodies that most are, and `plain.rs` for such frames.
 //! Answers: `stream.rs` reads, `response.rs` writes, whole or streamed. Errors: `error.rs`. What it is not: a client; bytes are moved by `provider/http.rs`.
 
 mod body;
@@ -17,6 +18,7 @@ mod response;
 mod stream;
 mod turns;
 pub(in crate::dialect) mod types;
+mod usual;
 mod whole;
 
 use bytes::Bytes;
@@ -121,9 +123,10 @@ impl Codec for OpenaiChat {
         foreign::refuse(&call.request, Dialect::OpenaiChat)?;
         let mut dropped = Vec::new();
         let body = match &call.request.origin {
-            Some(origin) if origin.dialect == Dialect::OpenaiChat => {
-                patch::patch(call, origin, &self.quirks, &mut dropped)?
-            }
+            Some(origin) if origin.dialect == Dialect::OpenaiChat => match usual::patch(call, origin, &self.quirks) {
+                Some(body) => body,
+                None => patch::patch(call, origin, &self.quirks, &mut dropped)?,
+            },
             _ => body::encode(call, &self.quirks, &mut dropped)?,
         };
         let framing = Framing::of(call.request.stream);

@@ -10,7 +10,7 @@ mod connect;
 mod outgoing;
 mod pool;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -27,6 +27,9 @@ use crate::secret::Secret;
 
 /// What a client says it is.
 const USER_AGENT: &str = concat!("ipfs-llm-router/", env!("CARGO_PKG_VERSION"));
+
+/// Room for the headers that most requests have, so that none of them makes the map grow.
+const USUAL_HEADERS: usize = 8;
 
 /// Tries on other connections while the request provably never left: each one used up a pooled connection that had died unnoticed.
 const UNSENT_TRIES: usize = 4;
@@ -60,12 +63,13 @@ impl HttpClient {
     /// # Errors
     /// `provider_connection` when the host cannot be found or reached, or the connection breaks; `provider_timeout` when a deadline of
     /// [`Limits`] passes; `provider_protocol` when what answers does not speak HTTP.
-    pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
+    pub async fn send(&self, request: impl Borrow<HttpRequest>) -> Result<HttpResponse> {
+        let request = request.borrow();
         let origin = Origin::of(&request.uri)?;
         let limits = request.limits;
         for _ in 0..UNSENT_TRIES {
             let lease = self.lease(&origin, limits.connect).await?;
-            let sent = lease.send(&request);
+            let sent = lease.send(request);
             let answer = match limits.head {
                 Some(head) => tokio::time::timeout(head, sent)
                     .await
@@ -231,10 +235,14 @@ impl HttpRequest {
     /// # Errors
     /// As [`HttpRequest::get`].
     pub fn new(method: Method, url: &str, body: Bytes) -> Result<Self> {
-        let uri = parse_url(url)?;
-        let mut headers = HeaderMap::new();
+        Ok(Self::to(method, parse_url(url)?, body))
+    }
+
+    /// A request to what [`parse_url`] gave.
+    pub(crate) fn to(method: Method, uri: Uri, body: Bytes) -> Self {
+        let mut headers = HeaderMap::with_capacity(USUAL_HEADERS);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        Ok(Self { method, uri, headers, body, upload: None, limits: Limits::default() })
+        Self { method, uri, headers, body, upload: None, limits: Limits::default() }
     }
 
     /// With a header whose value is not for a log.
@@ -242,13 +250,22 @@ impl HttpRequest {
     /// # Errors
     /// `caller_invalid_request` when the value holds a character that no header may hold; the value is not repeated.
     pub fn with_secret(mut self, name: header::HeaderName, value: &str) -> Result<Self> {
+        self.set_secret(name, value)?;
+        Ok(self)
+    }
+
+    /// As [`HttpRequest::with_secret`], in place: another value takes the place of the one before.
+    ///
+    /// # Errors
+    /// As [`HttpRequest::with_secret`].
+    pub(crate) fn set_secret(&mut self, name: header::HeaderName, value: &str) -> Result<()> {
         let mut value = HeaderValue::from_str(value).map_err(|_| {
             Error::invalid(format!("the value for the header {name} holds a line break or another control character"))
                 .with_hint("check the key for stray characters")
         })?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
-        Ok(self)
+        Ok(())
     }
 
     /// With other bounds.

@@ -53,13 +53,14 @@ impl Patience {
         let began = self.clock.instant();
         let result = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
+            // First: what is there already is had without a timer, and without a place among those who wait for the end.
             result = tokio::time::timeout(left, done) => result.unwrap_or_else(|_| {
                 // Text may have come all along when the total is over, or pieces of what was to come whole.
                 let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
                 Err(Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()))
                     .with_hint(more(name)))
             }),
+            () = self.cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
         };
         self.waited += self.clock.instant().saturating_duration_since(began);
         result

@@ -17,7 +17,7 @@ mod whole;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -76,6 +76,8 @@ pub struct HttpProvider {
 struct Spoken {
     how: Speaks,
     codec: Arc<dyn Codec>,
+    /// A path and its address, see [`HttpProvider::address`].
+    known: OnceLock<(String, Uri)>,
 }
 
 impl HttpProvider {
@@ -197,7 +199,7 @@ impl HttpProvider {
         &self,
         call: &Call,
         spoken: &Spoken,
-        request: &HttpRequest,
+        mut request: HttpRequest,
         patience: &mut Patience,
     ) -> Result<(HttpResponse, Option<Key>)> {
         let mut tried = Tried::default();
@@ -210,8 +212,8 @@ impl HttpProvider {
             if key.is_none() && (last.is_some() || !self.credentials.is_empty()) {
                 return Err(last.unwrap_or_else(|| Error::new(ErrorKind::ProviderAuth, "no key can be used")));
             }
-            let signed = sign(request.clone(), spoken.how.auth, key.as_ref())?;
-            let answer = patience.wait("the answer", self.client(&call.cx.http).send(signed)).await;
+            sign(&mut request, spoken.how.auth, key.as_ref())?;
+            let answer = patience.wait("the answer", self.client(&call.cx.http).send(&request)).await;
             let answer = answer.map_err(|error| self.not_reached(error))?;
             if answer.status.is_success() {
                 if let Some(key) = &key {
@@ -261,15 +263,28 @@ impl HttpProvider {
     fn request(
         &self,
         spoken: &Spoken,
-        call: &HttpCall,
+        call: &mut HttpCall,
         model: Option<&ModelName>,
         connect: Duration,
     ) -> Result<HttpRequest> {
-        let url = self.url(spoken.how.prefix, &call.path, call.query.as_deref(), model)?;
-        let mut request = HttpRequest::post_json(&url, call.body.clone())?;
-        request.headers.extend(call.headers.clone());
+        let mut request = HttpRequest::to(Method::POST, self.address(spoken, call, model)?, call.body.clone());
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers.extend(std::mem::take(&mut call.headers));
         request.headers.extend(self.headers.clone());
         Ok(request.with_limits(Limits { connect, head: None, idle: None, body: LARGEST_ANSWER }))
+    }
+
+    /// Where a call of a dialect goes. The first address is remembered: nearly all calls of a provider go to one path.
+    fn address(&self, spoken: &Spoken, call: &HttpCall, model: Option<&ModelName>) -> Result<Uri> {
+        let fixed = call.query.is_none() && self.version.is_none();
+        if let Some((_, known)) = spoken.known.get().filter(|(path, _)| fixed && *path == call.path) {
+            return Ok(known.clone());
+        }
+        let address = parse_url(&self.url(spoken.how.prefix, &call.path, call.query.as_deref(), model)?)?;
+        if fixed {
+            let _ = spoken.known.set((call.path.clone(), address.clone()));
+        }
+        Ok(address)
     }
 
     /// Where a path of a dialect is; `model` where one model answers there.
@@ -322,8 +337,8 @@ impl Provider for HttpProvider {
         let model = call.target.model.clone();
         let at = |error: Error| error.at(id, model.as_ref());
         let spoken = self.choose(&call.request).map_err(at)?;
-        let encoded = spoken.codec.encode_request(&call).map_err(at)?;
-        let request = self.request(spoken, &encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
+        let mut encoded = spoken.codec.encode_request(&call).map_err(at)?;
+        let request = self.request(spoken, &mut encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped);
         let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
         // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
@@ -334,7 +349,7 @@ impl Provider for HttpProvider {
             }
             _ => at(error),
         };
-        let (answer, key) = self.send(&call, spoken, &request, &mut patience).await.map_err(blame)?;
+        let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(blame)?;
         tracing::debug!(provider = %id, status = answer.status.as_u16(), media = answer.media_type(), "answered");
         let secrets = self.secrets(key.as_ref());
         let framing = encoded.framing;
@@ -426,7 +441,7 @@ fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<
     let (mut spoken, mut unspoken) = (Vec::new(), Vec::new());
     for how in wanted {
         match codec(how.dialect, &quirks) {
-            Some(codec) => spoken.push(Spoken { how, codec }),
+            Some(codec) => spoken.push(Spoken { how, codec, known: OnceLock::new() }),
             None => unspoken.push(how.dialect.as_str()),
         }
     }
@@ -468,8 +483,8 @@ fn headers(id: &ProviderId, settings: &ProviderSettings) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-fn sign(request: HttpRequest, auth: Auth, key: Option<&Key>) -> Result<HttpRequest> {
-    let Some(key) = key else { return Ok(request) };
+fn sign(request: &mut HttpRequest, auth: Auth, key: Option<&Key>) -> Result<()> {
+    let Some(key) = key else { return Ok(()) };
     let (name, value) = auth.header(key.secret.expose());
-    request.with_secret(name, &value)
+    request.set_secret(name, &value)
 }

@@ -2,12 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
+use super::Router;
 use super::resolve::{Entry, Plan};
 use crate::cache::CacheKey;
 use crate::config::Settings;
@@ -16,20 +18,21 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::provider::Target;
-use crate::telemetry::{Ended, Meters, Tokens};
+use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
 use crate::trace::{Attempt, CacheStatus, Served, Trace};
 use crate::usage::Usage;
 
-/// The last records, for [`Router::trace`](super::Router::trace).
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recent(Arc<Mutex<VecDeque<Arc<Trace>>>>);
+/// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
+#[derive(Debug, Default)]
+pub(crate) struct Recent([Mutex<VecDeque<Arc<Trace>>>; SHARDS]);
 
-/// How many records are kept.
+/// How many records a group of threads keeps.
 const KEPT: usize = 256;
 
 impl Recent {
     fn push(&self, trace: Arc<Trace>) {
-        let mut recent = lock(&self.0);
+        let [first, ..] = &self.0;
+        let mut recent = lock(self.0.get(own_shard()).unwrap_or(first));
         if recent.len() >= KEPT {
             recent.pop_front();
         }
@@ -37,32 +40,29 @@ impl Recent {
     }
 
     pub(crate) fn get(&self, id: &RequestId) -> Option<Arc<Trace>> {
-        lock(&self.0).iter().rev().find(|trace| trace.id == *id).cloned()
+        self.0.iter().find_map(|recent| lock(recent).iter().rev().find(|trace| trace.id == *id).cloned())
     }
 }
 
 /// The record of a request that is under way. Dropping it closes it.
-#[derive(Debug)]
 pub(crate) struct Record {
     trace: Mutex<Trace>,
     began: Instant,
-    deps: RouterDeps,
-    recent: Recent,
-    meters: Meters,
+    router: Router,
 }
 
 impl Record {
-    pub(crate) fn open(deps: &RouterDeps, recent: &Recent, meters: &Meters, id: Option<RequestId>) -> Self {
-        meters.begin();
+    pub(crate) fn open(router: &Router, id: Option<RequestId>) -> Self {
+        router.0.meters.begin();
+        let deps = router.deps();
         let now = deps.clock.now();
         let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
-        Self {
-            trace: Mutex::new(trace),
-            began: deps.clock.instant(),
-            deps: deps.clone(),
-            recent: recent.clone(),
-            meters: meters.clone(),
-        }
+        Self { trace: Mutex::new(trace), began: deps.clock.instant(), router: router.clone() }
+    }
+
+    /// The time since then.
+    fn since(&self, then: Instant) -> Duration {
+        self.router.deps().clock.instant().saturating_duration_since(then)
     }
 
     pub(crate) fn id(&self) -> RequestId {
@@ -80,7 +80,7 @@ impl Record {
     }
 
     pub(crate) fn attempted(&self, target: &Target, since: Instant, error: Option<&Error>) {
-        let took = self.deps.clock.instant().saturating_duration_since(since);
+        let took = self.since(since);
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {
             let mut attempt = Attempt::new(target.provider.clone(), target.model.clone());
@@ -108,7 +108,7 @@ impl Record {
     }
 
     pub(crate) fn first_content(&self) {
-        let took = self.deps.clock.instant().saturating_duration_since(self.began);
+        let took = self.since(self.began);
         lock(&self.trace).first_content.get_or_insert(took);
     }
 
@@ -124,7 +124,7 @@ impl Record {
     /// The record as it stands.
     pub(crate) fn trace(&self) -> Trace {
         let mut trace = lock(&self.trace).clone();
-        trace.total.get_or_insert_with(|| self.deps.clock.instant().saturating_duration_since(self.began));
+        trace.total.get_or_insert_with(|| self.since(self.began));
         trace
     }
 }
@@ -134,15 +134,21 @@ impl Drop for Record {
         if lock(&self.trace).served.is_none() {
             self.left();
         }
-        let took = self.deps.clock.instant().saturating_duration_since(self.began);
+        let took = self.since(self.began);
         let record = self.trace.get_mut().unwrap_or_else(PoisonError::into_inner);
         let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
         let mut trace = std::mem::replace(record, empty);
         trace.total.get_or_insert(took);
         let trace = Arc::new(trace);
-        count(&self.meters, &trace);
-        self.deps.hooks.iter().for_each(|hook| hook.on_finish(&trace));
-        self.recent.push(trace);
+        count(&self.router.0.meters, &trace);
+        self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
+        self.router.0.recent.push(trace);
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("trace", &self.trace).finish_non_exhaustive()
     }
 }
 

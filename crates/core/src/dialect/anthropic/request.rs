@@ -27,7 +27,7 @@ pub(super) fn decode(head: &RequestHead, body: &[u8]) -> Result<Request> {
         }
     }
     let mut request = reading.finish()?;
-    request.origin = Some(Arc::new(Origin { dialect: OURS, head: head.clone(), body: Bytes::copy_from_slice(body) }));
+    request.origin = Some(Arc::new(Origin::new(OURS, head.clone(), Bytes::copy_from_slice(body))));
     Ok(request)
 }
 

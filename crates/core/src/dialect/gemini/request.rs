@@ -63,7 +63,7 @@ pub(super) fn decode(head: &RequestHead, body: &[u8]) -> Result<Request> {
     if !extra.is_empty() {
         request.extra.insert(OURS, extra);
     }
-    request.origin = Some(Arc::new(Origin { dialect: OURS, head: head.clone(), body: Bytes::copy_from_slice(body) }));
+    request.origin = Some(Arc::new(Origin::new(OURS, head.clone(), Bytes::copy_from_slice(body))));
     Ok(request)
 }
 

@@ -63,6 +63,10 @@ impl Choice {
         }
     }
 
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.finished
     }

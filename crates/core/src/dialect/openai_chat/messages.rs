@@ -26,9 +26,9 @@ pub(super) const ODD_CALL: &str = "tool_calls";
 /// The message that nearly all are: a role and a text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain {
-    role: Role,
-    content: String,
+pub(super) struct Plain {
+    pub(super) role: Role,
+    pub(super) content: String,
 }
 
 /// Reads `messages`.

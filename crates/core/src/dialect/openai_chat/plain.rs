@@ -66,7 +66,7 @@ pub(super) struct Said<'a> {
 impl<'a> Chunk<'a> {
     /// Reads a frame, if it is one of these.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
-        let chunk: Self = serde_json::from_slice(data).ok()?;
+        let chunk: Self = serde_json::from_str(std::str::from_utf8(data).ok()?).ok()?;
         chunk.choices.iter().all(Piece::is_plain).then_some(chunk)
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialect::json::{Object, read};
-use crate::dialect::openai_chat::messages;
+use crate::dialect::openai_chat::{messages, usual};
 use crate::dialect::{Dialect, MAX_CHOICES, RequestHead};
 use crate::error::{Error, Result};
 use crate::ids::shorten;
@@ -18,6 +18,17 @@ const OURS: Dialect = Dialect::OpenaiChat;
 
 /// Reads a body.
 pub(super) fn decode(head: &RequestHead, body: &[u8]) -> Result<Request> {
+    let (mut request, usual) = match usual::read(body) {
+        Some((request, usual)) => (request, Some(usual)),
+        None => (patient(body)?, None),
+    };
+    let body = Bytes::copy_from_slice(body);
+    request.origin = Some(Arc::new(Origin { usual, ..Origin::new(OURS, head.clone(), body) }));
+    Ok(request)
+}
+
+/// Reads a body field by field.
+pub(super) fn patient(body: &[u8]) -> Result<Request> {
     let mut request = Request::default();
     let mut old_limit = None;
     let mut extra = indexmap::IndexMap::new();
@@ -45,7 +56,6 @@ pub(super) fn decode(head: &RequestHead, body: &[u8]) -> Result<Request> {
     if !extra.is_empty() {
         request.extra.entry(OURS).or_default().extend(extra);
     }
-    request.origin = Some(Arc::new(Origin { dialect: OURS, head: head.clone(), body: Bytes::copy_from_slice(body) }));
     Ok(request)
 }
 

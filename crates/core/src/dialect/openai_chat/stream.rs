@@ -4,7 +4,7 @@
 //! to leave it out ([`Quirks::no_done`](super::Quirks)), it is a clean end of the connection after every choice gave its `finish_reason`.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -30,7 +30,8 @@ pub(super) struct ChatDecoder {
     answer: Answer,
     started: bool,
     done: bool,
-    choices: BTreeMap<u32, Choice>,
+    /// By index, the least first; nearly always there is one.
+    choices: Vec<Choice>,
     usage: Option<Usage>,
     /// Unknown fields of the outermost object: most servers repeat them in every chunk, one delta says it.
     remembered: HashMap<String, String>,
@@ -52,7 +53,7 @@ impl ChatDecoder {
             },
             started: false,
             done: false,
-            choices: BTreeMap::new(),
+            choices: Vec::new(),
             usage: None,
             remembered: HashMap::new(),
         }
@@ -76,8 +77,7 @@ impl ChatDecoder {
         self.unknown(named.into_iter().filter_map(|(name, raw)| Some((name, raw?))), deltas);
         for Piece { index, delta, finish_reason, .. } in choices {
             let said = delta.unwrap_or_default();
-            bounded(index)?;
-            let choice = self.choices.entry(index).or_insert_with(|| Choice::new(index));
+            let choice = of(&mut self.choices, index)?;
             let (content, refusal) = (said.content.map(|text| text.0), said.refusal.map(|text| text.0));
             choice.plain(content, refusal, finish_reason.as_ref().map(|reason| &*reason.0), deltas)?;
         }
@@ -131,7 +131,7 @@ impl ChatDecoder {
             self.answer.model = model.into_owned();
         }
         let created = created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64);
-        let Answer { id, model, .. } = self.answer.clone();
+        let (id, model) = (self.answer.id.clone(), self.answer.model.clone());
         deltas.push(Delta::Start { id, model, created });
     }
 
@@ -148,8 +148,7 @@ impl ChatDecoder {
             return Err(Error::protocol("a choice of the answer is not an object"));
         };
         let index: u32 = lenient(fields.take("index")).unwrap_or(0);
-        bounded(index)?;
-        self.choices.entry(index).or_insert_with(|| Choice::new(index)).read(&mut fields, &self.answer, deltas)
+        of(&mut self.choices, index)?.read(&mut fields, &self.answer, deltas)
     }
 
     /// What this router does not know of the outermost object, unless it was said before.
@@ -175,7 +174,7 @@ impl ChatDecoder {
         if self.choices.is_empty() {
             return Err(Error::protocol("the answer has no choices"));
         }
-        self.choices.values_mut().try_for_each(|choice| choice.finish(None, deltas))?;
+        self.choices.iter_mut().try_for_each(|choice| choice.finish(None, deltas))?;
         deltas.push(Delta::End);
         self.done = true;
         Ok(())
@@ -210,7 +209,7 @@ impl Decoder for ChatDecoder {
         if self.done {
             return Ok(Event::default());
         }
-        let finished = !self.choices.is_empty() && self.choices.values().all(Choice::is_finished);
+        let finished = !self.choices.is_empty() && self.choices.iter().all(Choice::is_finished);
         if !(finished && self.no_done && self.framing == Framing::Stream) {
             let said = if finished { "every choice was finished, but " } else { "" };
             return Err(Error::protocol(format!("the answer was cut: {said}the connection ended without [DONE]")));
@@ -221,11 +220,16 @@ impl Decoder for ChatDecoder {
     }
 }
 
-fn bounded(index: u32) -> Result<()> {
-    if index < MAX_CHOICES {
-        return Ok(());
+/// The choice of this index, a new one where there was none.
+fn of(choices: &mut Vec<Choice>, index: u32) -> Result<&mut Choice> {
+    if index >= MAX_CHOICES {
+        return Err(Error::protocol(format!("the answer has a choice {index}; {MAX_CHOICES} are the most")));
     }
-    Err(Error::protocol(format!("the answer has a choice {index}; {MAX_CHOICES} are the most")))
+    let at = choices.partition_point(|choice| choice.index() < index);
+    if choices.get(at).is_none_or(|choice| choice.index() != index) {
+        choices.insert(at, Choice::new(index));
+    }
+    choices.get_mut(at).ok_or_else(|| Error::internal("a choice that was just put there"))
 }
 
 /// Null, and lists and objects without anything in them.

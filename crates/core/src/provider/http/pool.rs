@@ -309,9 +309,11 @@ fn here() -> usize {
 
 /// HTTP/1.1 names the host in a header and only the path in its first line, unless a proxy passes it on.
 fn http1_request(request: &HttpRequest, forward: Option<&Option<HeaderValue>>) -> Request<Payload> {
-    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    let target = if forward.is_some() { None } else { path.parse::<Uri>().ok() };
-    let mut message = http_request(request, target.unwrap_or_else(|| request.uri.clone()));
+    let target = match (forward, request.uri.path_and_query()) {
+        (None, Some(path)) => Uri::from(path.clone()),
+        _ => request.uri.clone(),
+    };
+    let mut message = http_request(request, target);
     let authority = request.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let Some(host) = authority {
         message.headers_mut().entry(header::HOST).or_insert(host);

@@ -52,8 +52,8 @@ impl HttpProvider {
         }
         request.headers.extend(self.headers.clone());
         let key = self.credentials.next(&mut Tried::default()).await?;
-        let request = sign(request, spoken.how.auth, key.as_ref())?;
-        let request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
+        sign(&mut request, spoken.how.auth, key.as_ref())?;
+        request = request.with_limits(Limits { body: LARGEST_LIST, ..limits });
         let answer = self.client(http).send(request).await.map_err(|error| self.not_reached(error))?;
         if !answer.status.is_success() {
             let error = refusal::read(spoken.codec.as_ref(), answer, None).await;

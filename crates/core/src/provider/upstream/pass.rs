@@ -37,7 +37,7 @@ impl HttpProvider {
         sent.headers.extend(self.headers.clone());
         sent.upload = request.body;
         let key = self.credentials.next(&mut Tried::default()).await.map_err(at)?;
-        let sent = sign(sent, spoken.how.auth, key.as_ref()).map_err(at)?;
+        sign(&mut sent, spoken.how.auth, key.as_ref()).map_err(at)?;
         let answer = self.client(&cx.http).send(sent).await.map_err(|error| at(self.not_reached(error)))?;
         // Its words about a key may repeat half of it, and the key is not the client's.
         if answer.status == StatusCode::UNAUTHORIZED {

@@ -282,7 +282,7 @@ async fn a_400_on_the_callers_own_bytes_is_the_callers() {
     let body = r#"{"model":"m-default","messages":[{"role":"user","content":"hi"}]}"#;
     let head = RequestHead::post("/v1/chat/completions");
     let mut request = OpenaiChat::default().decode_request(&head, body.as_bytes()).unwrap();
-    let origin = Origin { dialect: Dialect::OpenaiChat, head, body: body.into() };
+    let origin = Origin::new(Dialect::OpenaiChat, head, body.into());
     request.origin = Some(Arc::new(origin));
     let call = Call { request: Arc::new(request), ..call(false) };
     fails(&lab(&upstream, |_| ()), call, ErrorKind::CallerInvalidRequest).await;

@@ -126,12 +126,12 @@ impl HttpProvider {
         let _permit = self.place(call.target.model.as_ref())?;
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let at = |error: Error| error.at(id, call.target.model.as_ref());
-        let encoded = encode(&call).map_err(at)?;
+        let mut encoded = encode(&call).map_err(at)?;
         let model = call.target.model.as_ref();
-        let request = self.request(spoken, &encoded, model, call.deadlines.connect).map_err(at)?;
+        let request = self.request(spoken, &mut encoded, model, call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped);
         let mut patience = Patience::new(&call, false);
-        let (answer, key) = self.send(&call, spoken, &request, &mut patience).await.map_err(|error| {
+        let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(|error| {
             // The body was written here, so a complaint about it may be about our writing.
             let ours = error.kind() == ErrorKind::CallerInvalidRequest && error.status().is_some();
             at(if ours { error.with_kind(ErrorKind::ProviderRejected) } else { error })
