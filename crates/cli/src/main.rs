@@ -11,6 +11,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+// Chosen by measuring: docs/decisions/server.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,

@@ -295,7 +295,7 @@ impl Router {
 
     /// Whom this request's plan passes over; nobody where somebody was named.
     async fn passed_over(&self, request: &Request) -> Vec<ProviderId> {
-        if resolve::names_somebody(request) { Vec::new() } else { self.refused().await }
+        if resolve::names_somebody(request) { Vec::new() } else { Box::pin(self.refused()).await }
     }
 
     /// Goes through the plan until a target commits.
@@ -325,7 +325,7 @@ impl Router {
                 Err(error) => {
                     if plan.automatic && !looked_ahead && reach::was_silent(&error) {
                         looked_ahead = true;
-                        reach::look_ahead(&mut plan, &self.context_of(record.id())).await;
+                        Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;
                     }
                     let default = self.default_instead(&error, request, &planned, door);
                     let goes_on = default.is_some()
@@ -333,7 +333,8 @@ impl Router {
                             == Decision::Next;
                     plan.targets.extend(default);
                     let deps = &self.0.deps;
-                    self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now()).await;
+                    let noting = self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now());
+                    Box::pin(noting).await;
                     failures.push(error.at(&planned.target.provider, planned.target.model.as_ref()));
                     if !goes_on {
                         break;

@@ -68,7 +68,7 @@ async fn converse(
     let mut request = codec.decode_request(&head, &body)?;
     riders::read(&head.headers, &caller, &mut request)?;
     if let Some(fetcher) = &server.fetcher {
-        fetcher.inline(&mut request).await?;
+        Box::pin(fetcher.inline(&mut request)).await?;
     }
     let framing = Framing::of(request.stream);
     let encoder = if responses::keeps(codec.dialect()) {

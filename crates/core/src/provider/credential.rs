@@ -192,33 +192,45 @@ impl Source {
         match self {
             Self::Value { value, .. } if value.is_empty() => Err(no_key(self.missing().unwrap_or_default())),
             Self::Value { value, .. } => Ok(value.clone()),
-            Self::File { path, read } => {
-                let mut read = read.lock().await;
-                let stamp = stamp(path).await.map_err(|error| unreadable(path, &error))?;
-                if let Some((_, secret)) = read.as_ref().filter(|(seen, _)| *seen == stamp) {
-                    return Ok(secret.clone());
-                }
-                let secret = read_file(path).await?;
-                *read = Some((stamp, secret.clone()));
-                Ok(secret)
-            }
+            // In boxes: most keys are values, and every call's future would have room for what reads files and runs programs.
+            Self::File { path, read } => Box::pin(from_file(path, read)).await,
             Self::Command { argv, lifetime, printed } => {
-                // Held while the program runs: calls that come meanwhile share its answer.
-                let mut printed = printed.lock().await;
-                let fresh = |(until, secret): &&(Instant, Secret)| {
-                    *until > Instant::now() && refused.is_none_or(|refused| refused != secret.fingerprint())
-                };
-                if let Some((_, secret)) = printed.as_ref().filter(fresh) {
-                    return Ok(secret.clone());
-                }
-                let secret = run(argv).await?;
-                // A lifetime beyond what a clock can count is asked again each time: safe, and nobody means it.
-                let now = Instant::now();
-                *printed = Some((now.checked_add(*lifetime).unwrap_or(now), secret.clone()));
-                Ok(secret)
+                Box::pin(from_command(argv, *lifetime, printed, refused)).await
             }
         }
     }
+}
+
+async fn from_file(path: &Path, read: &tokio::sync::Mutex<Option<(Stamp, Secret)>>) -> Result<Secret> {
+    let mut read = read.lock().await;
+    let stamp = stamp(path).await.map_err(|error| unreadable(path, &error))?;
+    if let Some((_, secret)) = read.as_ref().filter(|(seen, _)| *seen == stamp) {
+        return Ok(secret.clone());
+    }
+    let secret = read_file(path).await?;
+    *read = Some((stamp, secret.clone()));
+    Ok(secret)
+}
+
+async fn from_command(
+    argv: &[String],
+    lifetime: Duration,
+    printed: &tokio::sync::Mutex<Option<(Instant, Secret)>>,
+    refused: Option<&str>,
+) -> Result<Secret> {
+    // Held while the program runs: calls that come meanwhile share its answer.
+    let mut printed = printed.lock().await;
+    let fresh = |(until, secret): &&(Instant, Secret)| {
+        *until > Instant::now() && refused.is_none_or(|refused| refused != secret.fingerprint())
+    };
+    if let Some((_, secret)) = printed.as_ref().filter(fresh) {
+        return Ok(secret.clone());
+    }
+    let secret = run(argv).await?;
+    // A lifetime beyond what a clock can count is asked again each time: safe, and nobody means it.
+    let now = Instant::now();
+    *printed = Some((now.checked_add(lifetime).unwrap_or(now), secret.clone()));
+    Ok(secret)
 }
 
 fn no_key(what: String) -> Error {

@@ -172,7 +172,7 @@ impl HttpProvider {
     async fn prepared(&self, call: &Arc<Call>) -> Result<Arc<Call>> {
         let model = match (&self.deployment, &call.target.model, &self.describe.default_model) {
             (Some(model), ..) | (None, Some(model), _) | (None, None, Some(model)) => model.clone(),
-            (None, None, None) => self.first_model(call).await?,
+            (None, None, None) => Box::pin(self.first_model(call)).await?,
         };
         let model = match &self.via {
             // A colon in the last part already says who is to serve it.
@@ -222,7 +222,7 @@ impl HttpProvider {
                 return Ok((answer, key));
             }
             let model = call.target.model.as_ref();
-            let read = async { Ok(refusal::read(spoken.codec.as_ref(), answer, model).await) };
+            let read = Box::pin(async { Ok(refusal::read(spoken.codec.as_ref(), answer, model).await) });
             let error = patience.wait("the error", read).await?;
             let error = self.without_secrets(error, key.as_ref());
             match (error.kind(), key) {

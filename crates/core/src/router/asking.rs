@@ -82,7 +82,7 @@ impl Asking for Text {
         let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
         record.cache(status, kept.as_ref().map(|(_, key)| key));
         if let Some((cache, key)) = &kept
-            && let Some(stored) = cache.get(key, request).await
+            && let Some(stored) = Box::pin(cache.get(key, request)).await
         {
             record.cache(CacheStatus::Hit, Some(key));
             return Ok(Committed::replay(&stored, request.stream));
@@ -97,7 +97,7 @@ impl Asking for Text {
         match &kept {
             Some((cache, key)) => match unreached(router, asked, record) {
                 Some(error) => Err(error),
-                None => attempts::shared(router, cache, key, asked, record).await,
+                None => Box::pin(attempts::shared(router, cache, key, asked, record)).await,
             },
             None => own_call(router, Text, asked, record).await,
         }

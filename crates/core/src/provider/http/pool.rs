@@ -63,6 +63,11 @@ impl Pool {
         if let Some(lease) = host.reuse().await {
             return Ok(lease);
         }
+        // In a box, like all that few requests come to: the future of every request would have room for it, and be moved with it.
+        Box::pin(self.connect(origin, &host)).await
+    }
+
+    async fn connect(&self, origin: &Origin, host: &Arc<Host>) -> Result<Lease> {
         // While it is unknown whether one connection will do for all, only one is opened at a time.
         let turn = if origin.https && !host.state().one_at_a_time { Some(host.connecting.lock().await) } else { None };
         if let Some(lease) = host.reuse().await {
@@ -71,7 +76,7 @@ impl Pool {
         if host.state().one_at_a_time {
             drop(turn);
         }
-        self.open(origin, &host).await
+        self.open(origin, host).await
     }
 
     fn host(&self, origin: &Origin) -> Arc<Host> {
@@ -171,7 +176,7 @@ impl Host {
             };
             // The body's end is seen by its reader a moment before the connection itself is ready again.
             let settled = kept.sender.is_ready()
-                || tokio::time::timeout(SETTLE, kept.sender.ready()).await.is_ok_and(|ready| ready.is_ok());
+                || Box::pin(tokio::time::timeout(SETTLE, kept.sender.ready())).await.is_ok_and(|ready| ready.is_ok());
             if settled {
                 return Some(kept.lease(self, true));
             }

@@ -51,7 +51,7 @@ impl Reading {
 /// `provider_protocol` when its head says that it is no answer of the dialect.
 pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading: Reading) -> Result<DeltaStream> {
     let framing = framing(&answer, reading.framing)?;
-    let state = State {
+    let state = Box::new(State {
         body: answer.body,
         framer: (framing == Framing::Stream).then(|| Framer::new(codec.dialect(), sse::MAX_FRAME)),
         decoder: Some(codec.decoder(call, framing)),
@@ -61,7 +61,7 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
         over: false,
         model: call.target.model.clone(),
         reading,
-    };
+    });
     let events = stream::unfold(Some(state), |state| async {
         let mut state = state?;
         match state.next().await {
