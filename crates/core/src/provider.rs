@@ -78,6 +78,11 @@ pub trait Provider: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether [`Provider::models`] has this one. Asked for every request, so worth saying without making the list.
+    fn has_model(&self, model: &ModelName) -> bool {
+        self.models().contains(model)
+    }
+
     /// Asks the upstream for the models it serves.
     ///
     /// # Errors
@@ -143,6 +148,8 @@ pub trait DynProvider: Send + Sync + 'static {
     fn count_tokens(&self, call: Arc<Call>) -> Pin<Box<dyn Future<Output = Result<u64>> + Send + '_>>;
     /// See [`Provider::models`].
     fn models(&self) -> Vec<ModelName>;
+    /// See [`Provider::has_model`].
+    fn has_model(&self, model: &ModelName) -> bool;
     /// See [`Provider::list_models`].
     fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>>;
     /// See [`Provider::exact_model`].
@@ -194,6 +201,10 @@ impl<P: Provider> DynProvider for P {
 
     fn models(&self) -> Vec<ModelName> {
         Provider::models(self)
+    }
+
+    fn has_model(&self, model: &ModelName) -> bool {
+        Provider::has_model(self, model)
     }
 
     fn list_models<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<Vec<ModelName>>> + Send + 'a>> {

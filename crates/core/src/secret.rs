@@ -23,6 +23,12 @@ impl Secret {
         &self.0
     }
 
+    /// Whether this text, blanks around it aside, is the secret. The time taken says nothing about where the two differ.
+    pub fn is(&self, text: &str) -> bool {
+        let (a, b) = (self.0.as_bytes(), text.trim().as_bytes());
+        a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (x, y)| seen | (x ^ y)) == 0
+    }
+
     /// Whether nothing is there: an empty variable counts as unset.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -43,9 +49,7 @@ impl fmt::Debug for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
-        // Every byte is looked at, so that the time taken says nothing about where two secrets differ.
-        a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (x, y)| seen | (x ^ y)) == 0
+        self.is(other.expose())
     }
 }
 

@@ -6,6 +6,7 @@ use axum::Router as Routes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use http::Method;
 use llm_router::dialect::Dialect;
 use llm_router::error::Result;
 use llm_router::router::Router;
@@ -44,6 +45,20 @@ pub(crate) struct Inner {
     /// Answers that later requests may go on from.
     pub(crate) kept: Kept,
     pub(crate) passing: passthrough::Places,
+}
+
+/// The paths that nearly all requests go to, and what is spoken there.
+const CONVERSATIONS: [(&str, Dialect); 3] = [
+    ("/v1/chat/completions", Dialect::OpenaiChat),
+    ("/v1/responses", Dialect::OpenaiResponses),
+    ("/v1/messages", Dialect::Anthropic),
+];
+
+/// What is spoken, where a request goes to one of these paths: it need not pass the table of routes.
+pub(crate) fn conversation(request: &Request) -> Option<Dialect> {
+    let path = request.uri().path();
+    let spoken = CONVERSATIONS.iter().find(|(known, _)| *known == path).map(|(_, dialect)| *dialect);
+    spoken.filter(|_| request.method() == Method::POST)
 }
 
 impl Server {
@@ -119,19 +134,17 @@ impl Server {
         if self.0.router.settings().mcp.enabled {
             routes = routes.route_service("/mcp", mcp::over_http(self));
         }
+        for (path, dialect) in CONVERSATIONS {
+            routes = routes.route(path, post(move |s: Shared, r: Request| chat::answer(s, dialect, r)));
+        }
         routes
-            .route("/v1/chat/completions", post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiChat, r)))
-            .route(
-                "/v1/responses",
-                post(|s: Shared, r: Request| chat::answer(s, Dialect::OpenaiResponses, r)).get(error::no_websocket),
-            )
+            .route("/v1/responses", get(error::no_websocket))
             .route("/v1/responses/{id}", get(responses::one).delete(responses::forget))
             .route("/passthrough/{*rest}", any(passthrough::pass))
             .route("/v1/completions", post(completions::complete))
             .route("/v1/embeddings", post(embeddings::openai))
             .route("/v1/images/generations", post(images::generate))
             .route("/v1/messages/count_tokens", post(|s: Shared, r: Request| tokens::count(s, Dialect::Anthropic, r)))
-            .route("/v1/messages", post(|s: Shared, r: Request| chat::answer(s, Dialect::Anthropic, r)))
             .route("/v1beta/models/{*call}", post(google).get(models::one))
             .route("/v1/models/{*call}", post(google).get(models::one))
             .route("/v1/models", get(models::all))

@@ -1,10 +1,15 @@
 //! Bodies: reading a bounded one, and making small ones.
 
+use std::task::Poll;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use futures_util::poll;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use llm_router::error::{Error, ErrorKind, Result};
 
@@ -35,7 +40,7 @@ async fn take(body: &mut Body, headers: &HeaderMap, options: &ServerOptions) -> 
     }
     let mut first: Option<Bytes> = None;
     let mut all = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(options.body_idle, body.frame()).await.map_err(|_| stopped())? {
+    while let Some(frame) = next(body, options.body_idle).await? {
         let Ok(data) = frame.map_err(|_| stopped())?.into_data() else { continue };
         let so_far = all.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + data.len() > options.body {
@@ -54,6 +59,15 @@ async fn take(body: &mut Body, headers: &HeaderMap, options: &ServerOptions) -> 
         }
     }
     Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// The next piece, waited for no longer than this.
+async fn next(body: &mut Body, limit: Duration) -> Result<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+    // Nearly always it came with the head, and no time is to be taken.
+    match poll!(body.frame()) {
+        Poll::Ready(frame) => Ok(frame),
+        Poll::Pending => tokio::time::timeout(limit, body.frame()).await.map_err(|_| stopped()),
+    }
 }
 
 /// Reads a JSON body into a type.

@@ -3,10 +3,10 @@
 //! Each costs nothing to speak of where it is not asked for. Read `door.rs` for who is let in, `app.rs` for the routes.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::response::Response;
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -14,10 +14,10 @@ use llm_router::error::Error;
 use tower_service::Service;
 
 use crate::access::Line;
-use crate::app::{Inner, Server};
+use crate::app::{Inner, Server, conversation};
 use crate::door::Caller;
 use crate::replay::KEY;
-use crate::{early, error};
+use crate::{chat, early, error};
 
 /// Which socket a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) async fn handle(
         request.extensions_mut().insert(line.id().clone());
         line
     });
-    let response = admitted(&server.0, routes, request, line.as_ref()).await;
+    let response = admitted(&server, routes, request, line.as_ref()).await;
     server.0.counts.answered(response.status());
     Ok(match line {
         None => response,
@@ -56,11 +56,11 @@ pub(crate) async fn handle(
     })
 }
 
-async fn admitted(server: &Arc<Inner>, routes: axum::Router, request: Request<Body>, line: Option<&Line>) -> Response {
+async fn admitted(server: &Server, routes: axum::Router, request: Request<Body>, line: Option<&Line>) -> Response {
     let (mut head, body) = request.into_parts();
-    let caller = match server.door.admit(&mut head) {
+    let caller = match server.0.door.admit(&mut head) {
         Ok(caller) => caller,
-        Err(error) => return refused(server, &head, &error, body),
+        Err(error) => return refused(&server.0, &head, &error, body),
     };
     if let Some(line) = line {
         line.called_by(&caller);
@@ -68,7 +68,11 @@ async fn admitted(server: &Arc<Inner>, routes: axum::Router, request: Request<Bo
     let once = head.method == Method::POST && head.headers.contains_key(KEY);
     head.extensions.insert(caller);
     let request = Request::from_parts(head, body);
-    if once { server.replays.answer(server, routes, request).await } else { pass(routes, request).await }
+    match conversation(&request) {
+        _ if once => server.0.replays.answer(&server.0, routes, request).await,
+        Some(dialect) => chat::answer(State(server.clone()), dialect, request).await,
+        None => pass(routes, request).await,
+    }
 }
 
 async fn administer(server: &Inner, routes: axum::Router, request: Request<Body>, from_here: bool) -> Response {

@@ -50,10 +50,9 @@ impl ClientKeys {
 
     /// Whose key this is.
     pub(crate) fn owner(&self, shown: &str) -> Option<Arc<str>> {
-        let shown = Secret::new(shown);
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.
-        keys.iter().fold(None, |found, (name, key)| if *key == shown { Some(Arc::clone(name)) } else { found })
+        keys.iter().fold(None, |found, (name, key)| if key.is(shown) { Some(Arc::clone(name)) } else { found })
     }
 
     /// Whether the key of this name opens administration too.

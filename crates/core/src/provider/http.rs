@@ -10,9 +10,10 @@ mod connect;
 mod outgoing;
 mod pool;
 
-use std::{borrow::Borrow, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, path::PathBuf, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
+use futures_util::poll;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 pub use self::body::HttpBody;
@@ -102,7 +103,12 @@ impl HttpClient {
     }
 
     async fn lease(&self, origin: &Origin, limit: Duration) -> Result<pool::Lease> {
-        tokio::time::timeout(limit, self.0.checkout(origin)).await.unwrap_or_else(|_| {
+        let mut checkout = pin!(self.0.checkout(origin));
+        // Nearly always a kept connection is there, and no time is to be taken.
+        if let Poll::Ready(lease) = poll!(checkout.as_mut()) {
+            return lease;
+        }
+        tokio::time::timeout(limit, checkout).await.unwrap_or_else(|_| {
             Err(Error::timeout(format!("no connection to {origin} in {}", Seconds(limit)))
                 .unsent()
                 .with_hint("check the address and the network, or allow more with `timeouts.connect` in the config"))

@@ -4,9 +4,12 @@
 //! hold to it alike; the router's own limit, over all attempts until the first content, is in `router.rs`.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::poll;
 use tokio_util::sync::CancellationToken;
 
 use crate::deps::Clock;
@@ -49,11 +52,15 @@ impl Patience {
     /// # Errors
     /// Its own; `provider_timeout` naming the deadline that passed; `caller_cancelled`.
     pub(crate) async fn wait<T>(&mut self, what: &str, done: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut done = pin!(done);
+        // What is there already is had without a look at the clock, a timer, or a place among those who wait for the end.
+        if let Poll::Ready(result) = poll!(done.as_mut()) {
+            return result;
+        }
         let (name, limit, left) = self.next();
         let began = self.clock.instant();
         let result = tokio::select! {
             biased;
-            // First: what is there already is had without a timer, and without a place among those who wait for the end.
             result = tokio::time::timeout(left, done) => result.unwrap_or_else(|_| {
                 // Text may have come all along when the total is over, or pieces of what was to come whole.
                 let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };

@@ -373,6 +373,10 @@ impl Provider for HttpProvider {
         self.models.clone()
     }
 
+    fn has_model(&self, model: &ModelName) -> bool {
+        self.models.contains(model)
+    }
+
     async fn list_models(&self, cx: &Context) -> Result<Vec<ModelName>> {
         self.listed(&cx.http, Limits::default()).await
     }

@@ -189,12 +189,15 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
 
 /// Whether a provider lists a model: by its name, or with a digest behind it, where the provider tells its models apart by that.
 fn lists(entry: &Entry, model: &ModelName) -> bool {
-    let listed = entry.provider.models();
-    listed.contains(model)
+    entry.provider.has_model(model)
         || model.as_str().rsplit_once('@').is_some_and(|(name, digest)| {
             digest.len() >= 8
                 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
-                && listed.iter().any(|known| known.as_str() == name && entry.provider.exact_model(known) != *known)
+                && entry
+                    .provider
+                    .models()
+                    .iter()
+                    .any(|known| known.as_str() == name && entry.provider.exact_model(known) != *known)
         })
 }
 

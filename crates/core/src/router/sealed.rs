@@ -150,7 +150,7 @@ impl Learning {
                 let (makers, maker) = (&self.makers, &self.maker);
                 seal::each_in_value(value, &mut |text| makers.learn(mark(text), maker));
             }
-            Delta::BlockEnd { choice, block } => {
+            Delta::BlockEnd { choice, block } if !self.open.is_empty() => {
                 if let Some(hash) = self.open.remove(&(*choice, *block)) {
                     self.makers.learn(shortened(hash), &self.maker);
                 }

@@ -159,7 +159,8 @@ impl ChatDecoder {
             if says_nothing(text) || self.remembered.get(name).is_some_and(|last| last == text) {
                 continue;
             }
-            if self.remembered.len() < MAX_REMEMBERED && text.len() <= 256 {
+            let repeats = self.framing == Framing::Stream;
+            if repeats && self.remembered.len() < MAX_REMEMBERED && text.len() <= 256 {
                 self.remembered.insert(name.to_owned(), text.to_owned());
             }
             raw.insert(name.to_owned(), serde_json::from_str(text).unwrap_or_default());

@@ -81,11 +81,15 @@ impl Pool {
 
     fn host(&self, origin: &Origin) -> Arc<Host> {
         let mut hosts = lock(&self.hosts);
-        if hosts.len() >= HOSTS && !hosts.contains_key(origin) {
+        if let Some(host) = hosts.get(origin) {
+            return Arc::clone(host);
+        }
+        if hosts.len() >= HOSTS {
             hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.state().is_unused());
         }
-        let made = || Arc::new(Host { idle_limit: self.idle_per_host, ..Host::default() });
-        hosts.entry(origin.clone()).or_insert_with(made).clone()
+        let host = Arc::new(Host { idle_limit: self.idle_per_host, ..Host::default() });
+        hosts.insert(origin.clone(), Arc::clone(&host));
+        host
     }
 
     async fn open(&self, origin: &Origin, host: &Arc<Host>) -> Result<Lease> {
