@@ -40,7 +40,20 @@ impl HttpBody {
     /// # Errors
     /// As the stream: `provider_protocol` over the byte limit, `provider_timeout`, `provider_connection`.
     pub async fn bytes(mut self) -> Result<Bytes> {
-        let mut whole = BytesMut::new();
+        self.gather().await
+    }
+
+    /// What is left of the body.
+    ///
+    /// # Errors
+    /// As [`HttpBody::bytes`].
+    pub(crate) async fn gather(&mut self) -> Result<Bytes> {
+        // Most come in one piece, which is not copied.
+        let first = self.next().await.transpose()?.unwrap_or_default();
+        let Some(second) = self.next().await.transpose()? else { return Ok(first) };
+        let mut whole = BytesMut::with_capacity(2 * (first.len() + second.len()));
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
         while let Some(piece) = self.next().await {
             whole.extend_from_slice(&piece?);
         }

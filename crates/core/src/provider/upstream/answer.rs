@@ -133,7 +133,7 @@ impl State {
     }
 
     async fn whole(&mut self) -> Result<()> {
-        let body = self.reading.patience.wait("the answer", gather(&mut self.body)).await?;
+        let body = self.reading.patience.wait("the answer", self.body.gather()).await?;
         if is_page("", &body) {
             return Err(page());
         }
@@ -208,14 +208,6 @@ async fn next_frames(body: &mut HttpBody, framer: &mut Framer, frames: &mut Vec<
         }
     }
     Ok(false)
-}
-
-async fn gather(body: &mut HttpBody) -> Result<bytes::Bytes> {
-    let mut whole = bytes::BytesMut::new();
-    while let Some(piece) = body.next().await {
-        whole.extend_from_slice(&piece?);
-    }
-    Ok(whole.freeze())
 }
 
 #[cfg(test)]
