@@ -1,6 +1,7 @@
 //! JSON lines, the framing of `native`, and [`Framer`], which cuts a stream of any dialect into frames. Server-sent events are in `sse.rs`.
 
 use bytes::Bytes;
+use memchr::memchr;
 
 use crate::dialect::{Dialect, Frame, sse};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ impl Lines {
     /// # Errors
     /// `provider_protocol` when a line is over the limit. Nothing may be read after that.
     pub fn push(&mut self, mut bytes: &[u8], frames: &mut Vec<Frame>) -> Result<()> {
-        while let Some(at) = bytes.iter().position(|&byte| byte == b'\n') {
+        while let Some(at) = memchr(b'\n', bytes) {
             let (head, rest) = bytes.split_at(at);
             self.extend(head)?;
             self.end(frames);

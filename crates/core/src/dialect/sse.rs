@@ -4,6 +4,7 @@
 //! is still given, because several servers end right after `data: [DONE]`. What is inside a frame is the codecs' business. JSON lines are in `lines.rs`.
 
 use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr2};
 
 use crate::dialect::Frame;
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ impl Parser {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        while let Some(at) = bytes.iter().position(|&byte| byte == b'\n' || byte == b'\r') {
+        while let Some(at) = memchr2(b'\n', b'\r', bytes) {
             let (head, rest) = bytes.split_at(at);
             if self.line.is_empty() {
                 self.check(head.len())?;
@@ -99,7 +100,7 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch(frames);
         }
-        let (field, value) = match line.iter().position(|&byte| byte == b':') {
+        let (field, value) = match memchr(b':', line) {
             Some(at) => (&line[..at], &line[at + 1..]),
             None => (line, &b""[..]),
         };
@@ -136,7 +137,7 @@ pub fn write(name: Option<&str>, data: &[u8], out: &mut BytesMut) {
     }
     let mut rest = Some(data);
     while let Some(text) = rest {
-        let (line, after) = match text.iter().position(|&byte| byte == b'\n' || byte == b'\r') {
+        let (line, after) = match memchr2(b'\n', b'\r', text) {
             Some(at) => {
                 let after = text.get(at..).unwrap_or_default();
                 let after = after.strip_prefix(b"\r\n").or_else(|| after.get(1..)).unwrap_or_default();

@@ -3,14 +3,15 @@
 //! A reader who takes his time counts toward no deadline, so the clock runs inside [`Patience::wait`] and nowhere else. HTTP services, programs and workers
 //! hold to it alike; the router's own limit, over all attempts until the first content, is in `router.rs`.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::poll;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +27,49 @@ pub(crate) struct Patience {
     begun: bool,
     clock: Arc<dyn Clock>,
     cancel: CancellationToken,
+    /// Made by the first wait that is one, and kept from one to the next.
+    watch: Option<Box<Watch>>,
+}
+
+/// What ends a wait.
+#[derive(Debug)]
+struct Watch {
+    alarm: Alarm,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Watch {
+    fn new(cancel: &CancellationToken) -> Box<Self> {
+        Box::new(Self { alarm: Alarm::default(), cancelled: Box::pin(cancel.clone().cancelled_owned()) })
+    }
+}
+
+/// A timer that is not moved with every wait: when it fires it looks whether the time is really over, and sleeps on if it is not.
+#[derive(Debug, Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Sees to it that it fires at this time at the latest; never, where there is none.
+    fn advance(&mut self, until: Option<Instant>) {
+        let Some(until) = until else { return };
+        match &mut self.0 {
+            None => self.0 = Some(Box::pin(sleep_until(until))),
+            Some(sleep) if sleep.deadline() > until => sleep.as_mut().reset(until),
+            Some(_) => {}
+        }
+    }
+
+    /// Ready when that time has come.
+    fn poll(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(sleep), Some(until)) = (&mut self.0, until) else { return Poll::Pending };
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+    }
 }
 
 impl Patience {
@@ -38,6 +82,7 @@ impl Patience {
             begun: false,
             clock: call.cx.clock.clone(),
             cancel: call.cx.cancel.clone(),
+            watch: None,
         }
     }
 
@@ -59,16 +104,23 @@ impl Patience {
         }
         let (name, limit, left) = self.next();
         let began = self.clock.instant();
-        let result = tokio::select! {
-            biased;
-            result = tokio::time::timeout(left, done) => result.unwrap_or_else(|_| {
-                // Text may have come all along when the total is over, or pieces of what was to come whole.
-                let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
-                Err(Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()))
-                    .with_hint(more(name)))
-            }),
-            () = self.cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
-        };
+        let until = began.checked_add(left);
+        let Watch { alarm, cancelled } = &mut **self.watch.get_or_insert_with(|| Watch::new(&self.cancel));
+        alarm.advance(until);
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(result) = done.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::new(ErrorKind::CallerCancelled, "the caller left")));
+            }
+            ready!(alarm.poll(until, cx));
+            // Text may have come all along when the total is over, or pieces of what was to come whole.
+            let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
+            let error = Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()));
+            Poll::Ready(Err(error.with_hint(more(name))))
+        })
+        .await;
         self.waited += self.clock.instant().saturating_duration_since(began);
         result
     }
