@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::poll;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use llm_router::error::{Error, ErrorKind, Result};
@@ -109,12 +109,5 @@ pub(crate) fn json_of(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => json(status, text),
         Err(_) => json(StatusCode::INTERNAL_SERVER_ERROR, "{}"),
-    }
-}
-
-/// Sets a header to a text, as far as it can be said in one.
-pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(HeaderName::from_static(name), value);
     }
 }

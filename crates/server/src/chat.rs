@@ -18,10 +18,10 @@ use llm_router::router::{Answer, Op};
 use llm_router::trace::Trace;
 
 use crate::app::{Inner, Server};
-use crate::body::{self, set};
+use crate::body;
 use crate::relay::{Broken, Relay, tell_at_end};
 use crate::routes::responses;
-use crate::{early, error, riders};
+use crate::{early, error, headers, riders};
 
 /// As many headers as an answer has, those that HTTP adds included.
 const HEADERS: usize = 12;
@@ -129,14 +129,14 @@ pub(crate) async fn respond(
                 Err(_) => {
                     let mut response =
                         Response::new(Body::new(Relay::waiting(answering, encoder, ping_after).telling(broken)));
-                    set(response.headers_mut(), "x-request-id", id.as_str());
+                    headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
                     response
                 }
             };
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, kind);
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            headers.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
             *response.status_mut() = StatusCode::OK;
             Ok(response)
         }
@@ -150,23 +150,23 @@ fn describe(answer: &Answer, headers: &mut HeaderMap) {
 
 /// Says in headers what a record holds.
 pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
-    set(headers, "x-request-id", trace.id.as_str());
+    headers::set(headers, headers::REQUEST_ID, trace.id.as_str());
     if let Some(served) = &trace.served {
-        set(headers, "x-llm-router-provider", served.provider.as_str());
+        headers::set(headers, headers::PROVIDER, served.provider.as_str());
         if let Some(model) = &served.model {
-            set(headers, "x-llm-router-model", model.as_str());
+            headers::set(headers, headers::MODEL, model.as_str());
         }
         if let Some(substituted) = &served.substituted {
-            set(headers, "x-llm-router-substituted", substituted);
+            headers::set(headers, headers::SUBSTITUTED, substituted);
         }
     }
-    headers.insert("x-llm-router-attempts", HeaderValue::from(trace.attempts.len()));
-    headers.insert("x-llm-router-cache", HeaderValue::from_static(trace.cache.as_str()));
+    headers.insert(headers::ATTEMPTS, HeaderValue::from(trace.attempts.len()));
+    headers.insert(headers::CACHE, HeaderValue::from_static(trace.cache.as_str()));
     if let Some(key) = &trace.key {
-        set(headers, "x-llm-router-key", key);
+        headers::set(headers, headers::KEY, key);
     }
     if !trace.dropped.is_empty() {
         let names: Vec<&str> = trace.dropped.iter().map(|field| field.0.as_str()).collect();
-        set(headers, "x-llm-router-dropped", &names.join(","));
+        headers::set(headers, headers::DROPPED, &names.join(","));
     }
 }

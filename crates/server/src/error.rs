@@ -11,8 +11,8 @@ use llm_router::ids::RequestId;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::body::{json, set};
-use crate::early;
+use crate::body::json;
+use crate::{early, headers};
 
 /// An error as this dialect says it.
 pub(crate) fn response(codec: &dyn Codec, error: &Error, id: Option<&RequestId>) -> Response {
@@ -49,7 +49,7 @@ fn finish(mut response: Response, error: &Error, id: Option<&RequestId>) -> Resp
     let status = response.status();
     let headers = response.headers_mut();
     if let Some(id) = id {
-        set(headers, "x-request-id", id.as_str());
+        headers::set(headers, headers::REQUEST_ID, id.as_str());
     }
     // 529 is what Anthropic's clients hear where others hear 503.
     let busy = matches!(status.as_u16(), 429 | 503 | 529);

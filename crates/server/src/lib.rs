@@ -17,6 +17,7 @@ mod error;
 mod exposed;
 mod fetch;
 mod handle;
+mod headers;
 mod kept;
 mod keys;
 mod listen;

@@ -17,7 +17,7 @@ use llm_router::router::resolve::Door;
 use llm_router::trace::Trace;
 
 use crate::app::Server;
-use crate::{body, chat, early, error, riders};
+use crate::{body, chat, early, error, headers, riders};
 
 /// A request whose body is here.
 pub(super) struct Arrived {
@@ -81,7 +81,7 @@ impl Arrived {
                 if let Some(trace) = trace {
                     chat::describe_as(trace, response.headers_mut());
                 }
-                response.headers_mut().insert("x-llm-router-cache", HeaderValue::from_static("bypass"));
+                response.headers_mut().insert(headers::CACHE, HeaderValue::from_static("bypass"));
                 response
             }
             Err(error) => error::response(self.codec.as_ref(), &error, Some(&self.id)),

@@ -25,8 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::{Inner, Server};
-use crate::body::set;
-use crate::{early, error};
+use crate::{early, error, headers};
 
 /// The most bytes of a request or an answer: the largest file that a provider takes.
 const LARGEST: u64 = 512 << 20;
@@ -89,8 +88,8 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
     let mut response = Response::new(Body::from_stream(Answering { body, _places: (place, slot) }));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    set(response.headers_mut(), "x-request-id", id.as_str());
-    set(response.headers_mut(), "x-llm-router-provider", provider.describe().id.as_str());
+    headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
+    headers::set(response.headers_mut(), headers::PROVIDER, provider.describe().id.as_str());
     Ok(response)
 }
 

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::{Inner, Server};
-use crate::body::{self, json_of, set};
-use crate::{chat, early, error, riders};
+use crate::body::{self, json_of};
+use crate::{chat, early, error, headers, riders};
 
 /// A count as Anthropic's clients read it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,13 +75,13 @@ fn written(dialect: Dialect, count: &TokenCount, id: &RequestId) -> Response {
         _ => json_of(StatusCode::OK, &AnthropicCount { input_tokens: tokens, estimated }),
     };
     let headers = response.headers_mut();
-    set(headers, "x-request-id", id.as_str());
-    set(headers, "x-llm-router-provider", target.provider.as_str());
+    headers::set(headers, headers::REQUEST_ID, id.as_str());
+    headers::set(headers, headers::PROVIDER, target.provider.as_str());
     if let Some(model) = &target.model {
-        set(headers, "x-llm-router-model", model.as_str());
+        headers::set(headers, headers::MODEL, model.as_str());
     }
     if estimated {
-        set(headers, "x-llm-router-estimated", "true");
+        headers::set(headers, headers::ESTIMATED, "true");
     }
     response
 }
