@@ -6,6 +6,7 @@
 pub mod absent;
 pub mod credential;
 pub mod custom;
+pub(crate) mod ending;
 pub mod http;
 pub mod passthrough;
 mod patience;

@@ -24,6 +24,7 @@ mod sealed;
 use std::sync::Arc;
 
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answer;
 use self::asking::{Asking, Text};
@@ -125,7 +126,7 @@ impl Router {
         let (committed, target, record) = self.run(op, Text).await?;
         let enveloping = self.is_foreign(&target, heard).then(|| Enveloping::new(target.clone()));
         let learning = Learning::new(&self.0.makers, target);
-        Ok(Answer::new(committed, record, learning, enveloping, self.0.deps.shutdown.clone()))
+        Ok(Answer::new(committed, record, learning, enveloping))
     }
 
     /// Answers a request with a whole response.
@@ -186,8 +187,12 @@ impl Router {
 
     /// What a provider may use for the request of this id.
     pub fn context_of(&self, id: RequestId) -> Context {
+        self.context_until(self.0.deps.shutdown.child_token(), id)
+    }
+
+    fn context_until(&self, cancel: CancellationToken, id: RequestId) -> Context {
         let deps = &self.0.deps;
-        Context::until(deps.shutdown.child_token(), deps.http.clone(), Arc::clone(&deps.clock), id)
+        Context::until(cancel, deps.http.clone(), Arc::clone(&deps.clock), id)
     }
 
     /// The providers that automatic plans pass over because they refused their key or login lately.
@@ -256,7 +261,7 @@ impl Router {
             tokio::select! {
                 biased;
                 answered = self.first_answer(&request, &asking, plan, door, record) => answered,
-                () = self.0.deps.shutdown.cancelled() => Err(answer::shutting_down()),
+                () = record.ending().cancelled() => Err(answer::shutting_down()),
             }
         });
         // Each target has its own limits; the caller's holds for all of them together.

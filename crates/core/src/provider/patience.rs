@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use futures_util::poll;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::provider::ending::Ending;
 use crate::provider::{Call, Deadlines};
 
 /// The patience of one call.
@@ -35,12 +36,12 @@ pub(crate) struct Patience {
 #[derive(Debug)]
 struct Watch {
     alarm: Alarm,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    ending: Ending,
 }
 
 impl Watch {
     fn new(cancel: &CancellationToken) -> Box<Self> {
-        Box::new(Self { alarm: Alarm::default(), cancelled: Box::pin(cancel.clone().cancelled_owned()) })
+        Box::new(Self { alarm: Alarm::default(), ending: Ending::of(cancel.clone()) })
     }
 }
 
@@ -105,13 +106,17 @@ impl Patience {
         let (name, limit, left) = self.next();
         let began = self.clock.instant();
         let until = began.checked_add(left);
-        let Watch { alarm, cancelled } = &mut **self.watch.get_or_insert_with(|| Watch::new(&self.cancel));
+        let Watch { alarm, ending } = &mut **self.watch.get_or_insert_with(|| Watch::new(&self.cancel));
         alarm.advance(until);
+        let mut asked = true;
         let result = poll_fn(|cx| {
-            if let Poll::Ready(result) = done.as_mut().poll(cx) {
+            // It was asked just now, in the same turn.
+            if !std::mem::take(&mut asked)
+                && let Poll::Ready(result) = done.as_mut().poll(cx)
+            {
                 return Poll::Ready(result);
             }
-            if cancelled.as_mut().poll(cx).is_ready() {
+            if ending.poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::new(ErrorKind::CallerCancelled, "the caller left")));
             }
             ready!(alarm.poll(until, cx));

@@ -7,14 +7,14 @@ use std::{
 };
 
 use futures_core::Stream;
-use futures_util::{FutureExt, StreamExt, stream};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use futures_util::{StreamExt, stream};
 
 use super::envelope::Enveloping;
 use super::record::Record;
 use super::sealed::Learning;
 use crate::delta::{Delta, DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
+use crate::provider::ending::Ending;
 use crate::response::{Folder, Response};
 use crate::trace::Trace;
 
@@ -75,7 +75,7 @@ pub struct Answer {
     /// Where the caller's dialect is not the answer's.
     enveloping: Option<Enveloping>,
     /// The router's end, which a provider need not watch for itself.
-    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    ending: Ending,
     ended: bool,
     over: bool,
 }
@@ -86,21 +86,13 @@ impl Answer {
         record: Arc<Record>,
         learning: Learning,
         enveloping: Option<Enveloping>,
-        shutdown: CancellationToken,
     ) -> Self {
         record.first_content();
+        let ending = Ending::of(record.ending().clone());
         let Committed { head, rest } = committed;
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self {
-            events,
-            record,
-            learning,
-            enveloping,
-            shutdown: Box::pin(shutdown.cancelled_owned()),
-            ended: false,
-            over: false,
-        }
+        Self { events, record, learning, enveloping, ending, ended: false, over: false }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -136,7 +128,7 @@ impl Stream for Answer {
         let mut next = match Pin::new(&mut self.events).poll_next(cx) {
             Poll::Ready(next) => next,
             Poll::Pending => {
-                ready!(self.shutdown.poll_unpin(cx));
+                ready!(self.ending.poll(cx));
                 Some(Err(shutting_down()))
             }
         };

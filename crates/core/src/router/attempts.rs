@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::Router;
 use super::answer::Committed;
@@ -45,6 +46,8 @@ pub(super) struct Attempts<A> {
     deadlines: Deadlines,
     others: bool,
     id: RequestId,
+    /// Ends the call when the router does.
+    ending: CancellationToken,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -60,6 +63,7 @@ impl<A: Asking> Attempts<A> {
             deadlines: asked.planned.deadlines,
             others: asked.others,
             id: record.id(),
+            ending: record.ending().clone(),
             record: Arc::downgrade(record),
         }
     }
@@ -87,7 +91,7 @@ impl<A: Asking> Attempts<A> {
 
     async fn attempt(&self, attempt: u32) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
-        let cx = self.router.context_of(self.id.clone());
+        let cx = self.router.context_until(self.ending.clone(), self.id.clone());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = self.deadlines;

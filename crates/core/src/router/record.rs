@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Router;
 use super::resolve::{Entry, Plan};
@@ -49,6 +50,8 @@ pub(crate) struct Record {
     trace: Mutex<Trace>,
     began: Instant,
     router: Router,
+    /// Cancelled when the router shuts down. One for each request: all who wait for the router's own would wait for each other, too.
+    ending: CancellationToken,
 }
 
 impl Record {
@@ -57,7 +60,17 @@ impl Record {
         let deps = router.deps();
         let now = deps.clock.now();
         let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
-        Self { trace: Mutex::new(trace), began: deps.clock.instant(), router: router.clone() }
+        Self {
+            trace: Mutex::new(trace),
+            began: deps.clock.instant(),
+            router: router.clone(),
+            ending: deps.shutdown.child_token(),
+        }
+    }
+
+    /// Cancelled when the router shuts down.
+    pub(crate) fn ending(&self) -> &CancellationToken {
+        &self.ending
     }
 
     /// The time since then.
