@@ -1,7 +1,8 @@
 //! Wire formats. A [`Codec`] translates one dialect to and from the domain types, both ways: N codecs, never N×M translations.
 //!
 //! Codecs are pure: bytes in, values out. No socket, no clock, no environment; what moves the bytes is `provider/http.rs`.
-//! To add a dialect: one folder here, one variant of [`Dialect`], one line in [`codec`]; then fixtures and a fuzz target, as `CONTRIBUTING.md` says.
+//! To add a dialect: one folder here, one row of [`Dialect`]'s table, one line in [`codec`], and what the compiler then asks for; then fixtures and a fuzz
+//! target, as `CONTRIBUTING.md` says.
 
 pub mod anthropic;
 pub mod embeddings;
@@ -31,38 +32,41 @@ use crate::provider::Call;
 use crate::request::Request;
 use crate::trace::Trace;
 
-/// A wire format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Dialect {
-    /// Our own: the versioned, lossless JSON of the domain types.
-    Native,
-    /// OpenAI's `/chat/completions`.
-    OpenaiChat,
-    /// OpenAI's `/responses`.
-    OpenaiResponses,
-    /// Anthropic's `/messages`.
-    Anthropic,
-    /// Google's `:generateContent`.
-    Gemini,
+macro_rules! dialects {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// A wire format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Dialect { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
+
+        impl Dialect {
+            /// Every dialect.
+            pub const ALL: &'static [Dialect] = &[$(Self::$variant,)*];
+
+            /// The names of all, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// The name used in configuration, JSON and headers.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Dialect {
-    /// Every dialect.
-    pub const ALL: &'static [Dialect] =
-        &[Self::Native, Self::OpenaiChat, Self::OpenaiResponses, Self::Anthropic, Self::Gemini];
-
-    /// The name used in configuration, JSON and headers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::OpenaiChat => "openai_chat",
-            Self::OpenaiResponses => "openai_responses",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-        }
-    }
+dialects! {
+    /// Our own: the versioned, lossless JSON of the domain types.
+    Native = "native";
+    /// OpenAI's `/chat/completions`.
+    OpenaiChat = "openai_chat";
+    /// OpenAI's `/responses`.
+    OpenaiResponses = "openai_responses";
+    /// Anthropic's `/messages`.
+    Anthropic = "anthropic";
+    /// Google's `:generateContent`.
+    Gemini = "gemini";
 }
 
 impl fmt::Display for Dialect {

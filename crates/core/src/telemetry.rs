@@ -433,6 +433,25 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_explained_to_whoever_watches() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operate/runbook.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let text = Ledger::default().prometheus();
+        let names: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        assert!(names.len() > 5, "{names:?}");
+        for name in names {
+            assert!(page.contains(&format!("| `{name}`")), "docs/operate/runbook.md has no row for {name}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_error_has_a_place_of_its_own() {
+        // One place is for `ok`, one for what does not fit.
+        assert!(crate::error::ErrorKind::ALL.len() <= OUTCOMES - 2);
+    }
+
+    #[test]
     fn labels_are_bounded_and_escaped() {
         let ledger = Ledger::default();
         let models = (0..3 * MOST_SERIES).map(|n| format!("m{n}")).chain(["a\"b\\c".to_owned()]).collect();

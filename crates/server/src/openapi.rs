@@ -146,6 +146,43 @@ mod tests {
         }
     }
 
+    /// What is no part of the document, with the reason.
+    const UNDESCRIBED: &[(&str, &str)] = &[
+        ("/", "a page for people"),
+        ("/metrics", "Prometheus's text, for the owner"),
+        ("/mcp", "a protocol of its own, which describes itself"),
+        ("/passthrough/{*rest}", "what the provider's own documents describe"),
+        ("/api/v0/ai", "the same as with a slash at its end"),
+        ("/api/v0/ai/llm/", "the same as without the slash"),
+    ];
+
+    /// The paths of `app.rs`, as they stand there.
+    fn routes() -> Vec<&'static str> {
+        let source = include_str!("app.rs");
+        let calls = source.split(".route").skip(1);
+        let literals =
+            calls.filter_map(|rest| rest.split('(').nth(1)?.trim_start().strip_prefix('"')?.split('"').next());
+        literals.collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_on_the_page_of_the_surfaces() {
+        let page = include_str!("../../../docs/http.md");
+        let routes = routes();
+        assert!(routes.len() > 20 && routes.contains(&"/v1/responses"), "{routes:?}");
+        for route in routes {
+            // What stands for the rest of a path there is a parameter here.
+            let begin = route.split('{').next().unwrap();
+            let described =
+                OPERATIONS.iter().any(|row| row.path == route || (begin != route && row.path.starts_with(begin)));
+            let left_out = UNDESCRIBED.iter().any(|(path, _)| *path == route);
+            assert!(described != left_out, "{route} needs a row in openapi/operations.rs, or a reason in UNDESCRIBED");
+            let named = begin.trim_end_matches('/');
+            let on_the_page = ["`", " "].iter().any(|before| page.contains(&format!("{before}{named}")));
+            assert!(on_the_page, "docs/http.md does not name {route}");
+        }
+    }
+
     #[test]
     fn what_may_be_left_out_is_not_required() {
         let document = write();

@@ -173,10 +173,13 @@ async fn the_document_names_what_is_there() {
     assert_eq!(document["openapi"], "3.1.0");
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let path = path.replace("{model}", "echo/small");
+            let kept = path.contains("{id}");
+            let path = path.replace("{model}", "echo/small").replace("{id}", "resp_nobody");
             let headers = [("content-type", "application/json")];
             let answer = server.send(&method.to_uppercase(), &path, &headers, Some("{}")).await;
-            assert!(!matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
+            // Of an answer that nobody kept it is said in the dialect's own shape that there is none.
+            let absent = kept && answer.status == 404 && answer.json()["error"].is_object();
+            assert!(absent || !matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
         }
     }
 }

@@ -2,18 +2,27 @@
 
 use crate::support::Home;
 
+/// The commands that a help lists.
+fn listed(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let named = lines.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    named.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
 #[test]
 fn the_help_of_every_command() {
     let home = Home::new();
-    let commands = "|generate|chat|providers|models|test|clear-cache|cache|cache ls|cache get|cache put|cache cid|cache export\
-                    |cache import|pull|config|config show|config check|auth|auth set|auth rm|explain|mcp|completions|doctor";
     let mut all = String::new();
-    for command in commands.split('|') {
+    // The next one last.
+    let mut left = vec![String::new()];
+    while let Some(command) = left.pop() {
         let run = command.split_whitespace().fold(home.run([]), |run, word| run.word(word));
         let ended = run.word("--help").succeeds();
         assert_eq!(ended.stderr, "");
-        all.push_str(&format!("$ llm-router {command} --help\n{}\n", ended.stdout));
+        left.extend(listed(&ended.stdout).into_iter().rev().map(|name| format!("{command} {name}")));
+        all.push_str(&format!("$ llm-router{command} --help\n{}\n", ended.stdout));
     }
+    assert!(all.contains("$ llm-router auth set --help"), "{all}");
     insta::assert_snapshot!(all);
 }
 

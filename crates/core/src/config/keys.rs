@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::value::{Kind, Value};
 use super::{CacheSettings, ProviderSettings, RouteSettings, Settings};
-use crate::dialect::Framing;
+use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
 
 /// One key of the config file.
@@ -113,7 +113,6 @@ fn joined(_: &mut Settings, _: &[String], _: &Value) {}
 /// How long the answer of an `api_key_command` holds.
 pub(super) const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 
-const DIALECTS: &[&str] = &["openai_chat", "openai_responses", "anthropic", "gemini", "native"];
 const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
@@ -169,7 +168,7 @@ keys! {
         "The preset that fills what is not given. A provider named like a preset uses that one." => |s, n, v| at(s, n, |p| p.preset = v.text());
     "providers.*.base_url", Kind::Url, "", "\"http://127.0.0.1:9100/v1\"";
         "The address that paths are appended to, version included." => |s, n, v| at(s, n, |p| p.base_url = v.text());
-    "providers.*.dialect", Kind::Words(DIALECTS), "", "[\"openai_responses\", \"openai_chat\"]";
+    "providers.*.dialect", Kind::Words(Dialect::NAMES), "", "[\"openai_responses\", \"openai_chat\"]";
         "The dialects it speaks; the one shared with the caller is preferred, then the first." => |s, n, v| at(s, n, |p| p.dialects = v.list().into_iter().flatten().filter_map(|word| Value::Text(word).parsed()).collect());
     "providers.*.api_key", Kind::Secret, "", "\"sk-…\"";
         "The key itself. Prefer `api_key_env` or `api_key_file`." => joined;

@@ -1,4 +1,5 @@
-//! The operations of the document, one row each. What stands here and is no route, or the other way round, is found by `make test-openapi`.
+//! The operations of the document, one row each. A route that has no row is found by the tests of `../openapi.rs`, a row
+//! that is no route by `tests/surfaces.rs`, and an answer of another shape by `make test-openapi`.
 
 use schemars::Schema;
 
@@ -34,6 +35,10 @@ impl Operation {
 
     const fn post(path: &'static str, id: &'static str, answers: &'static [(&'static str, Shape)]) -> Self {
         Self { method: "post", ..Self::get(path, id, answers) }
+    }
+
+    const fn delete(path: &'static str, id: &'static str, answers: &'static [(&'static str, Shape)]) -> Self {
+        Self { method: "delete", ..Self::get(path, id, answers) }
     }
 
     const fn about(self, summary: &'static str) -> Self {
@@ -96,6 +101,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("/v1/responses", "responses", &[(JSON, shapes::object), (EVENTS, shapes::events)])
         .about("OpenAI's responses")
         .takes(shapes::input)
+        .of("openai", shapes::openai_refusal),
+    Operation::get("/v1/responses/{id}", "response", &[(JSON, shapes::object)])
+        .about("An answer that was kept: by `store`, for the key that made it")
+        .of("openai", shapes::openai_refusal),
+    Operation::delete("/v1/responses/{id}", "forget_response", &[(JSON, shapes::object)])
+        .about("Forget an answer that was kept")
         .of("openai", shapes::openai_refusal),
     Operation::post("/v1/messages", "messages", &[(JSON, shapes::object), (EVENTS, shapes::events)])
         .about("Anthropic's messages")

@@ -325,6 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_and_the_resolution_order_know_the_same_agents() {
+        use crate::config::names::{self, Sort};
+        use crate::config::variables::VARIABLES;
+        for agent in AGENTS {
+            let known = names::builtin(agent.id).filter(|known| known.sort == Sort::Agent);
+            let known = known.unwrap_or_else(|| panic!("{} has no row in config/names.rs", agent.id));
+            assert_eq!(known.aliases, agent.aliases, "{}", agent.id);
+            let id = ProviderId::new(agent.id).unwrap();
+            assert!(crate::provider::registry::has_place(&id), "{id} has no place in ORDER of provider/registry.rs");
+            let sets = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
+            assert!(agent.variable.is_none_or(sets), "{:?} is not in config/variables.rs", agent.variable);
+        }
+    }
+
+    #[test]
     fn codex_keeps_its_sandbox() {
         let words = |sandbox: &str, skip| {
             CODEX.plain_form(&ProviderSettings {
