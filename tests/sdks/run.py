@@ -9,6 +9,7 @@ One router has the scripted upstream behind it, the other has no provider but th
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,8 @@ def tried(runner, path, env):
 
 def main():
     program, node, modules, *wanted = sys.argv[1:]
+    # Ended from outside, it ends what it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     children, passed, failed, said = [], 0, 0, ""
     with tempfile.TemporaryDirectory(prefix="llm-router-sdks.") as folder:
         # Settings and keys of whoever runs this must not answer instead.
