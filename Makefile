@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mcp test-openapi test-sdks check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi test-sdks test-page check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -13,6 +13,7 @@ help: ## say what there is
 	@echo 'make test-mcp            the MCP server against the reference client (npm)'
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
+	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'
 	@echo 'make deny                licences, bans and sources of every dependency'
@@ -40,6 +41,9 @@ test-openapi:
 
 test-sdks:
 	@scripts/test-sdks.sh
+
+test-page:
+	@scripts/test-page.sh
 
 check:
 	cargo fmt --all --check

