@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt, stream};
 use llm_router::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use llm_router::deps::SystemClock;
+use llm_router::embedding::{EmbedRequest, EmbedResponse};
 use llm_router::error::ErrorKind;
 use llm_router::ids::{ProviderId, RequestId};
 use llm_router::provider::http::HttpClient;
@@ -16,6 +17,7 @@ use llm_router::provider::worker::{Worker, WorkerSettings, serve, stdio};
 use llm_router::provider::{Availability, Call, Context, Describe, Provider, Target};
 use llm_router::request::Request;
 use llm_router::response::collect;
+use llm_router::usage::Usage;
 use llm_router::{Error, Result};
 
 // ---- the child's side ----
@@ -129,6 +131,24 @@ impl Provider for Scripted {
             }
             other => return Err(Error::invalid(format!("no such part: {other}"))),
         })
+    }
+
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        match call.request.plain_prompt() {
+            Some("fail") => Err(Error::unsupported("these cannot be counted")),
+            prompt => Ok(prompt.unwrap_or_default().len() as u64),
+        }
+    }
+
+    /// Vectors as long as asked for, whose numbers are the input's length.
+    async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        assert_eq!(call.request.messages.len(), ask.inputs.len(), "texts are there as messages too");
+        let numbers = ask.dimensions.unwrap_or(2) as usize;
+        let vectors = call.request.messages.iter().map(|message| {
+            let text = message.content[0].as_text().unwrap();
+            vec![text.len() as f32; numbers]
+        });
+        Ok(EmbedResponse::new("m", vectors.collect()).with_usage(Usage::new(ask.inputs.len() as u64, 0)))
     }
 }
 
@@ -394,6 +414,74 @@ async fn a_call_that_gives_up_does_not_end_the_start_that_others_need() {
     assert!(ask(&worker, "pid").await.is_ok());
 }
 
+async fn embed(worker: &Worker, inputs: usize, dimensions: u32) -> Result<EmbedResponse> {
+    let mut ask = EmbedRequest::new((0..inputs).map(|n| "x".repeat(n % 7 + 1).as_str().into()));
+    ask.dimensions = Some(dimensions);
+    Provider::embed(worker, call("unread"), Arc::new(ask)).await
+}
+
+#[tokio::test]
+async fn tokens_and_vectors_cross_the_pipe() {
+    let worker = worker(settings());
+    assert_eq!(Provider::count_tokens(&worker, call("twelve chars")).await.unwrap(), 12);
+    let error = Provider::count_tokens(&worker, call("fail")).await.unwrap_err();
+    assert_eq!((error.kind(), error.provider().unwrap().as_str()), (ErrorKind::CallerUnsupported, "lab"));
+    let small = embed(&worker, 3, 2).await.unwrap();
+    assert_eq!((small.model.as_str(), small.usage.unwrap().input), ("m", 3));
+    assert_eq!(small.vectors, [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]);
+    // More than fits in the lines that may be under way at once.
+    let large = embed(&worker, 2048, 3000).await.unwrap();
+    assert_eq!(large.vectors.len(), 2048);
+    assert!(
+        large.vectors.iter().enumerate().all(|(n, vector)| vector.len() == 3000 && vector[0] == (n % 7 + 1) as f32)
+    );
+    assert_eq!(large.usage.unwrap().input, 2048);
+}
+
+#[tokio::test]
+async fn an_older_worker_is_not_asked_what_it_does_not_know() {
+    let hello =
+        "echo {\\\"hello\\\":{\\\"protocol\\\":\\\"llm-router-worker\\\",\\\"version\\\":1}}; exec cat >/dev/null";
+    let mut old = with_program("/bin/sh", &["-c", hello]);
+    old.environment = old.environment.with("PATH", "/usr/bin:/bin");
+    let worker = worker(old);
+    let error = Provider::count_tokens(&worker, call("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerUnsupported, "{error}");
+    assert!(error.message().contains("\"count\"") && error.hint().is_some(), "{error}");
+    assert_eq!(embed(&worker, 1, 1).await.unwrap_err().kind(), ErrorKind::CallerUnsupported);
+}
+
+#[tokio::test]
+async fn the_other_orders_are_answered_line_by_line() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut router, pipe) = tokio::io::duplex(1 << 16);
+    let (input, output) = tokio::io::split(pipe);
+    let serving = tokio::spawn(serve(Arc::new(Scripted), context, input, output));
+    let to = r#""target":{"provider":"p"},"attempt":1,"request_id":"r""#;
+    let text = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"abc"}]}]}"#;
+    for order in [
+        format!(r#"{{"id":1,"count":{{"request":{text},{to}}},"credit":9}}"#),
+        format!(r#"{{"id":2,"embed":{{"request":{{"inputs":["a"],"dimensions":1}},{to}}},"credit":9}}"#),
+        r#"{"id":3,"paint":{"request":{}},"x":1}"#.to_owned(),
+        r#"{"stop":true}"#.to_owned(),
+    ] {
+        router.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+    }
+    let mut said = String::new();
+    router.read_to_string(&mut said).await.unwrap();
+    serving.await.unwrap().unwrap();
+    let mut lines: Vec<&str> = said.lines().skip(1).collect();
+    // Calls run side by side: the order is theirs.
+    lines.sort_unstable();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"id":1,"end":true}
+    {"id":1,"tokens":3}
+    {"id":2,"end":true}
+    {"id":2,"vectors":{"model":"m","vectors":["AACAPw=="],"usage":{"input":1,"output":0}}}
+    {"id":3,"error":{"kind":"caller_unsupported","message":"this worker does not know that order; it is older than the router"}}
+    "#);
+}
+
 #[tokio::test]
 async fn the_lines_are_what_the_protocol_says() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -413,7 +501,7 @@ async fn the_lines_are_what_the_protocol_says() {
     router.read_to_string(&mut said).await.unwrap();
     serving.await.unwrap().unwrap();
     insta::assert_snapshot!(said, @r#"
-    {"hello":{"protocol":"llm-router-worker","version":1}}
+    {"hello":{"protocol":"llm-router-worker","version":1,"does":["count","embed"]}}
     {"id":7,"event":[{"type":"start","id":"1","model":"m"}],"dropped":["sampling.top_k"]}
     {"id":7,"event":[{"type":"block_start","choice":0,"block":0,"kind":"text"}]}
     {"id":7,"event":[{"type":"block_delta","choice":0,"block":0,"part":{"text":"x"}}]}

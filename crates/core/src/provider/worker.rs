@@ -4,14 +4,21 @@
 //! [`Provider`] like any other; [`serve`] is the child's side, for any provider of ours; a worker in another language needs only the lines:
 //!
 //! ```text
-//! worker → {"hello":{"protocol":"llm-router-worker","version":1}}           first, once
+//! worker → {"hello":{"protocol":"llm-router-worker","version":1,"does":["count","embed"]}}   first, once
 //! router → {"id":7,"call":{"request":…,"target":…,"attempt":1,…},"credit":64}
 //! worker → {"id":7,"event":[delta,…],"dropped":["sampling.top_k"]}          one credit each; `dropped` only where something is
 //! router → {"id":7,"credit":32}                                             the reader has taken so many
 //! router → {"id":7,"cancel":true}                                           nobody reads any more
 //! worker → {"id":7,"end":true} or {"id":7,"error":{"kind":…,"message":…}}   once a call, also after a cancel
+//! router → {"id":8,"count":{"request":…,"target":…,"attempt":1,…},"credit":64}   how many tokens has it? only where `does` names it
+//! worker → {"id":8,"tokens":12,"end":true}
+//! router → {"id":9,"embed":{"request":{"inputs":[…]},"target":…,…},"credit":64}  the same with vectors, some a line, one credit a line
+//! worker → {"id":9,"vectors":{"model":"m","vectors":["base64 of f32",…],"usage":{…}}}
 //! router → {"stop":true}                                                    finish what runs, then exit; the end of input means: exit now
 //! ```
+//!
+//! `call` is what every worker knows; `does` names the orders that it knows besides. A worker that does not name one is never sent it, and who asks is told
+//! so with `caller_unsupported`; a token count is then an estimate that says that it is one.
 //!
 //! Back-pressure is per call: a worker sends no more events than it has credit for and pauses that call until the reader has taken some, so a slow reader
 //! holds back its own answer and nobody else's. What happens to one call happens to it alone, except the end of the worker itself, which ends all calls on it
@@ -33,13 +40,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use serve::{serve, stdio};
 
-use self::session::{Answer, Session};
+use self::session::{Answer, Part, Session, Task};
 use super::patience::Patience;
 use super::process::{Environment, Folder, GRACE, Job, Limits, Runner};
 use super::{Availability, Call, Describe, Provider};
 use crate::delta::DeltaStream;
+use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::ModelName;
+use crate::ids::{ModelName, ProviderId};
 
 /// The longest pause before a worker that keeps failing is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -185,8 +193,9 @@ impl Worker {
         }
     }
 
-    async fn begin(&self, call: &Arc<Call>) -> Result<Answer> {
-        let mut patience = Patience::new(call, call.request.stream);
+    async fn begin(&self, call: &Arc<Call>, task: &Task) -> Result<Answer> {
+        let streamed = call.request.stream && matches!(task, Task::Generate);
+        let mut patience = Patience::new(call, streamed);
         let id = &self.settings.describe.id;
         let places = self.places.clone();
         let place = patience
@@ -198,13 +207,47 @@ impl Worker {
         // A session can end between the look and the call: then a new one is there at the next look.
         for _ in 0..3 {
             let session = patience.wait(&format!("the start of {id}"), self.session()).await?;
-            match session.call(call, &mut place)? {
+            match session.call(call, task, &mut place)? {
                 Some((number, events)) => return Ok(Answer::new(session, number, events, patience, call.clone())),
                 None => continue,
             }
         }
         Err(Error::connection(format!("{id} ended again and again as it was called")))
     }
+
+    async fn counted(&self, call: &Arc<Call>) -> Result<u64> {
+        let mut answer = self.begin(call, &Task::Count).await?;
+        let mut counted = None;
+        while let Some(part) = answer.next().await? {
+            match part {
+                Part::Tokens(tokens) => counted = Some(tokens),
+                Part::Event(_) | Part::Vectors(_) => return Err(unasked(&self.settings.describe.id)),
+            }
+        }
+        counted.ok_or_else(|| Error::protocol("the worker ended a count without a number"))
+    }
+
+    async fn embedded(&self, call: &Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        let wanted = ask.inputs.len();
+        let mut answer = self.begin(call, &Task::Embed(ask)).await?;
+        let mut whole = EmbedResponse::default();
+        while let Some(part) = answer.next().await? {
+            let Part::Vectors(mut part) = part else { return Err(unasked(&self.settings.describe.id)) };
+            whole.vectors.append(&mut part.vectors);
+            if whole.vectors.len() > wanted {
+                return Err(Error::protocol(format!("the worker made more than {wanted} vectors for as many inputs")));
+            }
+            whole.model = part.model;
+            whole.usage = part.usage.or(whole.usage);
+        }
+        whole.check(wanted)?;
+        Ok(whole)
+    }
+}
+
+/// The error of a worker that gives one thing for another.
+fn unasked(id: &ProviderId) -> Error {
+    Error::protocol(format!("the worker {id} sent something else than it was asked for"))
 }
 
 async fn start(settings: Arc<WorkerSettings>, runner: Runner) -> Result<Arc<Session>> {
@@ -241,18 +284,29 @@ impl Provider for Worker {
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let id = self.settings.describe.id.clone();
         let model = call.target.model.clone();
-        let answer = self.begin(&call).await.map_err(|error| error.at(&id, model.as_ref()))?;
+        let answer = self.begin(&call, &Task::Generate).await.map_err(|error| error.at(&id, model.as_ref()))?;
         Ok(DeltaStream::new(stream::unfold(Some(answer), move |answer| {
             let (id, model) = (id.clone(), model.clone());
             async move {
                 let mut answer = answer?;
                 match answer.next().await {
-                    Ok(Some(event)) => Some((Ok(event), Some(answer))),
+                    Ok(Some(Part::Event(event))) => Some((Ok(event), Some(answer))),
+                    Ok(Some(_)) => Some((Err(unasked(&id).at(&id, model.as_ref())), None)),
                     Ok(None) => None,
                     Err(error) => Some((Err(error.at(&id, model.as_ref())), None)),
                 }
             }
         })))
+    }
+
+    async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
+        self.embedded(&call, ask).await.map_err(at)
+    }
+
+    async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
+        let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
+        self.counted(&call).await.map_err(at)
     }
 
     fn models(&self) -> Vec<ModelName> {

@@ -17,21 +17,29 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::wire::{self, Hello, Lines, Order, Report};
+use super::wire::{self, Hello, LONGEST_ORDER, Lines, Order, Report};
+use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
 use crate::provider::{Call, Context, DynProvider};
 
-/// Bytes of one order: a request with its pictures.
-const LONGEST_ORDER: usize = 64 << 20;
-
 /// Lines that wait for the pipe.
 const OUTBOX: usize = 64;
+
+/// The most numbers of vectors in one line: 350 KB of it, so that it holds back no other call's lines.
+const NUMBERS: usize = 64 << 10;
 
 /// A call that runs.
 struct Running {
     credit: Arc<Semaphore>,
     cancel: CancellationToken,
+}
+
+/// What is asked for.
+enum Work {
+    Generate,
+    Count,
+    Embed(Arc<EmbedRequest>),
 }
 
 /// Answers calls from `input` with `provider` until the input ends or a stop is ordered and every call is finished. `contexts` makes what a call may use.
@@ -63,16 +71,16 @@ where
         tokio::select! {
             line = lines.next() => {
                 let Some(line) = line? else { return Ok(()) };
-                let Order { id, call, credit, cancel, stop } = wire::read(&line)?;
-                stopping |= stop;
-                let Some(id) = id else { continue };
-                if let Some(call) = call {
-                    let cx = contexts(call.request_id.clone());
+                let mut order: Order = wire::read(&line)?;
+                let (credit, cancel) = (order.credit, order.cancel);
+                stopping |= order.stop;
+                let Some(id) = order.id else { continue };
+                if let Some((work, call)) = work_of(&mut order, &contexts) {
                     let started = Running {
                         credit: Arc::new(Semaphore::new(credit.unwrap_or(0).min(Semaphore::MAX_PERMITS))),
-                        cancel: cx.cancel.clone(),
+                        cancel: call.cx.cancel.clone(),
                     };
-                    let work = answer(provider.clone(), id, call.into_call(cx), started.credit.clone(), outbox.clone());
+                    let work = answer(provider.clone(), id, work, call, started.credit.clone(), outbox.clone());
                     ids.insert(tasks.spawn(work).id(), id);
                     running.insert(id, started);
                 } else if let Some(call) = running.get(&id) {
@@ -82,6 +90,10 @@ where
                     if cancel {
                         call.cancel.cancel();
                     }
+                } else if credit.is_none() && !cancel {
+                    // A newer router's order, whatever it is: who sent it must not wait for ever.
+                    let error = Error::unsupported("this worker does not know that order; it is older than the router");
+                    report(&outbox, &Report { id: Some(id), error: Some(error), ..Report::default() }).await?;
                 }
             }
             Some(done) = tasks.join_next_with_id() => {
@@ -105,10 +117,27 @@ where
     Ok(())
 }
 
-/// Answers one call and reports its end.
+/// The work that an order begins, where it begins one.
+fn work_of(order: &mut Order, contexts: impl Fn(RequestId) -> Context) -> Option<(Work, Call)> {
+    if let Some(call) = order.call.take() {
+        let cx = contexts(call.request_id.clone());
+        return Some((Work::Generate, call.into_call(cx, Arc::clone).0));
+    }
+    if let Some(call) = order.count.take() {
+        let cx = contexts(call.request_id.clone());
+        return Some((Work::Count, call.into_call(cx, Arc::clone).0));
+    }
+    let embed = order.embed.take()?;
+    let cx = contexts(embed.request_id.clone());
+    let (call, ask) = embed.into_call(cx, |ask| Arc::new(ask.outline()));
+    Some((Work::Embed(ask), call))
+}
+
+/// Does one piece of work and reports its end.
 async fn answer(
     provider: Arc<dyn DynProvider>,
     id: u64,
+    work: Work,
     call: Call,
     credit: Arc<Semaphore>,
     outbox: mpsc::Sender<Bytes>,
@@ -118,7 +147,19 @@ async fn answer(
     let ended = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::new(ErrorKind::CallerCancelled, "the caller left")),
-        ended = pass_on(provider, id, call.clone(), &credit, &outbox) => ended,
+        ended = async {
+            match work {
+                Work::Generate => pass_on(provider, id, call.clone(), &credit, &outbox).await,
+                Work::Count => {
+                    let tokens = Some(provider.count_tokens(call.clone()).await?);
+                    report(&outbox, &Report { id: Some(id), tokens, ..Report::default() }).await.map(|()| 0)
+                }
+                Work::Embed(ask) => {
+                    let made = provider.embed(call.clone(), ask).await?;
+                    pass_vectors(made, id, &credit, &outbox).await.map(|()| 0)
+                }
+            }
+        } => ended,
     };
     let last = match ended {
         Ok(dropped) => {
@@ -152,6 +193,27 @@ async fn pass_on(
         permit.forget();
         named += dropped.len();
         report(outbox, &Report { id: Some(id), event: Some(event.deltas), dropped, ..Report::default() }).await?;
+    }
+}
+
+/// Passes vectors on, some in each line, one line for each credit.
+async fn pass_vectors(made: EmbedResponse, id: u64, credit: &Semaphore, outbox: &mpsc::Sender<Bytes>) -> Result<()> {
+    let EmbedResponse { model, vectors, usage, .. } = made;
+    let each = NUMBERS / vectors.first().map_or(1, |vector| vector.len().max(1));
+    let mut vectors = vectors.into_iter().peekable();
+    let mut usage = usage;
+    loop {
+        let some: Vec<_> = vectors.by_ref().take(each.max(1)).collect();
+        let mut part = EmbedResponse::new(model.as_str(), some);
+        if vectors.peek().is_none() {
+            part.usage = usage.take();
+        }
+        let Ok(permit) = credit.acquire().await else { return Ok(()) };
+        permit.forget();
+        report(outbox, &Report { id: Some(id), vectors: Some(part), ..Report::default() }).await?;
+        if vectors.peek().is_none() {
+            return Ok(());
+        }
     }
 }
 

@@ -14,20 +14,59 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::wire::{self, CREDIT, Hello, Order, PROTOCOL, Report, VERSION, WireCall};
+use super::wire::{self, COUNT, CREDIT, EMBED, Hello, Order, PROTOCOL, Report, VERSION, WireCall};
 use super::{LINGER, WorkerSettings, lost};
 use crate::delta::Event;
 use crate::dialect::FieldPath;
+use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::provider::patience::Patience;
 use crate::provider::process::Process;
 use crate::secret::mask;
 
+/// What a worker is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Task {
+    Generate,
+    Count,
+    Embed(Arc<EmbedRequest>),
+}
+
+impl Task {
+    /// The order's name, and what it is about, where a worker may not know it.
+    fn ability(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Generate => None,
+            Self::Count => Some((COUNT, "token counts")),
+            Self::Embed(_) => Some((EMBED, "embeddings")),
+        }
+    }
+
+    fn order(&self, id: u64, call: &Call) -> Order {
+        let mut order = Order { id: Some(id), credit: Some(CREDIT), ..Order::default() };
+        let about = || Some(WireCall::new(call, Arc::clone(&call.request)));
+        match self {
+            Self::Generate => order.call = about(),
+            Self::Count => order.count = about(),
+            Self::Embed(ask) => order.embed = Some(WireCall::new(call, Arc::clone(ask))),
+        }
+        order
+    }
+}
+
+/// A piece of what a worker gives.
+#[derive(Debug)]
+pub(super) enum Part {
+    Event(Event),
+    Tokens(u64),
+    Vectors(EmbedResponse),
+}
+
 /// What the reading task gives to an answer.
 #[derive(Debug)]
 pub(super) enum Item {
-    Event(Event, Vec<FieldPath>),
+    Part(Part, Vec<FieldPath>),
     End(Vec<FieldPath>),
     Failed(Error),
 }
@@ -37,6 +76,8 @@ pub(super) enum Item {
 pub(super) struct Session {
     calls: Arc<Calls>,
     process_id: u32,
+    /// The orders that it knows besides answering a call.
+    does: Vec<String>,
     /// Bounded by the calls in flight: each has at most its call, its cancel and two grants of credit under way.
     orders: mpsc::UnboundedSender<Bytes>,
     gone: CancellationToken,
@@ -82,16 +123,16 @@ impl Session {
             Error::timeout(format!("the worker {name} did not say hello in {} s", settings.start.as_secs_f64()))
         })?;
         let Some(line) = line? else { return Err(died(&mut process).await) };
-        match wire::read::<Report>(&line)?.hello {
-            Some(Hello { protocol, version }) if protocol == PROTOCOL && version == VERSION => {}
-            Some(Hello { protocol, version }) if protocol == PROTOCOL => {
+        let does = match wire::read::<Report>(&line)?.hello {
+            Some(Hello { protocol, version, does }) if protocol == PROTOCOL && version == VERSION => does,
+            Some(Hello { protocol, version, .. }) if protocol == PROTOCOL => {
                 return Err(Error::protocol(format!(
                     "the worker {name} speaks version {version}, this router {VERSION}"
                 ))
                 .with_hint("install matching versions"));
             }
             _ => return Err(Error::protocol(format!("{name} did not say hello as a worker does"))),
-        }
+        };
         process.forget_printed();
         let Some(stdin) = process.take_stdin() else {
             return Err(Error::internal(format!("the worker {name} has no standard input")));
@@ -112,6 +153,7 @@ impl Session {
         let gone = CancellationToken::new();
         Ok(Arc::new(Self {
             process_id: process.id(),
+            does,
             orders,
             _writer: AbortOnDropHandle::new(tokio::spawn(write(stdin, queue))),
             reader: AbortOnDropHandle::new(tokio::spawn(read(process, calls.clone(), gone.clone()))),
@@ -134,11 +176,21 @@ impl Session {
     }
 
     /// Sends a call; `None` when the session has just ended, and then the place is still the caller's.
+    ///
+    /// # Errors
+    /// `caller_unsupported` for a task that this worker did not say it knows: an older one would never answer; `caller_too_large`.
     pub(super) fn call(
         &self,
         call: &Call,
+        task: &Task,
         place: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<Option<(u64, mpsc::Receiver<Item>)>> {
+        if let Some((name, what)) = task.ability()
+            && !self.does.iter().any(|known| known == name)
+        {
+            let message = format!("its worker makes no {what}: it does not know the order {name:?}");
+            return Err(Error::unsupported(message).with_hint("install a newer worker, or name another provider"));
+        }
         // One more than the credit, for the end.
         let (sender, receiver) = mpsc::channel(CREDIT + 1);
         let mut table = self.calls.table();
@@ -146,8 +198,7 @@ impl Session {
             return Ok(None);
         }
         let id = table.next;
-        let order = Order { id: Some(id), call: Some(WireCall::from(call)), credit: Some(CREDIT), ..Order::default() };
-        let line = wire::write(&order)?;
+        let line = wire::order(&task.order(id, call))?;
         table.next += 1;
         table.calls.insert(id, Entry { events: Some(sender), cancelled: None, _place: place.take() });
         // The writer ends only with the worker, and then the reader tells every call.
@@ -192,19 +243,21 @@ impl Calls {
 
     /// Gives a line to the call it belongs to.
     fn dispatch(&self, line: &[u8]) -> Result<()> {
-        let Report { id, event, dropped, error, end, .. } = wire::read(line)?;
+        let Report { id, event, tokens, vectors, dropped, error, end, .. } = wire::read(line)?;
         let Some(id) = id else { return Ok(()) };
         let mut table = self.table();
         let Some(entry) = table.calls.get(&id) else { return Ok(()) };
         let mut items = Vec::new();
         let over = end || error.is_some();
-        match (event, error) {
-            (event, Some(error)) => {
-                items.extend(event.map(|deltas| Item::Event(deltas.into(), dropped)));
+        let part = event.map(|deltas| Part::Event(deltas.into()));
+        let part = part.or(tokens.map(Part::Tokens)).or(vectors.map(Part::Vectors));
+        match (part, error) {
+            (part, Some(error)) => {
+                items.extend(part.map(|part| Item::Part(part, dropped)));
                 items.push(Item::Failed(retold(&error)));
             }
-            (Some(deltas), None) => {
-                items.push(Item::Event(deltas.into(), dropped));
+            (Some(part), None) => {
+                items.push(Item::Part(part, dropped));
                 items.extend(end.then(|| Item::End(Vec::new())));
             }
             (None, None) => items.extend(end.then_some(Item::End(dropped))),
@@ -350,12 +403,12 @@ impl Answer {
         Self { session, id, events, patience, call, taken: 0, over: false }
     }
 
-    /// The next event, `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Event>> {
+    /// The next part, `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Part>> {
         let Self { events, patience, .. } = self;
         let item = patience.wait("the worker's answer", async { Ok(events.recv().await) }).await?;
-        let (event, dropped) = match item {
-            Some(Item::Event(event, dropped)) => (Some(event), dropped),
+        let (part, dropped) = match item {
+            Some(Item::Part(part, dropped)) => (Some(part), dropped),
             Some(Item::End(dropped)) => (None, dropped),
             Some(Item::Failed(error)) => {
                 self.over = true;
@@ -367,14 +420,14 @@ impl Answer {
             }
         };
         self.call.note_dropped(dropped);
-        self.over = event.is_none();
+        self.over = part.is_none();
         self.patience.begun();
         self.taken += 1;
         if !self.over && self.taken >= CREDIT / 2 {
             self.session.order(&Order { id: Some(self.id), credit: Some(self.taken), ..Order::default() });
             self.taken = 0;
         }
-        Ok(event)
+        Ok(part)
     }
 }
 

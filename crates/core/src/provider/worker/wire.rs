@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::delta::Delta;
 use crate::dialect::FieldPath;
-use crate::error::{Error, Result};
+use crate::embedding::{EmbedRequest, EmbedResponse};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
 use crate::provider::{Call, Context, Deadlines, Target};
 use crate::request::Request;
@@ -23,6 +24,15 @@ pub(super) const VERSION: u32 = 1;
 /// Events a call may have under way.
 pub(super) const CREDIT: usize = 64;
 
+/// Bytes of one order: a request with its pictures.
+pub(super) const LONGEST_ORDER: usize = 64 << 20;
+
+/// The order that asks for a count of tokens, and its name among what a worker does besides answering.
+pub(super) const COUNT: &str = "count";
+
+/// The order that asks for vectors, and its name there.
+pub(super) const EMBED: &str = "embed";
+
 /// A line to the worker.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,7 +40,11 @@ pub(super) struct Order {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) call: Option<WireCall>,
+    pub(super) call: Option<WireCall<Request>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<WireCall<Request>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) embed: Option<WireCall<EmbedRequest>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credit: Option<usize>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -49,6 +63,11 @@ pub(super) struct Report {
     pub(super) id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) event: Option<Vec<Delta>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<u64>,
+    /// Some of the vectors; the next ones, in order, are in the next line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) vectors: Option<EmbedResponse>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) dropped: Vec<FieldPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,18 +80,22 @@ pub(super) struct Report {
 pub(super) struct Hello {
     pub(super) protocol: String,
     pub(super) version: u32,
+    /// The orders that it knows besides `call`; a worker that says nothing knows no other.
+    #[serde(default)]
+    pub(super) does: Vec<String>,
 }
 
 impl Hello {
     pub(super) fn ours() -> Self {
-        Self { protocol: PROTOCOL.to_owned(), version: VERSION }
+        let does = [COUNT, EMBED].map(str::to_owned).into();
+        Self { protocol: PROTOCOL.to_owned(), version: VERSION, does }
     }
 }
 
 /// A call without what cannot leave the process.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WireCall {
-    request: Arc<Request>,
+pub(super) struct WireCall<R> {
+    request: Arc<R>,
     target: Target,
     attempt: u32,
     pub(super) request_id: RequestId,
@@ -109,24 +132,23 @@ impl From<Deadlines> for WireDeadlines {
     }
 }
 
-impl From<&Call> for WireCall {
-    fn from(call: &Call) -> Self {
+impl<R> WireCall<R> {
+    /// `request` to where `call` goes and for as long.
+    pub(super) fn new(call: &Call, request: Arc<R>) -> Self {
         Self {
-            request: call.request.clone(),
+            request,
             target: call.target.clone(),
             attempt: call.attempt,
             request_id: call.cx.id.clone(),
             deadlines_ms: call.deadlines.into(),
         }
     }
-}
 
-impl WireCall {
-    /// The call again, with what the worker has of its own.
-    pub(super) fn into_call(self, cx: Context) -> Call {
+    /// The call again, with what the worker has of its own, and what it is about; `outline` says that in words that every call has.
+    pub(super) fn into_call(self, cx: Context, outline: impl FnOnce(&Arc<R>) -> Arc<Request>) -> (Call, Arc<R>) {
         let WireDeadlines { connect, first_event, idle, whole, total } = self.deadlines_ms;
         let time = Duration::from_millis;
-        let mut call = Call::new(self.request, self.target, cx);
+        let mut call = Call::new(outline(&self.request), self.target, cx);
         call.attempt = self.attempt;
         call.deadlines = Deadlines {
             connect: time(connect),
@@ -135,7 +157,7 @@ impl WireCall {
             whole: time(whole),
             total: time(total),
         };
-        call
+        (call, self.request)
     }
 }
 
@@ -148,6 +170,20 @@ pub(super) fn write(line: &impl Serialize) -> Result<Bytes> {
         .map_err(|error| Error::internal(format!("a line for a worker could not be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes.into())
+}
+
+/// One order, its end included.
+///
+/// # Errors
+/// As [`write`]; `caller_too_large` for one that a worker would not read.
+pub(super) fn order(order: &Order) -> Result<Bytes> {
+    let line = write(order)?;
+    if line.len() > LONGEST_ORDER {
+        let message =
+            format!("the request is {} bytes long for a worker, and the limit is {LONGEST_ORDER}", line.len());
+        return Err(Error::new(ErrorKind::CallerTooLarge, message).with_hint("send less at once"));
+    }
+    Ok(line)
 }
 
 /// Reads a line's JSON.
