@@ -503,6 +503,34 @@ fn settings_that_cannot_be_used_are_named() {
 }
 
 #[tokio::test]
+async fn a_server_without_a_token_counter_is_told_from_one_that_fails() {
+    let counting = |answer: Answer| async move {
+        let upstream = Upstream::serve([answer]).await;
+        let id = ProviderId::new("anthropic").unwrap();
+        let provider = HttpProvider::new(&id, &settings(&upstream.url("/v1"), |_| ())).unwrap();
+        let mut call = call(false);
+        call.target.model = Some(ModelName::new("m-1").unwrap());
+        Provider::count_tokens(&provider, Arc::new(call)).await
+    };
+    let said = |kind: &str, text: &str| json!({"type": "error", "error": {"type": kind, "message": text}}).to_string();
+    for none in [
+        Answer::json(404, r#"{"detail":"Not Found"}"#),
+        Answer::new(404, "text/plain", "404 page not found"),
+        Answer::json(405, r#"{"detail":"Method Not Allowed"}"#),
+        Answer::new(501, "text/html", "<html>"),
+    ] {
+        let error = counting(none).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CallerUnsupported, "{error}");
+        assert!(error.message().contains("counts no tokens"), "{error}");
+    }
+    let unknown = counting(Answer::json(404, said("not_found_error", "model: m-1"))).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::CallerModelUnknown, "{unknown}");
+    let failed = counting(Answer::json(500, said("api_error", "oops"))).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::ProviderServerError, "{failed}");
+    assert_eq!(counting(Answer::json(200, r#"{"input_tokens":9}"#)).await.unwrap(), 9);
+}
+
+#[tokio::test]
 async fn a_deployment_is_asked_under_its_own_name() {
     let upstream = Upstream::serve([whole("hello")]).await;
     let provider = lab(&upstream, |settings| {

@@ -11,6 +11,7 @@ use super::{HttpProvider, Spoken};
 use crate::dialect::{Dialect, HttpCall, anthropic, embeddings, gemini, images};
 use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::ModelName;
 use crate::image::{ImageRequest, ImageResponse, Picture, PictureBody};
 use crate::provider::patience::Patience;
 use crate::provider::{Call, Provider, unsupported};
@@ -23,6 +24,25 @@ enum Family {
     Openai,
     Google,
     Anthropic,
+}
+
+/// Whether an upstream's answer says that nothing counts tokens there. Servers that speak a vendor's dialect often leave this part out, and say so by their
+/// status; a 404 that names the model is about the model.
+fn has_no_counter(error: &Error, model: Option<&ModelName>) -> bool {
+    let about_the_model = || {
+        let said = error.message();
+        // What is ours to say of a body that is no API's begins like this, and always names the model.
+        !said.starts_with("HTTP ") && model.is_some_and(|model| said.contains(model.as_str()))
+    };
+    match error.status().map(|status| status.as_u16()) {
+        Some(404) => !about_the_model(),
+        Some(405 | 501) => true,
+        _ => false,
+    }
+}
+
+fn uncounted(error: &Error) -> Error {
+    Error::unsupported(format!("its API counts no tokens: {}", error.message()))
 }
 
 fn family(dialect: Dialect) -> Option<Family> {
@@ -74,7 +94,9 @@ impl HttpProvider {
             Family::Google => gemini::count::decode(&body),
             _ => anthropic::count::decode_answer(&body),
         };
-        self.whole(call, spoken, encode, decode).await
+        let model = call.target.model.clone();
+        let counted = self.whole(call, spoken, encode, decode).await;
+        counted.map_err(|error| if has_no_counter(&error, model.as_ref()) { uncounted(&error) } else { error })
     }
 
     pub(super) async fn drawn(&self, call: Arc<Call>, ask: &ImageRequest) -> Result<ImageResponse> {
