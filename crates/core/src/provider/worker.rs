@@ -24,6 +24,7 @@
 //! holds back its own answer and nobody else's. What happens to one call happens to it alone, except the end of the worker itself, which ends all calls on it
 //! with `provider_connection`; the next call starts it anew. Read next: `worker/session.rs` for one running worker, `worker/serve.rs` for the child.
 
+mod answer;
 mod serve;
 mod session;
 mod wire;
@@ -40,7 +41,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use serve::{serve, stdio};
 
-use self::session::{Answer, Part, Session, Task};
+use self::answer::Answer;
+use self::session::{Part, Session, Task};
 use super::patience::Patience;
 use super::process::{Environment, Folder, GRACE, Job, Limits, Runner};
 use super::{Availability, Call, Describe, Provider};

@@ -21,7 +21,6 @@ use crate::dialect::FieldPath;
 use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, Result};
 use crate::provider::Call;
-use crate::provider::patience::Patience;
 use crate::provider::process::Process;
 use crate::secret::mask;
 
@@ -208,14 +207,14 @@ impl Session {
         Ok(Some((id, receiver)))
     }
 
-    fn order(&self, order: &Order) {
+    pub(super) fn order(&self, order: &Order) {
         if let Ok(line) = wire::write(order) {
             let _ = self.orders.send(line);
         }
     }
 
     /// Nobody reads this call any more.
-    fn cancel(&self, id: u64) {
+    pub(super) fn cancel(&self, id: u64) {
         let mut table = self.calls.table();
         if let Some(entry) = table.calls.get_mut(&id) {
             entry.events = None;
@@ -378,63 +377,5 @@ async fn died(process: &mut Process) -> Error {
         Ok(Ok(())) => lost(&name, "it exited on its own"),
         Ok(Err(error)) => lost(&name, error.message()),
         Err(_) => lost(&name, "it closed its output"),
-    }
-}
-
-/// An answer under way. Dropping it cancels the call in the worker.
-pub(super) struct Answer {
-    session: Arc<Session>,
-    id: u64,
-    events: mpsc::Receiver<Item>,
-    patience: Patience,
-    call: Arc<Call>,
-    taken: usize,
-    over: bool,
-}
-
-impl Answer {
-    pub(super) fn new(
-        session: Arc<Session>,
-        id: u64,
-        events: mpsc::Receiver<Item>,
-        patience: Patience,
-        call: Arc<Call>,
-    ) -> Self {
-        Self { session, id, events, patience, call, taken: 0, over: false }
-    }
-
-    /// The next part, `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Part>> {
-        let Self { events, patience, .. } = self;
-        let item = patience.wait("the worker's answer", async { Ok(events.recv().await) }).await?;
-        let (part, dropped) = match item {
-            Some(Item::Part(part, dropped)) => (Some(part), dropped),
-            Some(Item::End(dropped)) => (None, dropped),
-            Some(Item::Failed(error)) => {
-                self.over = true;
-                return Err(error);
-            }
-            None => {
-                self.over = true;
-                return Err(lost("of this call", "the router shut it down"));
-            }
-        };
-        self.call.note_dropped(dropped);
-        self.over = part.is_none();
-        self.patience.begun();
-        self.taken += 1;
-        if !self.over && self.taken >= CREDIT / 2 {
-            self.session.order(&Order { id: Some(self.id), credit: Some(self.taken), ..Order::default() });
-            self.taken = 0;
-        }
-        Ok(part)
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.over {
-            self.session.cancel(self.id);
-        }
     }
 }
