@@ -16,7 +16,7 @@ use llm_router::provider::process::Runner;
 use llm_router::provider::worker::{self, Worker, WorkerSettings};
 use llm_router::provider::{Context, Describe, DynProvider};
 use llm_router_local::engine::EngineOptions;
-use llm_router_local::provider::{LocalProvider, ModelFile};
+use llm_router_local::provider::ModelFile;
 use serde::{Deserialize, Serialize};
 
 /// Where the embedded engine runs.
@@ -46,10 +46,21 @@ impl Home {
     }
 }
 
+/// What a model makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Makes {
+    #[default]
+    Text,
+    Vectors,
+}
+
 /// What a child is told on its command line, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Task {
     id: ProviderId,
+    #[serde(default)]
+    makes: Makes,
     model: ModelName,
     file: PathBuf,
     window: usize,
@@ -62,14 +73,14 @@ struct Task {
 pub(crate) fn worker(
     (program, args): (&PathBuf, &[String]),
     describe: Describe,
-    file: ModelFile,
+    (makes, file): (Makes, ModelFile),
     options: &EngineOptions,
     environment: &Environment,
     runner: Runner,
 ) -> Result<Worker> {
     let models = vec![file.name.clone()];
     let EngineOptions { window, parallel, threads, .. } = *options;
-    let task = Task { id: describe.id.clone(), model: file.name, file: file.path, window, parallel, threads };
+    let task = Task { id: describe.id.clone(), makes, model: file.name, file: file.path, window, parallel, threads };
     let task = serde_json::to_string(&task).map_err(|error| {
         Error::unavailable(format!("the model file {} cannot be named to a child: {error}", task.file.display()))
             .with_hint("give it a name in UTF-8")
@@ -94,7 +105,7 @@ pub async fn serve_worker(task: &str) -> Result<()> {
     let mut options = EngineOptions::default();
     (options.window, options.parallel, options.threads) = (task.window, task.parallel, task.threads);
     let file = ModelFile { path: task.file, name: task.model };
-    let provider: Arc<dyn DynProvider> = Arc::new(LocalProvider::new(task.id, file, options));
+    let provider: Arc<dyn DynProvider> = task.makes.provider(task.id, file, options).into();
     let (input, output) =
         worker::stdio().map_err(|error| Error::internal(format!("standard input and output: {error}")))?;
     let http = HttpClient::default();

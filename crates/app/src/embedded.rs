@@ -1,29 +1,26 @@
-//! The embedded model as the router sees it: a provider whose file is found, and fetched where that is allowed, on its first call.
+//! The embedded engine as the router sees it: a provider of one or two models, for text and for vectors, whose files are found, and fetched where that is
+//! allowed, when they are first asked for.
 //!
-//! What happens to a request once the file is here is `llm_router_local::provider`'s business.
+//! What becomes of one model is `embedded/model.rs`; what happens to a request once the file is here is `llm_router_local::provider`'s business.
+
+mod model;
 
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use llm_router::config::{Environment, Loaded, LocalSettings};
+use llm_router::config::{Environment, Loaded};
 use llm_router::delta::DeltaStream;
-use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::embedding::{EmbedRequest, EmbedResponse};
+use llm_router::error::{Error, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::http::HttpClient;
 use llm_router::provider::process::Runner;
-use llm_router::provider::worker::Worker;
 use llm_router::provider::{Availability, Call, Describe, Provider};
-use llm_router_local::engine::EngineOptions;
-use llm_router_local::fetch;
-use llm_router_local::gguf;
-use llm_router_local::manifest::mark;
-use llm_router_local::provider::{LocalProvider, ModelFile, takes_tools};
-use llm_router_local::source::{self, DEFAULT, Options, Resolved, Source};
-use tokio::sync::OnceCell;
+use llm_router_local::source::{self, Source};
 
-use crate::child::{self, Home};
+use self::model::{Common, Model, unfetched};
+use crate::child::{Home, Makes};
 use crate::hub::Hub;
 
 const ID: &str = "local";
@@ -59,21 +56,15 @@ pub struct Pulled {
 
 type Seen = Arc<dyn Fn(&Progress) + Send + Sync>;
 
-/// The embedded model.
+/// The embedded engine.
 pub(crate) struct Embedded {
-    settings: LocalSettings,
-    folder: Result<PathBuf>,
-    source: Result<Source>,
-    name: ModelName,
     describe: Describe,
     /// The same for a model that takes tools.
     with_tools: Describe,
-    /// Whether the model takes tools, once its file was looked at.
-    tools: OnceLock<bool>,
-    hub: Hub,
-    seen: Mutex<Option<Seen>>,
-    around: Around,
-    engine: OnceCell<Running>,
+    text: Model,
+    /// The model for embeddings, where one is configured.
+    vectors: Option<Model>,
+    common: Arc<Common>,
 }
 
 /// Where the engine runs, and what a child needs to be started.
@@ -83,229 +74,125 @@ pub(crate) struct Around {
     pub(crate) runner: Runner,
 }
 
-/// The engine at its home.
-enum Running {
-    Here(Box<LocalProvider>),
-    Child(Worker),
-}
-
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Embedded").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Embedded").field("name", &self.text.name).finish_non_exhaustive()
     }
 }
 
 impl Embedded {
     pub(crate) fn new(loaded: &Loaded, http: HttpClient, around: Around) -> Result<Self> {
         let settings = loaded.settings.local.clone();
-        let source = Source::parse(settings.model.as_deref().unwrap_or_default()).map_err(unfetched);
-        let name = ModelName::new(source.as_ref().map_or(DEFAULT.name.to_owned(), name_of))?;
+        let (said, vectors) = (settings.model.clone().unwrap_or_default(), settings.embedding_model.clone());
+        let common =
+            Arc::new(Common { settings, folder: loaded.models_dir(), hub: Hub(http), seen: Mutex::new(None), around });
+        let text = Model::new(Makes::Text, &said, Arc::clone(&common))?;
+        let vectors = vectors.map(|said| Model::new(Makes::Vectors, &said, Arc::clone(&common))).transpose()?;
+        // The default model takes no tools, which is known without reading its header at each start.
+        if !matches!(text.source, Ok(Source::Default)) {
+            text.look();
+        }
         // But for tools, what it can do does not depend on the file.
-        let file = ModelFile { path: PathBuf::new(), name: name.clone() };
-        let describe = LocalProvider::new(ProviderId::new(ID)?, file, EngineOptions::default()).describe().clone();
+        let mut describe = Makes::Text.describe(ProviderId::new(ID)?, &text.name);
+        describe.embedding_model = vectors.as_ref().map(|model| model.name.clone());
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;
-        let embedded = Self {
-            settings,
-            folder: loaded.models_dir(),
-            source,
-            name,
-            describe,
-            hub: Hub(http),
-            with_tools,
-            tools: OnceLock::new(),
-            seen: Mutex::new(None),
-            around,
-            engine: OnceCell::new(),
-        };
-        // The default model takes none, which is known without reading its header at each start.
-        if !matches!(embedded.source, Ok(Source::Default))
-            && let Some(resolved) = embedded.present()
-        {
-            embedded.look_at(&resolved.path);
-        }
-        Ok(embedded)
+        Ok(Self { describe, with_tools, text, vectors, common })
     }
 
-    fn look_at(&self, file: &Path) -> bool {
-        *self.tools.get_or_init(|| takes_tools(file))
-    }
-
-    /// The child's process id, where one runs.
+    /// The process id of the child that makes text, where one runs.
     pub(crate) fn process_id(&self) -> Option<u32> {
-        match self.engine.get()? {
-            Running::Here(_) => None,
-            Running::Child(worker) => worker.process_id(),
-        }
+        self.text.process_id()
     }
 
     pub(crate) fn on_download(&self, seen: impl Fn(&Progress) + Send + Sync + 'static) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(seen));
+        *self.common.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(seen));
     }
 
     /// Gets a model file: the configured one without a name.
     pub(crate) async fn pull(&self, model: Option<&str>, update: bool) -> Result<Pulled> {
         let source = match model {
             Some(name) => Source::parse(name).map_err(unfetched)?,
-            None => self.source.clone()?,
+            None => self.text.source.clone()?,
         };
-        let folder = self.folder.clone()?;
+        let folder = self.common.folder.clone()?;
         let before = source::present(&source, &folder);
-        let mut options = self.options(folder);
+        let mut options = self.common.options(folder);
         options.check = true;
         options.update = update;
-        let resolved = self.resolve(&source, &options).await?;
+        let resolved = self.common.resolve(&source, &options).await?;
         let bytes = std::fs::metadata(&resolved.path).map_or(0, |file| file.len());
         let fetched = before.is_none_or(|before| before != resolved);
         let sha256 = resolved.manifest.map(|manifest| manifest.sha256);
         Ok(Pulled { path: resolved.path, sha256, bytes, fetched })
     }
 
-    /// Gets the configured file if it is not here, as far as that is allowed.
+    /// Gets the file of the model that makes text if it is not here, as far as that is allowed.
     pub(crate) async fn fetch(&self) {
-        if let (None, Ok(source), Ok(folder)) = (self.present(), &self.source, &self.folder) {
-            let _ = self.resolve(source, &self.options(folder.clone())).await;
-        }
+        self.text.fetch().await;
     }
 
-    fn options(&self, folder: PathBuf) -> Options {
-        let mut options = Options::new(folder);
-        if let Some(hub) = &self.settings.hub {
-            options.endpoint.clone_from(hub);
-        }
-        options.token.clone_from(&self.settings.hub_token);
-        options.offline = self.settings.offline;
-        options.environment = Some(self.around.environment.for_programs().for_program(INSTALLER_SEES));
-        options
-    }
-
-    async fn resolve(&self, source: &Source, options: &Options) -> Result<Resolved> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let name = name_of(source);
-        let report = move |progress| {
-            if let (Some(seen), fetch::Progress::Fetching { done, total }) = (&seen, progress) {
-                seen(&Progress { name: name.clone(), done, total });
+    /// The model for embeddings, if `call` may have its vectors: another one that is named is not replaced by it.
+    fn for_vectors(&self, call: &Call) -> Result<&Model> {
+        let Some(model) = &self.vectors else {
+            return Err(Error::unsupported("the embedded engine has no model for embeddings")
+                .with_hint("name a GGUF file made for them as embedding_model under [local] in the config"));
+        };
+        match &call.target.model {
+            Some(asked) if !model.is_called(asked) && self.text.is_called(asked) => {
+                Err(Error::unsupported(format!("{} makes text and no vectors", self.text.name))
+                    .with_hint(format!("name {}", model.name)))
             }
-        };
-        source::resolve(source, options, &self.hub, &report).await.map_err(unfetched)
+            _ => Ok(model),
+        }
     }
 
-    /// The file, if it is here already.
-    fn present(&self) -> Option<Resolved> {
-        let (source, folder) = (self.source.as_ref().ok()?, self.folder.as_ref().ok());
-        source::present(source, folder.map_or(Path::new(""), PathBuf::as_path))
-    }
-
-    async fn engine(&self) -> Result<&Running> {
-        let make = || async {
-            let source = self.source.clone()?;
-            let resolved = match (self.present(), &self.around.home) {
-                (Some(resolved), Home::Here) => resolved,
-                (Some(resolved), Home::Child { .. }) => {
-                    // No child is started for a file that it could not load.
-                    gguf::check(&resolved.path).map_err(|error| unfetched(fetch::FetchError::Model(error)))?;
-                    resolved
-                }
-                (None, Home::Here) => self.resolve(&source, &self.options(self.folder.clone()?)).await?,
-                (None, Home::Child { .. }) => {
-                    return Err(Error::unavailable(format!("the model {} is not here", self.name))
-                        .with_hint("fetch it with `llm-router pull`"));
-                }
-            };
-            let file = ModelFile { path: resolved.path, name: self.name.clone() };
-            let options = self.engine_options();
-            let Around { home, environment, runner } = &self.around;
-            Ok(match home {
-                Home::Here => Running::Here(Box::new(LocalProvider::new(ProviderId::new(ID)?, file, options))),
-                Home::Child { program, args } => {
-                    let describe = if self.look_at(&file.path) { &self.with_tools } else { &self.describe };
-                    let worker =
-                        child::worker((program, args), describe.clone(), file, &options, environment, runner.clone())?;
-                    Running::Child(worker)
-                }
-            })
-        };
-        self.engine.get_or_try_init(make).await
-    }
-
-    fn engine_options(&self) -> EngineOptions {
-        // One-shot commands ask one thing at a time; memory for more would take longer to get than the answer.
-        let mut options = match self.around.home {
-            Home::Here => EngineOptions::single(),
-            Home::Child { .. } => EngineOptions::default(),
-        };
-        let set = |to: &mut usize, from: Option<u32>| *to = from.map_or(*to, |from| from as usize);
-        set(&mut options.window, self.settings.context);
-        set(&mut options.parallel, self.settings.parallel);
-        options.threads = self.settings.threads.and_then(|threads| NonZeroUsize::new(threads as usize));
-        options
+    /// The model of a call for text, or for a count of a text's tokens: an embedding model says for itself that it makes none.
+    fn for_text(&self, call: &Call) -> &Model {
+        let asked = call.target.model.as_ref().filter(|asked| !self.text.is_called(asked));
+        let vectors = self.vectors.as_ref().filter(|model| asked.is_some_and(|asked| model.is_called(asked)));
+        vectors.unwrap_or(&self.text)
     }
 }
 
 impl Provider for Embedded {
     fn describe(&self) -> &Describe {
-        match self.engine.get() {
-            Some(Running::Here(provider)) if provider.describe().capabilities.tools => &self.with_tools,
-            _ if self.tools.get() == Some(&true) => &self.with_tools,
-            _ => &self.describe,
-        }
+        if self.text.takes_tools() { &self.with_tools } else { &self.describe }
     }
 
     fn availability(&self) -> Availability {
-        let missing = |error: &Error| Availability::missing(error.message(), error.hint().unwrap_or_default());
-        match (&self.source, &self.folder) {
-            (Err(error), _) | (Ok(_), Err(error)) => missing(error),
-            _ if self.present().is_some() => Availability::Ready,
-            (Ok(Source::Path(path)), _) => Availability::missing(
-                format!("there is no model file {}", path.display()),
-                "name another in [local] model, or remove the line for the default model",
-            ),
-            _ if self.settings.offline || self.around.home != Home::Here => {
-                Availability::missing(format!("the model {} is not here", self.name), "fetch it with `llm-router pull`")
+        match (self.text.availability(), &self.vectors) {
+            (Availability::Ready, _) | (_, None) => self.text.availability(),
+            // Each call is told of its own model.
+            (missing, Some(vectors)) => {
+                if vectors.availability().is_ready() {
+                    Availability::Ready
+                } else {
+                    missing
+                }
             }
-            _ => Availability::Ready,
         }
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        match self.engine().await? {
-            Running::Here(provider) => Provider::generate(&**provider, call).await,
-            Running::Child(worker) => Provider::generate(worker, call).await,
-        }
+        self.for_text(&call).provider().await?.generate(call).await
+    }
+
+    async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
+        self.for_vectors(&call)?.provider().await?.embed(call, ask).await
     }
 
     async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
-        match self.engine().await? {
-            Running::Here(provider) => Provider::count_tokens(&**provider, call).await,
-            Running::Child(worker) => Provider::count_tokens(worker, call).await,
-        }
+        self.for_text(&call).provider().await?.count_tokens(call).await
     }
 
     fn models(&self) -> Vec<ModelName> {
-        vec![self.name.clone()]
+        [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().map(|model| model.name.clone()).collect()
     }
 
     /// The name with the file's digest behind it, so that answers of one file are never taken for another's.
     fn exact_model(&self, model: &ModelName) -> ModelName {
-        let Some(resolved) = self.present().filter(|_| *model == self.name) else { return model.clone() };
-        let exact = mark(&resolved.path).and_then(|mark| ModelName::new(format!("{model}@{}", mark.get(..16)?)).ok());
-        exact.unwrap_or_else(|| model.clone())
+        let known = [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().find(|known| known.name == *model);
+        known.and_then(Model::exact).unwrap_or_else(|| model.clone())
     }
-}
-
-/// What a model is called when it is asked for.
-fn name_of(source: &Source) -> String {
-    let stem = |file: &str| Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    match source {
-        Source::Path(path) => stem(&path.to_string_lossy()).unwrap_or_else(|| ID.to_owned()),
-        Source::Hub { pick: source::Pick::File(file), .. } => stem(file).unwrap_or_else(|| ID.to_owned()),
-        Source::Hub { repo, pick: source::Pick::Quantisation(tag), .. } => {
-            format!("{}:{tag}", repo.rsplit('/').next().unwrap_or(repo))
-        }
-        _ => DEFAULT.name.to_owned(),
-    }
-}
-
-fn unfetched(error: fetch::FetchError) -> Error {
-    Error::new(ErrorKind::ProviderUnavailable, error.to_string())
 }

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use llm_router::ErrorKind;
 use llm_router::config::{Environment, Flags};
+use llm_router::embedding::EmbedRequest;
 use llm_router::ids::ProviderId;
 use llm_router::request::Request;
 use llm_router_app::{App, Home};
+use llm_router_local::testing::encoder;
 use llm_router_local::testing::tiny::{self, Family};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -20,9 +22,16 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_llm-router");
 
 /// An app with no settings but the model's file.
 fn app(folder: &Path, model: &Path) -> App {
+    app_at(child(), folder, &format!("model = {model:?}\n"))
+}
+
+fn child() -> Home {
+    Home::Child { program: PathBuf::from(PROGRAM), args: vec!["worker".into()] }
+}
+
+fn app_at(home: Home, folder: &Path, settings: &str) -> App {
     let file = folder.join("config.toml");
-    std::fs::write(&file, format!("[local]\nmodel = {model:?}\nthreads = 1\n")).unwrap();
-    let home = Home::Child { program: PathBuf::from(PROGRAM), args: vec!["worker".into()] };
+    std::fs::write(&file, format!("[local]\nthreads = 1\n{settings}")).unwrap();
     let variables = [("HOME", folder.to_str().unwrap())];
     App::open(Environment::from_iter(variables), &Flags::new().config(&file), home).unwrap()
 }
@@ -79,13 +88,60 @@ async fn a_killed_engine_ends_its_call_and_the_next_one_is_answered() {
 #[tokio::test]
 async fn a_server_fetches_no_model() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::Child { program: PathBuf::from(PROGRAM), args: vec!["worker".into()] };
     let variables = [("HOME", folder.path().to_str().unwrap())];
-    let app = App::open(Environment::from_iter(variables), &Flags::new(), home).unwrap();
+    let app = App::open(Environment::from_iter(variables), &Flags::new(), child()).unwrap();
     let error = app.router.generate(request(8)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderUnavailable, "{error}");
     assert!(error.hint().unwrap_or_default().contains("llm-router pull"), "{error:?}");
     assert_eq!(app.engine_process_id(), None);
+}
+
+#[tokio::test]
+async fn counts_and_vectors_come_out_of_a_child_as_they_do_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = tiny::write(folder.path(), Family::Qwen, 7).unwrap();
+    let vectors = encoder::write(folder.path(), encoder::MEAN, 7).unwrap();
+    let settings = format!("model = {text:?}\nembedding_model = {vectors:?}\n");
+    let (here, child) = (app_at(Home::Here, folder.path(), &settings), app_at(child(), folder.path(), &settings));
+    let mut ask = EmbedRequest::new(["hello world".into(), "the cat".into()]);
+    ask.provider = Some(ProviderId::new("local").unwrap());
+    let made = child.router.embed(ask.clone()).await.unwrap();
+    assert_eq!(made, here.router.embed(ask.clone()).await.unwrap());
+    assert_eq!((made.vectors.len(), made.usage.unwrap().input, made.model.as_str()), (2, 8, "tiny-encoder"));
+    let served = made.trace().unwrap().served.clone().unwrap();
+    assert!(served.model.unwrap().as_str().starts_with("tiny-encoder@"), "its own model is the default one");
+    let counted = child.router.count_tokens(request(1)).await.unwrap();
+    assert!(!counted.estimated && counted.tokens > 0);
+    assert_eq!(counted.tokens, here.router.count_tokens(request(1)).await.unwrap().tokens);
+    assert_eq!(counted.tokens, child.router.generate(request(1)).await.unwrap().usage.unwrap().input);
+    for (model, said) in [("tiny-qwen", "makes text and no vectors"), ("tiny-encoder@00000000", "has no model")] {
+        ask.model = Some(model.to_owned());
+        let error = child.router.embed(ask.clone()).await.unwrap_err();
+        assert!(error.message().contains(said), "{error}");
+    }
+    let mut wrong = request(1);
+    (wrong.provider, wrong.model) = (None, Some("tiny-encoder".to_owned()));
+    let error = child.router.generate(wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerUnsupported, "{error}");
+    child.close().await;
+}
+
+#[tokio::test]
+async fn an_embedding_model_alone_is_enough_for_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = encoder::write(folder.path(), encoder::MEAN, 7).unwrap();
+    let app = app_at(child(), folder.path(), &format!("embedding_model = {vectors:?}\n"));
+    let mut ask = EmbedRequest::new(["hello".into()]);
+    ask.model = Some("local/tiny-encoder".to_owned());
+    assert_eq!(app.router.embed(ask.clone()).await.unwrap().vectors[0].len(), encoder::WIDTH);
+    assert_eq!(app.router.generate(request(1)).await.unwrap_err().kind(), ErrorKind::ProviderUnavailable);
+    app.close().await;
+    let model = tiny::write(folder.path(), Family::Qwen, 7).unwrap();
+    let none = self::app(folder.path(), &model);
+    (ask.model, ask.provider) = (None, Some(ProviderId::new("local").unwrap()));
+    let error = none.router.embed(ask).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallerUnsupported, "{error}");
+    assert!(error.hint().unwrap().contains("embedding_model"), "{error:?}");
 }
 
 #[test]

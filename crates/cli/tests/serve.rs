@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use llm_router_local::testing::encoder;
+use llm_router_local::testing::tiny::{self, Family};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,15 @@ impl Service {
         ))
     }
 
+    /// The body of what is answered to this one.
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let body = body.to_string();
+        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
+        let answer =
+            self.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|_| panic!("{answer}"))
+    }
+
     fn tell(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -88,6 +100,45 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn the_embedded_engine_counts_exactly_and_makes_vectors_for_every_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = tiny::write(folder.path(), Family::Qwen, 7).unwrap();
+    let vectors = encoder::write(folder.path(), encoder::MEAN, 7).unwrap();
+    let settings = format!("[local]\nmodel = {text:?}\nembedding_model = {vectors:?}\nthreads = 1\n");
+    let service = Service::start(folder.path(), &settings);
+
+    let asked = json!({"model": "tiny-encoder", "input": ["hello world", "the cat"], "encoding_format": "float"});
+    let made = service.post("/v1/embeddings", &asked);
+    let first = made["data"][0]["embedding"].as_array().unwrap_or_else(|| panic!("{made}")).clone();
+    assert_eq!((first.len(), made["data"].as_array().unwrap().len()), (encoder::WIDTH, 2));
+    assert_eq!(made["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
+    let packed =
+        json!({"model": "local/tiny-encoder", "input": "hello world", "encoding_format": "base64", "dimensions": 4});
+    let packed = service.post("/v1/embeddings", &packed);
+    // Four numbers of four bytes.
+    assert_eq!(packed["data"][0]["embedding"].as_str().unwrap().len(), 24, "{packed}");
+    let long = json!({"model": "tiny-encoder", "input": "cat ".repeat(100)});
+    let refused = service.post("/v1/embeddings", &long);
+    assert_eq!(refused["error"]["code"], "context_length_exceeded", "{refused}");
+
+    let part = json!({"content": {"parts": [{"text": "hello world"}]}});
+    let google = service.post("/v1beta/models/tiny-encoder:embedContent", &part);
+    let close = |(a, b): (&Value, &Value)| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-6;
+    let values = google["embedding"]["values"].as_array().unwrap_or_else(|| panic!("{google}"));
+    assert!(values.len() == first.len() && values.iter().zip(&first).all(close));
+    let batch = service.post("/v1beta/models/tiny-encoder:batchEmbedContents", &json!({"requests": [part, part]}));
+    assert_eq!(batch["embeddings"].as_array().unwrap().len(), 2, "{batch}");
+
+    let said = json!({"model": "tiny-qwen", "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]});
+    let counted = service.post("/v1/messages/count_tokens", &said);
+    assert!(counted.get("estimated").is_none(), "{counted}");
+    assert_eq!(counted["input_tokens"], service.post("/v1/messages", &said)["usage"]["input_tokens"]);
+    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]});
+    let google = service.post("/v1beta/models/tiny-qwen:countTokens", &contents);
+    assert_eq!(google, json!({"totalTokens": counted["input_tokens"]}));
 }
 
 /// A provider that answers with the prompt.

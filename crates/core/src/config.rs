@@ -277,6 +277,8 @@ impl Default for CacheSettings {
 pub struct LocalSettings {
     /// A path, `hf:owner/repo/file.gguf` or `hf:owner/repo:QUANT`; unset is the default model.
     pub model: Option<String>,
+    /// The model for embeddings, named in the same way; unset is none.
+    pub embedding_model: Option<String>,
     /// Threads; unset leaves a core free.
     pub threads: Option<u32>,
     /// Context window in tokens.

@@ -253,6 +253,9 @@ pub struct Describe {
     /// The model it uses when none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_model: Option<ModelName>,
+    /// The model that makes its vectors when none is named, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_model: Option<ModelName>,
     /// The dialects it takes, the preferred one first.
     pub dialects: Vec<Dialect>,
     /// What it can do.
@@ -272,6 +275,7 @@ impl Describe {
         Self {
             id,
             default_model: None,
+            embedding_model: None,
             dialects: vec![Dialect::Native],
             capabilities: Capabilities::default(),
             privacy: Privacy::Any,
@@ -284,6 +288,13 @@ impl Describe {
     #[must_use]
     pub fn with_default_model(mut self, model: ModelName) -> Self {
         self.default_model = Some(model);
+        self
+    }
+
+    /// With the model that makes its vectors when none is named.
+    #[must_use]
+    pub fn with_embedding_model(mut self, model: ModelName) -> Self {
+        self.embedding_model = Some(model);
         self
     }
 

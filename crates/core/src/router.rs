@@ -213,7 +213,7 @@ impl Router {
     }
 
     fn scope<'a>(&'a self, door: Door, refused: &'a [ProviderId]) -> Scope<'a> {
-        Scope { entries: &self.0.entries, settings: &self.0.settings, door, refused }
+        Scope { entries: &self.0.entries, settings: &self.0.settings, door, refused, vectors: false }
     }
 
     fn key(&self, request: &Request, target: &Target) -> Option<CacheKey> {
@@ -249,9 +249,11 @@ impl Router {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
+        let passed_over = if provider.is_some() { Vec::new() } else { self.passed_over(&request).await };
+        let scope = Scope { vectors: A::VECTORS, ..self.scope(door, &passed_over) };
         let plan = match provider {
-            Some(provider) => resolve::plan_via(provider, &request, self.scope(door, &[]))?,
-            None => resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?,
+            Some(provider) => resolve::plan_via(provider, &request, scope)?,
+            None => resolve::plan(&request, scope)?,
         };
         record.planned(&plan);
         let total = request.timeout;

@@ -9,8 +9,9 @@ use llm_router::config::{RouteSettings, Settings};
 use llm_router::deps::{Hook, RouterDeps};
 use llm_router::embedding::{EmbedInput, EmbedRequest};
 use llm_router::error::{Error, ErrorKind, Result};
-use llm_router::ids::RequestId;
+use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::image::{ImageRequest, Picture, PictureBody};
+use llm_router::provider::Describe;
 use llm_router::request::{Message, Privacy, Request};
 use llm_router::router::resolve::Door;
 use llm_router::router::{Op, Router};
@@ -114,6 +115,25 @@ async fn hooks_stand_before_texts_and_prompts_too() {
     let drawn = router.image(ImageRequest::new("a secret")).await.unwrap();
     assert_eq!((drawn.pictures.len(), drawn.trace().unwrap().attempts.len()), (1, 1));
     assert_eq!(artist.calls().last().unwrap().request.plain_prompt(), Some("***"));
+}
+
+#[tokio::test]
+async fn vectors_come_from_the_model_that_is_there_for_them_where_none_is_named() {
+    let named = |name: &str| ModelName::new(name).unwrap();
+    let describe =
+        |describe: Describe| describe.with_default_model(named("chat")).with_embedding_model(named("vectors"));
+    let maker = Arc::new(Scripted::text("maker", "x").embedding(2).counting(3).describing(describe));
+    let router = Router::builder().instance(maker.clone()).build().unwrap();
+    let mut ask = EmbedRequest::new(["a".into()]);
+    ask.provider = Some(ProviderId::new("maker").unwrap());
+    router.embed(ask.clone()).await.unwrap();
+    ask.model = Some("chat".to_owned());
+    router.embed(ask).await.unwrap();
+    let mut text = Request::new("a");
+    text.provider = Some(ProviderId::new("maker").unwrap());
+    router.generate(text).await.unwrap();
+    let asked: Vec<_> = maker.calls().iter().map(|call| call.model().unwrap().to_owned()).collect();
+    assert_eq!(asked, ["vectors", "chat", "chat"]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! It knows tokens, text and probabilities, and nothing of chats, dialects or routing; those are
 //! [`crate::template`]'s and [`crate::provider`]'s. Start with [`Engine`]; [`job`] has the words, `engine/scheduler.rs`
-//! the work.
+//! the work. Models that make vectors of texts instead are [`embedder`]'s.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::cpu;
-use crate::ffi::{Context, ContextOptions, Grammar, Model, Token};
+use crate::ffi::{Context, ContextOptions, Grammar, Model, Token, Yields};
 use crate::gguf;
 
 pub mod answer;
+pub mod embedder;
 mod gbnf;
 pub mod job;
 mod prefix;
@@ -24,6 +25,7 @@ mod scheduler;
 mod text;
 
 pub use answer::Answer;
+pub use embedder::Embedder;
 pub use job::{EngineError, Finish, Job, Output, Prompt, Sampling, TokenLogprob, Usage};
 
 use sampler::Sampler;
@@ -118,21 +120,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Processor`] and [`EngineError::Model`].
     pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
-        cpu::check(cpu::Features::detect()).map_err(EngineError::Processor)?;
-        let refuse = |reason: &str| EngineError::Model { path: path.to_owned(), reason: reason.to_owned() };
-        if !path.is_file() {
-            return Err(refuse("there is no such file; fetch it with `llm-router pull`"));
-        }
-        let header = gguf::check(path).map_err(|error| {
-            let text = error.to_string();
-            let named = format!("{}: ", path.display());
-            refuse(text.strip_prefix(&named).unwrap_or(&text))
-        })?;
-        let model = Model::load(path).ok_or_else(|| {
-            refuse("it is damaged or of a kind this version cannot run; fetch it again or choose another")
-        })?;
-        if !model.can_generate() {
-            return Err(refuse("it is no text generation model"));
+        let refuse = |reason: &str| refused(path, reason);
+        let header = header(path)?;
+        let model = model(path)?;
+        // Where each token sees all others there is no next one to ask for, and llama.cpp would find out in the middle of an answer.
+        if !model.can_generate() || !header.causal {
+            return Err(refuse(
+                "it is no text generation model; one for embeddings belongs in [local] embedding_model",
+            ));
         }
         let model = Arc::new(model);
         let window = options.window.min(model.trained_window()).max(1);
@@ -144,7 +139,13 @@ impl Engine {
         let watched = Arc::clone(&shared);
         let context = Context::new(
             Arc::clone(&model),
-            ContextOptions { window: padded, sequences: parallel, batch: CHUNK, threads: options.threads() },
+            ContextOptions {
+                window: padded,
+                sequences: parallel,
+                batch: CHUNK,
+                threads: options.threads(),
+                yields: Yields::Logits,
+            },
             Box::new(move || watched.should_stop()),
         )
         .ok_or_else(|| refuse("there is not enough memory for its window; set a smaller one"))?;
@@ -251,6 +252,29 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// The header of the file at `path`, judged before llama.cpp sees the file.
+fn header(path: &Path) -> Result<gguf::Header, EngineError> {
+    cpu::check(cpu::Features::detect()).map_err(EngineError::Processor)?;
+    if !path.is_file() {
+        return Err(refused(path, "there is no such file; fetch it with `llm-router pull`"));
+    }
+    gguf::check(path).map_err(|error| {
+        let text = error.to_string();
+        let named = format!("{}: ", path.display());
+        refused(path, text.strip_prefix(&named).unwrap_or(&text))
+    })
+}
+
+fn model(path: &Path) -> Result<Model, EngineError> {
+    Model::load(path).ok_or_else(|| {
+        refused(path, "it is damaged or of a kind this version cannot run; fetch it again or choose another")
+    })
+}
+
+fn refused(path: &Path, reason: &str) -> EngineError {
+    EngineError::Model { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 fn invalid(field: &'static str, reason: String) -> EngineError {

@@ -108,6 +108,20 @@ impl Model {
         }
     }
 
+    /// Whether a text becomes a vector here in one pass: not so for models that read with one half and write with the other.
+    pub(crate) fn can_embed(&self) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            !(sys::llama_model_has_encoder(self.model.as_ptr()) && sys::llama_model_has_decoder(self.model.as_ptr()))
+        }
+    }
+
+    /// The numbers of a vector.
+    pub(crate) fn embedding_width(&self) -> usize {
+        // SAFETY: as above.
+        usize::try_from(unsafe { sys::llama_model_n_embd_out(self.model.as_ptr()) }).unwrap_or(0)
+    }
+
     /// Whether a sequence's memory can be cut back to a prefix (not so for recurrent and hybrid models).
     pub(crate) fn can_rewind(&self) -> bool {
         // SAFETY: as above.
@@ -229,6 +243,17 @@ pub(crate) struct ContextOptions {
     pub(crate) batch: usize,
     /// Threads that compute.
     pub(crate) threads: usize,
+    /// What is read from it.
+    pub(crate) yields: Yields,
+}
+
+/// What a context is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Yields {
+    /// Logits, by [`Context::decode`].
+    Logits,
+    /// Vectors of whole texts, by [`Context::embed`], in the way of pooling that the file names.
+    Vectors,
 }
 
 /// Why a decode did not happen.
@@ -286,6 +311,11 @@ impl Context {
             params.offload_kqv = false;
             params.op_offload = false;
             params.no_perf = true;
+            if options.yields == Yields::Vectors {
+                params.embeddings = true;
+                // A text stands alone in its call, so nothing here depends on company; and its square of attention would not fit in memory.
+                params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+            }
             params.abort_callback = Some(stop);
             params.abort_callback_data = ptr::from_ref::<StopCheck>(&stop_check).cast_mut().cast();
             let context = NonNull::new(sys::llama_init_from_model(model.model.as_ptr(), params))?;
@@ -335,6 +365,23 @@ impl Context {
             // SAFETY: as above. Sequences have a stream each, so only whole copies are allowed: -1 to -1.
             unsafe { sys::llama_memory_seq_cp(self.memory(), from, to, -1, -1) }
         }
+    }
+
+    /// The vector of a text, as the model makes it: not normalised. The text must not have more tokens than the context's batch.
+    pub(crate) fn embed(&mut self, batch: &Batch) -> Result<Vec<f32>, DecodeFailure> {
+        let memory = self.memory();
+        if !memory.is_null() {
+            // SAFETY: the handle is valid. What an earlier text left behind is no part of this one.
+            unsafe { sys::llama_memory_clear(memory, false) };
+        }
+        self.decode(batch)?;
+        let width = self.model.embedding_width();
+        // SAFETY: a non-null result points to one vector of the model's width, valid until the next call; it is copied here.
+        let vector = unsafe {
+            let vector = NonNull::new(sys::llama_get_embeddings_seq(self.context.as_ptr(), 0));
+            vector.map(|vector| std::slice::from_raw_parts(vector.as_ptr(), width).to_vec())
+        };
+        vector.ok_or(DecodeFailure::Code(0))
     }
 
     fn memory(&self) -> sys::llama_memory_t {

@@ -2,9 +2,11 @@
 //!
 //! It knows one model file that is there already; finding and fetching files is not its business. `provider/job.rs`
 //! turns a request into a [`Job`](crate::engine::Job), `provider/calls.rs` tools into what the model sees of them, `provider/stream.rs`
-//! an answer into deltas, `provider/pin.rs` tells whether the file is the one that was named. Read those next.
+//! an answer into deltas, `provider/pin.rs` tells whether the file is the one that was named. Read those next. A model that makes vectors is
+//! [`embedding`]'s.
 
 mod calls;
+pub mod embedding;
 mod job;
 mod pin;
 mod stream;
@@ -20,12 +22,13 @@ use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
 use llm_router::request::Privacy;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::engine::{Engine, EngineError, EngineOptions, Prompt};
+use self::calls::Offer;
+pub use self::embedding::EmbeddingProvider;
+use crate::engine::{Engine, EngineError, EngineOptions, Job, Prompt};
 use crate::gguf;
-use crate::manifest::mark;
 use crate::template::{CHATML, Input, Limits, Template};
 use crate::tools::{Form, Parser};
 
@@ -45,14 +48,13 @@ pub struct LocalProvider {
     with_tools: Describe,
     file: ModelFile,
     options: EngineOptions,
-    loaded: OnceCell<Loaded>,
-    /// The file's digest, once a caller named one.
-    digest: Arc<pin::Digest>,
+    loaded: OnceCell<Arc<Loaded>>,
+    pinned: pin::Pinned,
 }
 
 /// What the first call leaves behind.
 struct Loaded {
-    engine: Arc<Engine>,
+    engine: Engine,
     template: Template,
     /// The template for conversations with tools, where there is another one.
     tool_template: Option<Template>,
@@ -82,7 +84,7 @@ impl LocalProvider {
             .with_privacy(Privacy::Local);
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;
-        Self { describe, with_tools, file, options, loaded: OnceCell::new(), digest: Arc::default() }
+        Self { describe, with_tools, file, options, loaded: OnceCell::new(), pinned: pin::Pinned::default() }
     }
 
     /// Loads the model if no call did so yet: for a server that wants its first caller not to wait.
@@ -93,91 +95,78 @@ impl LocalProvider {
         self.loaded().await.map(|_| ())
     }
 
-    async fn loaded(&self) -> Result<&Loaded> {
+    async fn loaded(&self) -> Result<&Arc<Loaded>> {
         self.loaded
             .get_or_try_init(|| async {
                 let (path, options) = (self.file.path.clone(), self.options.clone());
-                aside(move || load(&path, &options)).await
+                aside(move || load(&path, &options).map(Arc::new)).await
             })
             .await
     }
 
-    /// The model's name, if the call may have it: where a digest stands behind the name asked for, only if it is the file's.
-    async fn serve(&self, call: &Call) -> Result<&ModelName> {
-        let Some(asked) = &call.target.model else { return Ok(&self.file.name) };
-        let (name, digest) = pin::split(asked.as_str());
-        let fits = match digest {
-            _ if asked == &self.file.name => true,
-            _ if name != self.file.name.as_str() => false,
-            None => true,
-            Some(digest) => {
-                let by_caller =
-                    call.request.model.as_deref().is_some_and(|model| model.ends_with(&format!("@{digest}")));
-                let (known, path, digest) = (Arc::clone(&self.digest), self.file.path.clone(), digest.to_owned());
-                aside(move || Ok(known.fits(&path, &digest, by_caller))).await?
-            }
-        };
-        if fits {
-            return Ok(&self.file.name);
-        }
-        let has = match mark(&self.file.path) {
-            Some(mark) => format!("{}@{}", self.file.name, mark.get(..16).unwrap_or(&mark)),
-            None => self.file.name.to_string(),
-        };
-        Err(Error::new(ErrorKind::CallerModelUnknown, format!("the embedded engine has no model {asked}"))
-            .with_hint(format!("it has {has}")))
-    }
-
-    /// The job of a call, its prompt written by the template, and the form in which the model writes calls of tools.
-    async fn prepared(&self, call: &Call) -> Result<(job::Plan, &Loaded, Form)> {
-        let mut plan = job::plan(&call.request)?;
-        let loaded = self.loaded().await?;
-        let info = loaded.engine.model_info();
-        let now = seconds(call);
-        let offered = !plan.offer.tools.is_empty();
-        if offered && loaded.form == Form::None {
-            return Err(calls::unknown_form());
-        }
-        if let Some(grammar) = plan.offer.grammar(loaded.form)? {
-            plan.job.grammar = Some(grammar);
-        }
-        plan.job.marks = offered;
-        let form = if offered { loaded.form } else { Form::None };
-        let input = Input {
-            messages: &plan.messages,
-            tools: &plan.offer.tools,
-            add_generation_prompt: true,
-            bos_token: info.bos.as_deref().unwrap_or_default(),
-            eos_token: info.eos.as_deref().unwrap_or_default(),
-            now: i64::try_from(now).unwrap_or(i64::MAX),
-            extra: None,
-        };
-        let template = loaded.tool_template.as_ref().filter(|_| offered).unwrap_or(&loaded.template);
-        let prompt =
-            template.render(&input).map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
-        plan.job.prompt = Prompt::Template(prompt);
-        Ok((plan, loaded, form))
-    }
-
     async fn start(&self, call: &Call) -> Result<DeltaStream> {
-        let name = self.serve(call).await?;
-        let (plan, loaded, form) = self.prepared(call).await?;
-        call.note_dropped(plan.dropped);
-        let (engine, job) = (Arc::clone(&loaded.engine), plan.job);
-        // Tokenizing a long prompt and reading a grammar take their time.
-        let answer = aside(move || engine.generate(job).map_err(translate)).await?;
+        let name = self.pinned.serve(&self.file, call).await?;
+        let begin = |loaded: &Loaded, job| loaded.engine.generate(job).map_err(translate);
+        let (answer, form) = self.with_prompt(call, begin).await?;
         let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: seconds(call) };
         Ok(stream::deltas(head, answer, Parser::new(form), call.cx.cancel.clone(), call.request.stream))
     }
 
     /// The tokens that the model would read: of the same prompt that an answer would begin from.
     async fn counted(&self, call: &Call) -> Result<u64> {
-        self.serve(call).await?;
-        let (plan, loaded, _) = self.prepared(call).await?;
-        let (engine, prompt) = (Arc::clone(&loaded.engine), plan.job.prompt);
-        let tokens = aside(move || engine.tokenize(&prompt).map_err(translate)).await?;
+        self.pinned.serve(&self.file, call).await?;
+        let count = |loaded: &Loaded, job: Job| loaded.engine.tokenize(&job.prompt).map_err(translate);
+        let (tokens, _) = self.with_prompt(call, count).await?;
         Ok(tokens.len() as u64)
     }
+
+    /// What `work` makes of the call's job, and the form in which the model writes calls of tools. Templates, grammars and tokenizers take their time, so all of
+    /// it happens off the runtime's own threads.
+    async fn with_prompt<T: Send + 'static>(
+        &self,
+        call: &Call,
+        work: impl FnOnce(&Loaded, Job) -> Result<T> + Send + 'static,
+    ) -> Result<(T, Form)> {
+        let request = Arc::clone(&call.request);
+        // What no model takes is refused before one is loaded.
+        let plan = aside(move || job::plan(&request)).await?;
+        let (loaded, now) = (Arc::clone(self.loaded().await?), seconds(call));
+        let (done, form, dropped) = aside(move || {
+            let job::Plan { messages, offer, mut job, dropped } = plan;
+            let form = prepare(&loaded, &messages, &offer, &mut job, now)?;
+            Ok((work(&loaded, job)?, form, dropped))
+        })
+        .await?;
+        call.note_dropped(dropped);
+        Ok((done, form))
+    }
+}
+
+/// Completes a job: its prompt written by the template, its grammar where a tool must be called. Gives the form in which the model writes calls.
+fn prepare(loaded: &Loaded, messages: &[Value], offer: &Offer, job: &mut Job, now: u64) -> Result<Form> {
+    let info = loaded.engine.model_info();
+    let offered = !offer.tools.is_empty();
+    if offered && loaded.form == Form::None {
+        return Err(calls::unknown_form());
+    }
+    if let Some(grammar) = offer.grammar(loaded.form)? {
+        job.grammar = Some(grammar);
+    }
+    job.marks = offered;
+    let input = Input {
+        messages,
+        tools: &offer.tools,
+        add_generation_prompt: true,
+        bos_token: info.bos.as_deref().unwrap_or_default(),
+        eos_token: info.eos.as_deref().unwrap_or_default(),
+        now: i64::try_from(now).unwrap_or(i64::MAX),
+        extra: None,
+    };
+    let template = loaded.tool_template.as_ref().filter(|_| offered).unwrap_or(&loaded.template);
+    let prompt =
+        template.render(&input).map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
+    job.prompt = Prompt::Template(prompt);
+    Ok(if offered { loaded.form } else { Form::None })
 }
 
 /// Seconds since 1970, as a call has them.
@@ -194,11 +183,7 @@ impl Provider for LocalProvider {
     }
 
     fn availability(&self) -> Availability {
-        if self.loaded.initialized() || self.file.path.is_file() {
-            return Availability::Ready;
-        }
-        let what = format!("the model file {} is missing", self.file.path.display());
-        Availability::missing(what, "fetch it with `llm-router pull`")
+        there(&self.file, self.loaded.initialized())
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
@@ -214,6 +199,15 @@ impl Provider for LocalProvider {
     }
 }
 
+/// Whether a file's model can be asked.
+fn there(file: &ModelFile, loaded: bool) -> Availability {
+    if loaded || file.path.is_file() {
+        return Availability::Ready;
+    }
+    let what = format!("the model file {} is missing", file.path.display());
+    Availability::missing(what, "fetch it with `llm-router pull`")
+}
+
 /// Loads the file, and parses its template: one that cannot be read is found before the first prompt.
 fn load(path: &Path, options: &EngineOptions) -> Result<Loaded> {
     let engine = Engine::load(path, options).map_err(translate)?;
@@ -226,7 +220,7 @@ fn load(path: &Path, options: &EngineOptions) -> Result<Loaded> {
     let template = parse(source)?;
     let tool_template = info.tool_template.as_deref().map(parse).transpose()?;
     let form = form(info.tool_template.as_deref().unwrap_or(source), tool_template.as_ref().unwrap_or(&template));
-    Ok(Loaded { engine: Arc::new(engine), template, tool_template, form })
+    Ok(Loaded { engine, template, tool_template, form })
 }
 
 /// How a model with this template writes calls, if the template also shows it the tools.
@@ -264,7 +258,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
 fn translate(error: EngineError) -> Error {
     let kind = match &error {
         EngineError::Processor(_) => ErrorKind::RouterUnavailable,
-        EngineError::ContextLength { .. } => ErrorKind::CallerContextLength,
+        EngineError::ContextLength { .. } | EngineError::InputLength { .. } => ErrorKind::CallerContextLength,
         EngineError::Invalid { .. } => ErrorKind::CallerInvalidRequest,
         // Another target may well have room: the router's own overload would end the plan here.
         EngineError::Overloaded { .. } => ErrorKind::ProviderOverloaded,

@@ -1,5 +1,6 @@
-//! What tests need and programs do not: a GGUF writer and tiny random chat models. Built only for this crate's own tests and with the
+//! What tests need and programs do not: a GGUF writer, and tiny random models that make text or vectors. Built only for this crate's own tests and with the
 //! feature `testing`. Nothing here judges a file; `gguf.rs` does.
 
+pub mod encoder;
 pub mod tiny;
 pub mod writer;

@@ -271,6 +271,8 @@ keys! {
 
     "local.model", Kind::ModelSource, "", "\"hf:HuggingFaceTB/SmolLM2-135M-Instruct-GGUF:Q4_K_M\"";
         "The embedded model; without it the default one." => |s, _, v| s.local.model = v.text();
+    "local.embedding_model", Kind::ModelSource, "", "\"hf:nomic-ai/nomic-embed-text-v1.5-GGUF:Q4_K_M\"";
+        "The embedded model for embeddings, a GGUF file made for them; without it the engine makes none." => |s, _, v| s.local.embedding_model = v.text();
     "local.threads", Kind::Integer { min: 1, max: 1024 }, "", "3";
         "Threads; without it a core is left free." => |s, _, v| s.local.threads = v.integer();
     "local.context", Kind::Integer { min: 16, max: 16_777_216 }, "", "8192";

@@ -100,6 +100,7 @@ impl HttpProvider {
                 (None, Some(model)) => Some(ModelName::new(model)?),
                 (None, None) => None,
             },
+            embedding_model: None,
             dialects: spoken.iter().map(|one| one.how.dialect).collect(),
             capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities),
             privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),

@@ -23,6 +23,9 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     /// What a target gives.
     type Done: Send;
 
+    /// Whether that is vectors, for which a provider may have another model where none is named.
+    const VECTORS: bool = false;
+
     /// Takes over what hooks changed in the request.
     fn heed(&mut self, request: &Request) {
         let _ = request;
@@ -114,6 +117,7 @@ struct Vectors(Arc<EmbedRequest>);
 
 impl Asking for Vectors {
     type Done = EmbedResponse;
+    const VECTORS: bool = true;
 
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_texts(request);

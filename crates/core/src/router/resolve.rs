@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::deadlines::Layers;
 use super::needs::{lacks, needs};
-use crate::config::{RouteSettings, RouterSettings, Settings, Timeouts};
+use crate::config::{RouteSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId, shorten};
 pub use crate::provider::registry::{Automatic, Entry};
@@ -72,6 +72,8 @@ pub struct Scope<'a> {
     pub settings: &'a Settings,
     /// By which door the request came.
     pub door: Door,
+    /// Whether vectors are asked for: a provider may have another default model for those.
+    pub vectors: bool,
     /// Whom to leave out unless nobody else is considered: their key or login was refused lately.
     pub refused: &'a [ProviderId],
 }
@@ -131,7 +133,7 @@ impl<'a> Choice<'a> {
 fn named_provider<'a>(id: &ProviderId, model: Option<&str>, scope: Scope<'a>) -> Result<Choice<'a>> {
     let entry = find(id.as_str(), scope)?;
     let model = model.map(ModelName::new).transpose()?;
-    Ok(Choice::new(entry, model.or_else(|| default_model(entry, &scope.settings.router)), "named by the request"))
+    Ok(Choice::new(entry, model.or_else(|| default_model(entry, scope)), "named by the request"))
 }
 
 fn find<'a>(id: &str, scope: Scope<'a>) -> Result<&'a Entry> {
@@ -154,7 +156,11 @@ fn configured<'a>(id: &ProviderId, scope: Scope<'a>) -> Result<&'a Entry> {
 }
 
 /// The model of a provider when the request names none: the environment's where it applies, else the provider's own.
-fn default_model(entry: &Entry, router: &RouterSettings) -> Option<ModelName> {
+fn default_model(entry: &Entry, scope: Scope<'_>) -> Option<ModelName> {
+    if let Some(model) = entry.provider.describe().embedding_model.as_ref().filter(|_| scope.vectors) {
+        return Some(model.clone());
+    }
+    let router = &scope.settings.router;
     let covered = router.provider.as_ref().is_some_and(|id| entry.is(id.as_str()))
         || ["openrouter", "accelerate", "local_hf"].iter().any(|id| entry.id == **id);
     router.model.clone().filter(|_| covered).or_else(|| entry.provider.describe().default_model.clone())
@@ -219,7 +225,7 @@ fn route_choices<'a>(name: &str, route: &'a RouteSettings, scope: Scope<'a>) -> 
         }
         let (id, model) = target.split_once('/').map_or((target, None), |(id, rest)| (id, Some(rest)));
         let entry = find(&id.to_ascii_lowercase(), scope)?;
-        let model = model.map(ModelName::new).transpose()?.or_else(|| default_model(entry, &scope.settings.router));
+        let model = model.map(ModelName::new).transpose()?.or_else(|| default_model(entry, scope));
         choices.push(Choice { timeouts, ..Choice::new(entry, model, format!("route {name}")) });
     }
     Ok(choices)
@@ -239,11 +245,11 @@ fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
         true => "at its default address, if it answers there",
         false => "in resolution order",
     };
-    let of = |entry| Choice::new(entry, default_model(entry, router), why(entry));
+    let of = |entry| Choice::new(entry, default_model(entry, scope), why(entry));
     let floor = || scope.entries.iter().filter(|entry| entry.automatic == Automatic::Floor).map(of);
     if let Some(id) = &router.provider {
         let head = configured(id, scope)?;
-        let first = Choice::new(head, default_model(head, router), "it is the configured provider");
+        let first = Choice::new(head, default_model(head, scope), "it is the configured provider");
         let rest = floor().filter(|choice| router.fallback && choice.entry.id != head.id);
         return Ok(std::iter::once(first).chain(rest).collect());
     }

@@ -183,6 +183,15 @@ pub enum EngineError {
         /// Tokens the window holds, prompt and answer together.
         window: usize,
     },
+    /// A text to make a vector of is longer than the model can see.
+    InputLength {
+        /// Which one, from 0.
+        at: usize,
+        /// Its tokens (for a text far over the window: at least so many).
+        tokens: usize,
+        /// Tokens the window holds.
+        window: usize,
+    },
     /// A setting of the job makes no sense.
     Invalid {
         /// The setting.
@@ -215,6 +224,10 @@ impl fmt::Display for EngineError {
                 f,
                 "the prompt has {prompt_tokens} tokens, and the model's window of {window} has to hold the answer too; \
                  shorten the prompt or choose a model with a larger window"
+            ),
+            Self::InputLength { at, tokens, window } => write!(
+                f,
+                "input[{at}] has {tokens} tokens, and the model's window holds {window}; shorten it or cut it in parts"
             ),
             Self::Invalid { field, reason } => write!(f, "{field}: {reason}"),
             Self::Overloaded { waiting, retry_after } => write!(

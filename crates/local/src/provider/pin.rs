@@ -2,9 +2,14 @@
 //! writes one behind every name, so that answers of two files are never taken for each other's; that one costs nothing to check.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::ids::ModelName;
+use llm_router::provider::Call;
+
+use super::{ModelFile, aside};
 use crate::fetch;
 use crate::manifest::{Manifest, mark};
 
@@ -12,7 +17,7 @@ use crate::manifest::{Manifest, mark};
 const FEWEST_DIGITS: usize = 8;
 
 /// A model's name and the digest behind it. An `@` with anything else behind it belongs to the name.
-pub(super) fn split(asked: &str) -> (&str, Option<&str>) {
+fn split(asked: &str) -> (&str, Option<&str>) {
     match asked.rsplit_once('@') {
         Some((name, digest))
             if !name.is_empty() && !digest.is_empty() && digest.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
@@ -23,17 +28,52 @@ pub(super) fn split(asked: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Tells whether a call may have the model in a file.
+#[derive(Default)]
+pub(super) struct Pinned(Arc<Digest>);
+
+impl Pinned {
+    /// The model's name, if the call may have it: where a digest stands behind the name asked for, only if it is the file's.
+    ///
+    /// # Errors
+    /// `caller_model_unknown` naming what is there.
+    pub(super) async fn serve<'a>(&self, file: &'a ModelFile, call: &Call) -> Result<&'a ModelName> {
+        let Some(asked) = &call.target.model else { return Ok(&file.name) };
+        let (name, digest) = split(asked.as_str());
+        let fits = match digest {
+            _ if asked == &file.name => true,
+            _ if name != file.name.as_str() => false,
+            None => true,
+            Some(digest) => {
+                let by_caller =
+                    call.request.model.as_deref().is_some_and(|model| model.ends_with(&format!("@{digest}")));
+                let (known, path, digest) = (Arc::clone(&self.0), file.path.clone(), digest.to_owned());
+                aside(move || Ok(known.fits(&path, &digest, by_caller))).await?
+            }
+        };
+        if fits {
+            return Ok(&file.name);
+        }
+        let has = match mark(&file.path) {
+            Some(mark) => format!("{}@{}", file.name, mark.get(..16).unwrap_or(&mark)),
+            None => file.name.to_string(),
+        };
+        Err(Error::new(ErrorKind::CallerModelUnknown, format!("the embedded engine has no model {asked}"))
+            .with_hint(format!("it has {has}")))
+    }
+}
+
 /// What a file looked like when its digest was computed: of the same length, written at the same time.
 type Look = (u64, Option<SystemTime>);
 
 /// The digest of a file, computed when it is first asked for and again when the file changed.
 #[derive(Default)]
-pub(super) struct Digest(Mutex<Option<(Look, String)>>);
+struct Digest(Mutex<Option<(Look, String)>>);
 
 impl Digest {
     /// Whether a file has this digest. `by_caller` says that a caller wrote it, for whom a record or a mark is not enough. Reads the whole file at most
     /// once; blocks meanwhile.
-    pub(super) fn fits(&self, path: &Path, digest: &str, by_caller: bool) -> bool {
+    fn fits(&self, path: &Path, digest: &str, by_caller: bool) -> bool {
         let digest = digest.to_ascii_lowercase();
         if digest.len() < FEWEST_DIGITS {
             return false;

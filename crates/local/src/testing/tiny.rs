@@ -136,7 +136,7 @@ pub fn write(folder: &Path, family: Family, seed: u64) -> io::Result<PathBuf> {
 }
 
 fn weights(file: &mut File, row: &Row, tokens: &[Token], seed: u64) {
-    let mut noise = Noise(seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15));
+    let mut noise = Noise::new(seed);
     let vocabulary = tokens.len() as u64;
     let head = EMBEDDING / HEADS;
     let mut matrix = |file: &mut File, name: &str, rows: u64, columns: u64| {
@@ -311,9 +311,13 @@ fn world(file: &mut File) -> Vec<Token> {
 }
 
 /// Numbers that look random, the same on every machine: SplitMix64, shaped to about a normal distribution.
-struct Noise(u64);
+pub(super) struct Noise(u64);
 
 impl Noise {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15))
+    }
+
     fn unit(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -322,7 +326,7 @@ impl Noise {
         ((bits ^ (bits >> 31)) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    fn next(&mut self) -> f32 {
+    pub(super) fn next(&mut self) -> f32 {
         (self.unit() + self.unit() + self.unit() + self.unit() - 2.0) * 3f32.sqrt()
     }
 }
