@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use llm_router::ids::ModelName;
+use llm_router::provider::Describe;
 use llm_router::provider::registry::{Automatic, Entry};
 use llm_router::router::Router;
 use tokio::sync::Mutex;
@@ -28,6 +29,8 @@ pub(crate) struct Listed {
     pub(crate) id: String,
     /// Who serves it: a provider, or this router for a route.
     pub(crate) owner: String,
+    /// Whether it makes vectors and no text.
+    pub(crate) embeds: bool,
 }
 
 /// The list, as it was a moment ago.
@@ -61,17 +64,27 @@ impl Catalog {
 
 async fn list(router: &Router) -> Vec<Listed> {
     let routes = router.settings().routes.keys();
-    let mut all: Vec<Listed> =
-        routes.map(|route| Listed { id: route.clone(), owner: "llm-router".to_owned() }).collect();
+    let mut all: Vec<Listed> = routes
+        .map(|route| Listed { id: route.clone(), owner: "llm-router".to_owned(), embeds: says_embeddings(route) })
+        .collect();
     let entries = router.entries().iter().filter(|entry| answers_clients(entry));
     let asked = join_all(entries.map(|entry| async move { (entry, models_of(router, entry).await) })).await;
     for (entry, models) in asked {
-        let default = entry.provider.describe().default_model.clone();
+        let Describe { default_model, embedding_model, .. } = entry.provider.describe();
         let mut seen = HashSet::new();
-        let models = default.into_iter().chain(models).filter(|model| seen.insert(model.clone())).take(MOST);
-        all.extend(models.map(|model| Listed { id: format!("{}/{model}", entry.id), owner: entry.id.to_string() }));
+        let models = default_model.iter().cloned().chain(models).filter(|model| seen.insert(model.clone())).take(MOST);
+        all.extend(models.map(|model| Listed {
+            id: format!("{}/{model}", entry.id),
+            owner: entry.id.to_string(),
+            embeds: embedding_model.as_ref() == Some(&model) || says_embeddings(model.as_str()),
+        }));
     }
     all
+}
+
+/// Whether a model's name says what it is for: lists of names are all that most vendors give, and nearly all of them name it so.
+fn says_embeddings(model: &str) -> bool {
+    model.to_ascii_lowercase().contains("embed")
 }
 
 /// Whether a provider is one that this server's clients can reach. Nothing is said for a server that may not even be there.

@@ -141,8 +141,21 @@ async fn one_list_of_models_has_three_shapes_and_ids_that_can_be_sent_back() {
     }
     let one = server.get("/v1beta/models/echo/small", &[]).await.json();
     assert_eq!(one["name"], "models/echo/small");
+    assert_eq!(one["supportedGenerationMethods"], json!(["generateContent", "countTokens"]));
     let none = server.get("/v1/models/nobody", &[]).await;
     assert_eq!((none.status, &none.json()["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+#[tokio::test]
+async fn google_clients_see_which_models_make_vectors() {
+    let models = ["chat", "bge-m3", "text-embedding-3-small"].map(|name| ModelName::new(name).unwrap());
+    let own = models[1].clone();
+    let maker = Scripted::text("maker", "x").serving(models).describing(|describe| describe.with_embedding_model(own));
+    let list = serve(maker).await.get("/v1beta/models", &[]).await.json();
+    let methods: Vec<_> =
+        list["models"].as_array().unwrap().iter().map(|model| &model["supportedGenerationMethods"]).collect();
+    let (text, vectors) = (json!(["generateContent", "countTokens"]), json!(["embedContent", "countTokens"]));
+    assert_eq!(methods, [&text, &vectors, &vectors], "{list}");
 }
 
 #[tokio::test]

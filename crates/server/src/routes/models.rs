@@ -122,7 +122,10 @@ impl From<&Listed> for GoogleModel {
         Self {
             name: format!("models/{}", model.id),
             display_name: model.id.clone(),
-            supported_generation_methods: vec!["generateContent", "countTokens"],
+            supported_generation_methods: vec![
+                if model.embeds { "embedContent" } else { "generateContent" },
+                "countTokens",
+            ],
         }
     }
 }
@@ -235,7 +238,7 @@ mod tests {
     #[test]
     fn pages_are_read_and_taken() {
         let models: Vec<Listed> =
-            ["a/1", "b/2", "c/3"].map(|id| Listed { id: id.to_owned(), owner: String::new() }).into();
+            ["a/1", "b/2", "c/3"].map(|id| Listed { id: id.to_owned(), owner: String::new(), embeds: false }).into();
         let (all, more) = page("").unwrap().take(&models);
         assert_eq!((all.len(), more), (3, false));
         let (some, more) = page("limit=1&after_id=a%2F1").unwrap().take(&models);
