@@ -142,12 +142,14 @@ impl Model {
         let Common { folder, settings, around, .. } = &*self.common;
         let missing = |error: &Error| Availability::missing(error.message(), error.hint().unwrap_or_default());
         match (&self.source, folder) {
-            (Err(error), _) | (Ok(_), Err(error)) => missing(error),
+            (Err(error), _) => missing(error),
+            // A path is enough: it needs no folder of ours.
             _ if self.present().is_some() => Availability::Ready,
             (Ok(Source::Path(path)), _) => Availability::missing(
                 format!("there is no model file {}", path.display()),
                 "name another in [local], or remove the line",
             ),
+            (_, Err(error)) => missing(error),
             _ if settings.offline || around.home != Home::Here => {
                 Availability::missing(format!("the model {} is not here", self.name), self.how_to_get())
             }
