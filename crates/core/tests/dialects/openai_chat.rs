@@ -1,7 +1,7 @@
 //! What is particular to `openai_chat` among the laws that hold for every dialect.
 
 use llm_router::dialect::Dialect;
-use llm_router::request::BlockBody;
+use llm_router::request::{Block, BlockBody};
 use llm_router::response::{Choice, Response};
 
 use crate::customs::{Customs, json};
@@ -19,6 +19,12 @@ pub(crate) const CUSTOMS: Customs = Customs {
         }
     },
     comes_back: |response| response,
+    // Some servers tell thoughts twice, in words and in details that only they read. Told in frames apart, a reader takes the second for more.
+    in_steps: |response| {
+        let twice =
+            |block: &Block| matches!(&block.body, BlockBody::Provider { kind, .. } if kind == "reasoning_details");
+        !response.choices.iter().flat_map(|choice| &choice.content).any(twice)
+    },
     meaning,
     end: |frames| {
         let done = frames.iter().position(|frame| &frame.data[..] == b"[DONE]");
