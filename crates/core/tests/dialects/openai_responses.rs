@@ -84,8 +84,12 @@ fn a_stream_and_the_answer_it_ends_with_are_one() {
         }
         compared += 1;
         let whole = read(&OpenaiResponses, &request, Framing::Whole, vec![frame(whole.to_string())]).unwrap();
-        let streamed = answer.read(&request, received).unwrap();
-        assert_eq!(without_seals(&fold(&streamed)), without_seals(&fold(&whole)), "{}", answer.name);
+        let (whole, mut streamed) = (fold(&whole), fold(&answer.read(&request, received).unwrap()));
+        if streamed.model.is_empty() {
+            // llama.cpp's server says with the last event alone which model answers, and when.
+            (streamed.model, streamed.created) = (whole.model.clone(), whole.created);
+        }
+        assert_eq!(without_seals(&streamed), without_seals(&whole), "{}", answer.name);
     }
     assert!(compared > 6);
 }
