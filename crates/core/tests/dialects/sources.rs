@@ -22,6 +22,7 @@ const CLIENTS: &[&str] = &[
 const MOST_MADE: usize = 25;
 
 #[test]
+#[allow(clippy::print_stdout, reason = "the shares are what somebody runs it for, with --nocapture")]
 fn at_most_a_quarter_is_made_up() {
     let (mut list, mut too_many) = (String::new(), Vec::new());
     for dialect in DIALECTS {

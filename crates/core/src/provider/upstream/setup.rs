@@ -100,7 +100,7 @@ fn preset_of(id: &ProviderId, settings: &ProviderSettings) -> Result<Option<&'st
 }
 
 /// What is spoken, and the names of the dialects that have no codec in this build.
-fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<Spoken>, Vec<&'static str>) {
+pub(super) fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<Spoken>, Vec<&'static str>) {
     let offered = preset.map_or(CHAT, |preset| preset.speaks);
     let quirks = preset.map(|preset| preset.quirks.clone()).unwrap_or_default();
     let wanted: Vec<Speaks> = if settings.dialects.is_empty() {
