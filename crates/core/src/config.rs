@@ -13,6 +13,7 @@ pub mod names;
 pub mod origin;
 mod parse;
 mod reference;
+mod server;
 mod validate;
 mod value;
 pub mod variables;
@@ -30,7 +31,7 @@ pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
-
+pub use server::{ClientKey, ServerSettings};
 pub use value::Kind;
 
 /// Everything that can be set.
@@ -293,99 +294,6 @@ pub struct LocalSettings {
     pub hub_token: Option<Secret>,
     /// Whether nothing may be fetched.
     pub offline: bool,
-}
-
-/// The HTTP server.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ServerSettings {
-    /// The address to bind.
-    pub host: String,
-    /// The port to bind; 0 lets the system choose.
-    pub port: u16,
-    /// Keys of the server's clients.
-    pub api_keys: Vec<ClientKey>,
-    /// Where metrics and administration listen, `host:port`.
-    pub admin: Option<String>,
-    /// Names that `Host` may have besides the loopback's.
-    pub hosts: Vec<String>,
-    /// Whether a public address may be bound without keys.
-    pub public: bool,
-    /// Whether URLs in requests may be fetched.
-    pub fetch_urls: bool,
-    /// Providers to which `/passthrough/{provider}/…` passes requests as they are.
-    pub passthrough: Vec<String>,
-    /// The certificate and its chain, PEM.
-    pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, PEM.
-    pub tls_key: Option<PathBuf>,
-    /// The most bytes of a request's body.
-    pub body_limit: usize,
-    /// The most connections at once.
-    pub max_connections: usize,
-    /// How long a client may take to send a request's head.
-    pub head_timeout: Duration,
-    /// After how long a connection is closed on which nothing moves.
-    pub idle_timeout: Duration,
-    /// The silence in a stream after which a sign of life is sent.
-    pub ping_after: Duration,
-    /// Where a line about each request goes: `stdout`, `stderr` or a path.
-    pub access_log: Option<String>,
-    /// How long the server says that it is going before it goes.
-    pub drain: Duration,
-    /// How long requests under way may take after that.
-    pub grace: Duration,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port: 8000,
-            api_keys: Vec::new(),
-            admin: None,
-            hosts: Vec::new(),
-            public: false,
-            fetch_urls: false,
-            passthrough: Vec::new(),
-            tls_cert: None,
-            tls_key: None,
-            body_limit: 32 << 20,
-            max_connections: 4096,
-            head_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(300),
-            ping_after: Duration::from_secs(15),
-            access_log: None,
-            drain: Duration::from_secs(5),
-            grace: Duration::from_secs(30),
-        }
-    }
-}
-
-/// The key of a client of the server.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ClientKey {
-    /// Whose it is.
-    pub name: String,
-    /// The key.
-    pub key: Credential,
-    /// Whether it also opens metrics and administration.
-    pub admin: bool,
-}
-
-impl ClientKey {
-    /// A client's key that opens no administration.
-    pub fn new(name: impl Into<String>, key: Credential) -> Self {
-        Self { name: name.into(), key, admin: false }
-    }
-
-    /// As one that opens administration too.
-    #[must_use]
-    pub fn for_admin(mut self) -> Self {
-        self.admin = true;
-        self
-    }
 }
 
 /// Other routers on the libp2p network.

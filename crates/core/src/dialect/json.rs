@@ -271,6 +271,11 @@ impl Writer {
         self.comma = true;
     }
 
+    /// Whether the object or array that is open holds something already.
+    pub(crate) fn holds_some(&self) -> bool {
+        self.comma
+    }
+
     /// Begins a member.
     pub(crate) fn key(&mut self, name: &str) {
         self.separate();

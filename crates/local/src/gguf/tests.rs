@@ -1,3 +1,4 @@
+//! Headers that are right, and headers that break each of the rules.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;

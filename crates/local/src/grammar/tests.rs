@@ -1,3 +1,4 @@
+//! Grammars, their limits and what they match.
 #![allow(clippy::unwrap_used)]
 
 mod limits;

@@ -1,3 +1,4 @@
+//! Where a model file comes from, as people write it.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

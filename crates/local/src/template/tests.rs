@@ -1,3 +1,4 @@
+//! Chat templates: what they say, and where they must run out.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

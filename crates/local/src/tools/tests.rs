@@ -1,3 +1,4 @@
+//! Calls of tools in what models write.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use proptest::prelude::*;

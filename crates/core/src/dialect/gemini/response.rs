@@ -50,8 +50,8 @@ struct Choice {
     /// What was said, for places in it, where something cites.
     said: String,
     notes: Vec<Value>,
-    /// Whether the upstream's own words on sources were given.
-    sourced: bool,
+    /// The upstream's own words on sources. They wait for the end, since they are about places in all that was said.
+    sources: Map<String, Value>,
     /// A call that cannot be written: its arguments are no object.
     malformed: Option<String>,
 }
@@ -227,8 +227,9 @@ impl GeminiEncoder {
                 let beside = candidate.iter().filter(|(name, _)| !matches!(name.as_str(), "content" | "index"));
                 let state = self.choices.entry(index).or_default();
                 for (name, value) in beside {
-                    state.sourced |= citations::FIELDS.contains(&name.as_str());
-                    chunk.of(index).beside.insert(name.clone(), value.clone());
+                    let cites = citations::FIELDS.contains(&name.as_str());
+                    let to = if cites { &mut state.sources } else { &mut chunk.of(index).beside };
+                    to.insert(name.clone(), value.clone());
                 }
             }
         }
@@ -241,11 +242,9 @@ impl GeminiEncoder {
             if let Some(seal) = state.seal.take() {
                 said.words("", false, Some(seal));
             }
-            if !state.sourced
-                && let Some(grounding) = citations::write(&state.notes, &state.said)
-            {
-                said.beside.insert("groundingMetadata".into(), grounding);
-            }
+            let grounding = citations::write(&state.notes, &state.said).filter(|_| state.sources.is_empty());
+            said.beside.append(&mut state.sources);
+            said.beside.extend(grounding.map(|grounding| ("groundingMetadata".to_owned(), grounding)));
             let (reason, raw) = state.finish.take().unwrap_or((FinishReason::Other, None));
             said.finish = Some(types::finish_word(reason, raw.as_deref()));
             if let Some(message) = state.malformed.take() {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::dialect::FieldPath;
 use crate::dialect::json::Writer;
 use crate::dialect::openai_responses::history;
-use crate::dialect::openai_responses::request::LOGPROBS;
+use crate::dialect::openai_responses::request::{KEPT_ELSEWHERE, LOGPROBS};
 use crate::dialect::openai_responses::types::{OURS, unseal};
 use crate::error::{Error, Result};
 use crate::provider::Call;
@@ -38,7 +38,10 @@ pub(super) fn encode(call: &Call, dropped: &mut Vec<FieldPath>) -> Result<Bytes>
     let (instructions, rest) = instructions(&request.messages);
     body.to.some("instructions", instructions);
     body.to.key("input");
-    history::encode(rest, request.messages.len() - rest.len(), &mut body.to, body.dropped)?;
+    let said = history::encode(rest, request.messages.len() - rest.len(), &mut body.to, body.dropped)?;
+    if !said && instructions.is_none() && !KEPT_ELSEWHERE.iter().any(|name| body.given(name).is_some()) {
+        return Err(Error::unsupported("messages: nothing of them can be said in this dialect"));
+    }
     body.tools()?;
     body.settings();
     if request.stream {

@@ -19,13 +19,20 @@ use crate::request::{Block, BlockBody, Message, Role, Source};
 const ANNOTATIONS: &[&str] = &["url_citation", "file_citation", "container_file_citation", "file_path"];
 
 /// Writes the items of `messages`, and names in `dropped` what was left out. `first` is the number of the first message, for these names.
-pub(super) fn encode(messages: &[Message], first: usize, to: &mut Writer, dropped: &mut Vec<FieldPath>) -> Result<()> {
+/// Says whether there was anything to write.
+pub(super) fn encode(
+    messages: &[Message],
+    first: usize,
+    to: &mut Writer,
+    dropped: &mut Vec<FieldPath>,
+) -> Result<bool> {
     to.open(b'[');
     for (at, message) in (first..).zip(messages) {
         Turn { message, at, to, dropped }.write()?;
     }
+    let said = to.holds_some();
     to.close(b']');
-    Ok(())
+    Ok(said)
 }
 
 /// One turn on its way out.

@@ -22,7 +22,7 @@ use crate::request::{
 pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// Fields of `extra` that stand for a conversation kept elsewhere: with one of them there may be no messages.
-const KEPT_ELSEWHERE: &[&str] = &["previous_response_id", "conversation", "prompt"];
+pub(super) const KEPT_ELSEWHERE: &[&str] = &["previous_response_id", "conversation", "prompt"];
 
 /// Reads a body.
 pub(super) fn decode(head: &RequestHead, body: &[u8]) -> Result<Request> {

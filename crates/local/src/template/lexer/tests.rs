@@ -1,3 +1,5 @@
+//! Where tags begin and end, and what they do to the space around them.
+
 use super::*;
 
 /// The texts that remain, with a bar for each tag.

@@ -1,0 +1,144 @@
+//! What a provider is given: one attempt at one target, its deadlines, and the little of the router that it may use.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::http;
+use crate::deps::Clock;
+use crate::dialect::FieldPath;
+use crate::ids::{ModelName, ProviderId, RequestId};
+use crate::request::Request;
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Target {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The model, `None` for the provider's default.
+    pub model: Option<ModelName>,
+}
+
+impl Target {
+    /// A provider and a model of it.
+    pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
+        Self { provider, model }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.model {
+            Some(model) => write!(f, "{}/{model}", self.provider),
+            None => write!(f, "{}", self.provider),
+        }
+    }
+}
+
+/// How long things may take. Each is named from the wire; waiting for a slow reader counts toward none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// Name look-up, TCP and TLS.
+    pub connect: Duration,
+    /// Until the first content of a streamed answer, or a local program's first sign of life.
+    pub first_event: Duration,
+    /// Between two events of a streamed answer.
+    pub idle: Duration,
+    /// A whole answer.
+    pub whole: Duration,
+    /// The router: all attempts at a target until the first content. A provider: what it waits for in one attempt, until the answer's end.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_event: Duration::from_secs(15),
+            idle: Duration::from_secs(30),
+            whole: Duration::from_secs(300),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// One attempt at one target: what a provider is given.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// The request.
+    pub request: Arc<Request>,
+    /// Where it goes.
+    pub target: Target,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// What the provider may use.
+    pub cx: Context,
+}
+
+impl Call {
+    /// An attempt at a target.
+    pub fn new(request: Arc<Request>, target: Target, cx: Context) -> Self {
+        Self { request, target, attempt: 1, deadlines: Deadlines::default(), cx }
+    }
+
+    /// The model to ask for: the target's, in words.
+    pub fn model(&self) -> Option<&str> {
+        self.target.model.as_ref().map(ModelName::as_str)
+    }
+
+    /// Notes that a field could not be said to this target; the answer and the trace name it.
+    pub fn note_dropped(&self, fields: impl IntoIterator<Item = FieldPath>) {
+        if let Ok(mut dropped) = self.cx.dropped.lock() {
+            dropped.extend(fields);
+        }
+    }
+}
+
+/// What a provider may use: nothing else of the router reaches it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// The HTTP client.
+    pub http: http::HttpClient,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The request's id.
+    pub id: RequestId,
+    /// Cancelled when the caller left or the router shuts down; dropping the stream says the same.
+    pub cancel: CancellationToken,
+    dropped: Arc<std::sync::Mutex<Vec<FieldPath>>>,
+}
+
+impl Context {
+    /// What a provider may use for one request.
+    pub fn new(http: http::HttpClient, clock: Arc<dyn Clock>, id: RequestId) -> Self {
+        Self::until(CancellationToken::new(), http, clock, id)
+    }
+
+    /// What a provider may use for one request, until `cancel` is cancelled.
+    pub(crate) fn until(
+        cancel: CancellationToken,
+        http: http::HttpClient,
+        clock: Arc<dyn Clock>,
+        id: RequestId,
+    ) -> Self {
+        Self { http, clock, id, cancel, dropped: Arc::default() }
+    }
+
+    /// The fields that could not be said, as noted by [`Call::note_dropped`].
+    pub fn dropped(&self) -> Vec<FieldPath> {
+        self.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}

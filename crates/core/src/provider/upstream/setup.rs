@@ -1,0 +1,164 @@
+//! What a provider is made from: a preset and a section of the config, read once and checked.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::{HttpProvider, Spoken, place};
+use crate::config::ProviderSettings;
+use crate::dialect::openai_chat::{OpenaiChat, Quirks};
+use crate::dialect::{Codec, Dialect};
+use crate::error::{Error, Result};
+use crate::ids::{ModelName, ProviderId};
+use crate::provider::credential::Credentials;
+use crate::provider::http::{Certificates, is_loopback_host, parse_url};
+use crate::provider::presets::{self, Auth, CHAT, Preset, Speaks};
+use crate::provider::{Capabilities, Describe};
+use crate::request::Privacy;
+
+impl HttpProvider {
+    /// A provider of the preset that its settings or its id name, or of the settings alone.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` naming the setting that cannot be used: a preset, a URL, a header.
+    pub fn new(id: &ProviderId, settings: &ProviderSettings) -> Result<Self> {
+        let preset = preset_of(id, settings)?;
+        let base_url = settings.base_url.as_deref().or(preset.and_then(|preset| preset.base_url));
+        let loopback = match base_url {
+            Some(url) => base(url).map_err(|error| error.at(id, None))?,
+            None => false,
+        };
+        let (spoken, unspoken) = spoken(settings, preset);
+        let describe = Describe {
+            id: id.clone(),
+            default_model: match (&settings.default_model, preset.and_then(|preset| preset.default_model)) {
+                (Some(model), _) => Some(model.clone()),
+                (None, Some(model)) => Some(ModelName::new(model)?),
+                (None, None) => None,
+            },
+            embedding_model: None,
+            dialects: spoken.iter().map(|one| one.how.dialect).collect(),
+            capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities),
+            privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),
+            agent: settings.agent,
+            guess: preset.is_some_and(|preset| preset.probe) && settings.base_url.is_none(),
+        };
+        // A server of one's own behind a preset's name (LocalAI as `openai`) may go without a key.
+        let keyless = loopback || preset.is_none_or(|preset| preset.keys.is_empty());
+        let key_names = preset.filter(|_| !keyless).map(|preset| preset.keys).unwrap_or_default();
+        Ok(Self {
+            describe,
+            base_url: base_url.map(|url| url.trim_end_matches('/').to_owned()),
+            mute: spoken.is_empty().then(|| format!("no codec for {} in this build", unspoken.join(", "))),
+            spoken,
+            credentials: Credentials::new(&settings.credentials),
+            key_names: key_names.iter().map(|name| (*name).to_owned()).collect(),
+            models: named_models(settings),
+            headers: headers(id, settings)?,
+            upstream: settings.upstream,
+            deployment: settings.deployment.clone(),
+            version: settings
+                .api_version
+                .as_deref()
+                .map(place::Version::new)
+                .transpose()
+                .map_err(|error| error.at(id, None))?,
+            via: settings.via.clone().filter(|via| via != "auto"),
+            trusts: settings
+                .ca_file
+                .as_deref()
+                .map(Certificates::read)
+                .transpose()
+                .map_err(|error| error.at(id, None))?,
+            own_client: OnceLock::new(),
+            slots: settings
+                .max_in_flight
+                .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
+            refused: Mutex::default(),
+            first_model: OnceCell::new(),
+        })
+    }
+}
+
+/// Checks a base URL and says whether it is this machine.
+fn base(url: &str) -> Result<bool> {
+    let uri = parse_url(url)?;
+    if uri.query().is_some() {
+        return Err(Error::invalid("base_url holds a query").with_hint("a key goes into api_key, not into the URL"));
+    }
+    Ok(uri.host().is_some_and(is_loopback_host))
+}
+
+fn preset_of(id: &ProviderId, settings: &ProviderSettings) -> Result<Option<&'static Preset>> {
+    match &settings.preset {
+        Some(name) => presets::find(name).map(Some).ok_or_else(|| {
+            let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.id).collect();
+            Error::invalid(format!("{name:?} is no preset")).with_hint(format!("presets are {}", known.join(", ")))
+        }),
+        None => Ok(presets::find(id.as_str())),
+    }
+}
+
+/// What is spoken, and the names of the dialects that have no codec in this build.
+pub(super) fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<Spoken>, Vec<&'static str>) {
+    let offered = preset.map_or(CHAT, |preset| preset.speaks);
+    let quirks = preset.map(|preset| preset.quirks.clone()).unwrap_or_default();
+    let wanted: Vec<Speaks> = if settings.dialects.is_empty() {
+        let mut offered = offered.to_vec();
+        // Servers that stand in for OpenAI all speak its older dialect; the newer one is preferred where the preset's own address is asked.
+        let elsewhere = preset.and_then(|preset| preset.base_url).zip(settings.base_url.as_deref());
+        if elsewhere.is_some_and(|(own, base)| own != base.trim_end_matches('/')) {
+            offered.sort_by_key(|how| how.dialect == Dialect::OpenaiResponses);
+        }
+        offered
+    } else {
+        // A dialect that the preset does not list is spoken as the preset's first one is reached.
+        let like = |dialect| offered.iter().find(|how| how.dialect == dialect).copied();
+        let first = |dialect| Speaks { dialect, prefix: "", auth: default_auth(dialect) };
+        settings.dialects.iter().map(|&dialect| like(dialect).unwrap_or_else(|| first(dialect))).collect()
+    };
+    let (mut spoken, mut unspoken) = (Vec::new(), Vec::new());
+    for how in wanted {
+        match codec(how.dialect, &quirks) {
+            Some(codec) => spoken.push(Spoken { how, codec, known: OnceLock::new() }),
+            None => unspoken.push(how.dialect.as_str()),
+        }
+    }
+    (spoken, unspoken)
+}
+
+fn codec(dialect: Dialect, quirks: &Quirks) -> Option<Arc<dyn Codec>> {
+    match dialect {
+        Dialect::OpenaiChat => Some(Arc::new(OpenaiChat::new(quirks.clone()))),
+        dialect => crate::dialect::codec(dialect),
+    }
+}
+
+/// How the inventor of a dialect takes its key.
+fn default_auth(dialect: Dialect) -> Auth {
+    match dialect {
+        Dialect::Anthropic => Auth::Header("x-api-key"),
+        Dialect::Gemini => Auth::Header("x-goog-api-key"),
+        _ => Auth::Bearer,
+    }
+}
+
+/// The names of a provider's list that are names: `*` says only that any other is taken too.
+fn named_models(settings: &ProviderSettings) -> Vec<ModelName> {
+    settings.models.iter().filter(|name| !name.contains('*')).filter_map(|name| ModelName::new(name).ok()).collect()
+}
+
+fn headers(id: &ProviderId, settings: &ProviderSettings) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let header: HeaderName =
+            name.parse().map_err(|_| Error::invalid(format!("{name:?} is not a header's name")).at(id, None))?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| Error::invalid(format!("the header {header} holds a control character")).at(id, None))?;
+        // Gateways take keys in headers of their own.
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
