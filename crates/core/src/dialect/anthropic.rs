@@ -81,6 +81,6 @@ impl Codec for Anthropic {
     }
 
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        (error::status(error.kind()), error::encode(error))
+        (error.kind().http_status(), error::encode(error))
     }
 }
