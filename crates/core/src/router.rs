@@ -137,7 +137,7 @@ impl Router {
         let foreign = heard.filter(|_| self.is_foreign(&target, heard));
         let enveloping = foreign.map(|heard| {
             let now = self.0.deps.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            Enveloping::new(target.clone(), envelope::answer_id(heard, &record.id()), now.as_secs())
+            Box::new(Enveloping::new(target.clone(), envelope::answer_id(heard, &record.id()), now.as_secs()))
         });
         let learning = Learning::new(&self.0.makers, target);
         Ok(Answer::new(committed, record, learning, enveloping))
