@@ -188,7 +188,7 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     }
     // As in a route: a provider without a model is asked for its own.
     if let Some(entry) = scope.entries.iter().find(|entry| entry.is(&name.to_ascii_lowercase())) {
-        let model = default_model(entry, &scope.settings.router);
+        let model = default_model(entry, scope);
         return Ok(vec![Choice::new(entry, model, "the name is its id: its default model")]);
     }
     // Whoever set a provider for everything meant it for this model too, as in the Python projects.
