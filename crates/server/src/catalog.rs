@@ -68,7 +68,7 @@ impl Catalog {
                 .entries()
                 .iter()
                 .find(|entry| entry.is(&asked.to_ascii_lowercase()) && answers_clients(entry))?;
-            Some(Listed { id: String::new(), owner: entry.id.to_string() })
+            Some(Listed { id: String::new(), owner: entry.id.to_string(), embeds: false })
         };
         let found = exact.or_else(|| all.iter().find(named)).cloned().or_else(alone)?;
         Some(Listed { id: asked.to_owned(), ..found })
