@@ -21,6 +21,9 @@ use crate::output::{Failure, Outcome};
 /// The crates whose work `--debug` shows, by the beginnings of their names.
 const OURS: [&str; 2] = ["llm_router", "llama_cpp"];
 
+/// The MCP SDK tells what is said through it in events of every level but the last. Nobody's prompt goes into a log, whatever the log is asked for.
+const TELLS_CONTENT: &str = "rmcp";
+
 /// The longest line: an event may repeat what an upstream said.
 const LONGEST: usize = 4000;
 
@@ -49,12 +52,20 @@ struct Lines;
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if tells_content(*event.metadata().level(), event.metadata().target()) {
+            return;
+        }
         let mut text = Text::default();
         event.record(&mut text);
         let line = line(*event.metadata().level(), event.metadata().target(), &text);
         // Where nobody can read it there is nobody to tell.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
+}
+
+fn tells_content(level: Level, target: &str) -> bool {
+    let inside = target.strip_prefix(TELLS_CONTENT).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    inside && level > Level::ERROR
 }
 
 /// An event's message and its fields.
@@ -90,6 +101,15 @@ fn line(level: Level, target: &str, text: &Text) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sdk_that_tells_what_is_said_is_heard_only_when_it_breaks() {
+        for level in [Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+            assert!(tells_content(level, "rmcp::service") && tells_content(level, "rmcp"));
+            assert!(!tells_content(level, "llm_router_server::mcp") && !tells_content(level, "rmcp_like"));
+        }
+        assert!(!tells_content(Level::ERROR, "rmcp::service"));
+    }
 
     #[test]
     fn an_event_is_one_plain_line_without_keys() {

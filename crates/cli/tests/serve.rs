@@ -4,6 +4,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -18,25 +21,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server under way. Dropping it ends it.
 struct Service {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    stderr: Option<BufReader<ChildStderr>>,
     address: SocketAddr,
 }
 
 impl Service {
     /// Started with no environment at all, in the root folder.
     fn start(folder: &Path, config: &str) -> Self {
+        Self::start_as(folder, config, |_| {})
+    }
+
+    /// The same, with something changed about the command.
+    fn start_as(folder: &Path, config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let file = folder.join("router.toml");
         fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_llm-router"))
-            .args(["serve", "--port", "0", "--config"])
-            .arg(&file)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
+        command.args(["serve", "--port", "0", "--config"]).arg(&file).env_clear().current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();
@@ -45,7 +48,7 @@ impl Service {
                 break address.parse().unwrap();
             }
         };
-        Self { child, stderr, address }
+        Self { child, stderr: Some(stderr), address }
     }
 
     fn ask(&self, text: &str) -> String {
@@ -167,6 +170,113 @@ fn it_serves_with_no_home_and_writes_nothing() {
 }
 
 #[test]
+fn it_serves_as_nobody_who_can_write_nowhere() {
+    // Whoever runs this test, the server runs as a user without a name, a home or a folder of its own. Only root can become one; anybody else is one already.
+    let nobody = rustix::process::geteuid().is_root().then_some(65_534);
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The program may lie below a folder that only root may enter: it is opened before, and what is open can be run.
+    let program = fs::File::open(env!("CARGO_BIN_EXE_llm-router")).unwrap();
+    rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).unwrap();
+    let mut service = Service::start_as(folder.path(), &format!("{ECHO}[server]\ndrain = \"10ms\"\n"), |command| {
+        let mut other = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        other.args(command.get_args()).env_clear().current_dir("/");
+        other.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(nobody) = nobody {
+            other.uid(nobody).gid(nobody);
+        }
+        *command = other;
+    });
+    assert!(service.get("/readyz").starts_with("HTTP/1.1 200"));
+    let answer = service.chat();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("say it again"), "{answer}");
+    service.tell(Signal::TERM);
+    assert!(service.ended().success());
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["router.toml"]);
+}
+
+#[test]
+fn no_log_at_any_level_holds_what_was_said() {
+    const CANARY: &str = "c4narybird7f3e9b1d5a";
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("{ECHO}[server]\naccess_log = \"stdout\"\ndrain = \"10ms\"\n");
+    let mut service = Service::start_as(folder.path(), &config, |command| {
+        command.env("IPFS_LLM_ROUTER_LOG", "trace,rmcp=trace,rmcp::service=trace");
+    });
+    let mut stderr = service.stderr.take().unwrap();
+    // It tells much: somebody must read, or it waits.
+    let log = std::thread::spawn(move || {
+        let mut all = String::new();
+        stderr.read_to_string(&mut all).unwrap();
+        all
+    });
+    let post = |path: &str, body: String| {
+        let head = "host: localhost\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nconnection: close";
+        service.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    };
+    let said = format!(r#"[{{"role":"user","content":"{CANARY}"}}]"#);
+    let call = |meta: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"generate","arguments":{{"prompt":"{CANARY}","provider":"echo","model":"x"}}{meta}}}}}"#
+        )
+    };
+    for (path, body) in [
+        ("/v1/chat/completions", format!(r#"{{"model":"echo/x","messages":{said}}}"#)),
+        ("/v1/chat/completions", format!(r#"{{"model":"echo/x","stream":true,"messages":{said}}}"#)),
+        ("/v1/messages", format!(r#"{{"model":"echo/x","max_tokens":9,"messages":{said}}}"#)),
+        ("/v1/responses", format!(r#"{{"model":"echo/x","input":"{CANARY}"}}"#)),
+        ("/v1beta/models/echo/x:generateContent", format!(r#"{{"contents":[{{"parts":[{{"text":"{CANARY}"}}]}}]}}"#)),
+        ("/api/v0/ai/llm/generate", format!(r#"{{"prompt":"{CANARY}","provider":"echo","model_name":"x"}}"#)),
+        ("/mcp", call("")),
+        ("/mcp", call(r#","_meta":{"progressToken":"p"}"#)),
+    ] {
+        let answer = post(path, body.clone());
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(CANARY), "{path} {body} {answer}");
+    }
+    // What cannot be read is not repeated in a log either.
+    for (path, body) in [
+        ("/v1/chat/completions", format!(r#"{{"model":"echo/x","messages":{said},"#)),
+        ("/mcp", format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{CANARY}"}}"#)),
+        ("/mcp", format!("{{{CANARY}")),
+    ] {
+        assert!(post(path, body).starts_with("HTTP/1.1 "));
+    }
+    service.tell(Signal::TERM);
+    assert!(service.ended().success());
+    let log = log.join().unwrap();
+    assert!(log.contains("trace ") && log.contains("debug "), "it was asked to tell everything: {log}");
+    let line = log.lines().find(|line| line.contains(CANARY));
+    assert_eq!(line, None);
+    let mut access = String::new();
+    service.child.stdout.take().unwrap().read_to_string(&mut access).unwrap();
+    assert!(access.lines().count() == 11 && !access.contains(CANARY), "{access}");
+
+    // Over pipes as well.
+    let mut mcp = Command::new(env!("CARGO_BIN_EXE_llm-router"))
+        .args(["mcp", "--config"])
+        .arg(folder.path().join("router.toml"))
+        .env_clear()
+        .env("IPFS_LLM_ROUTER_LOG", "trace")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let mut stdin = mcp.stdin.take().unwrap();
+    writeln!(stdin, "{hello}\n{ready}\n{}\n{{{CANARY}", call("")).unwrap();
+    let mut lines = BufReader::new(mcp.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().map(Result::unwrap).any(|line| line.contains(CANARY)), "the tool answered");
+    drop(stdin);
+    let out = mcp.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(log.lines().find(|line| line.contains(CANARY)), None);
+}
+
+#[test]
 fn a_service_manager_is_told_before_it_ends_and_whoever_asks_twice_does_not_wait() {
     let folder = tempfile::tempdir().unwrap();
     let mut service = Service::start(folder.path(), &format!("{ECHO}[server]\ndrain = \"10m\"\n"));
@@ -184,7 +294,7 @@ fn a_service_manager_is_told_before_it_ends_and_whoever_asks_twice_does_not_wait
     service.tell(Signal::TERM);
     assert!(service.ended().success());
     let mut rest = String::new();
-    service.stderr.read_to_string(&mut rest).unwrap();
+    service.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(!rest.contains("panicked"), "{rest}");
 }
 

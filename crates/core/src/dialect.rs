@@ -8,8 +8,10 @@ pub mod anthropic;
 pub mod embeddings;
 mod foreign;
 pub mod gemini;
+pub mod hosted;
 pub mod images;
 mod json;
+mod left;
 pub mod lines;
 pub mod native;
 pub mod openai_chat;
@@ -167,6 +169,11 @@ pub trait Encoder: Send {
     /// Learns how the answer came about, right before its last event: for dialects that say it there.
     fn about(&mut self, trace: &Trace) {
         let _ = trace;
+    }
+
+    /// What of the answer this dialect has no word for, by name: of what was written so far.
+    fn lost(&self) -> &[FieldPath] {
+        &[]
     }
 
     /// Writes an error in the middle of an answer.

@@ -22,6 +22,7 @@ pub mod retry;
 mod sealed;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -76,18 +77,27 @@ pub struct Op<R = Request> {
     pub provider: Option<Arc<dyn DynProvider>>,
     /// The request's id, where the door gave it one already.
     pub id: Option<RequestId>,
+    /// The name of the key by which a client of the server asks; what it costs is counted under it.
+    pub client: Option<Arc<str>>,
 }
 
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None }
+        Self { request, door, provider: None, id: None, client: None }
     }
 
     /// With a provider for this call alone.
     #[must_use]
     pub fn via(mut self, provider: Arc<dyn DynProvider>) -> Self {
         self.provider = Some(provider);
+        self
+    }
+
+    /// As the client of this key's name asks.
+    #[must_use]
+    pub fn for_client(mut self, name: Option<Arc<str>>) -> Self {
+        self.client = name;
         self
     }
 
@@ -124,7 +134,11 @@ impl Router {
         let op = op.into();
         let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
         let (committed, target, record) = self.run(op, Text).await?;
-        let enveloping = self.is_foreign(&target, heard).then(|| Enveloping::new(target.clone()));
+        let foreign = heard.filter(|_| self.is_foreign(&target, heard));
+        let enveloping = foreign.map(|heard| {
+            let now = self.0.deps.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Box::new(Enveloping::new(target.clone(), envelope::answer_id(heard, &record.id()), now.as_secs()))
+        });
         let learning = Learning::new(&self.0.makers, target);
         Ok(Answer::new(committed, record, learning, enveloping))
     }
@@ -221,7 +235,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(self, op.id.clone()));
+        let record = Arc::new(Record::open(self, op.id.clone(), op.client.clone()));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {

@@ -5,7 +5,7 @@
 
 mod counters;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,10 @@ pub const FIRST_CONTENT: &str = "llm_router_first_content_seconds";
 pub const TOKENS: &str = "llm_router_tokens_total";
 /// Answers by what the response cache did, by `status`.
 pub const CACHE: &str = "llm_router_cache_total";
+/// Requests that ended, by `key`: the name of the client's key.
+pub const KEY_REQUESTS: &str = "llm_router_key_requests_total";
+/// Tokens, by `key` and `direction`.
+pub const KEY_TOKENS: &str = "llm_router_key_tokens_total";
 /// Failed attempts at targets, by `provider` and `model`; a request may have several.
 pub const FAILED_ATTEMPTS: &str = "llm_router_failed_attempts_total";
 
@@ -36,6 +40,8 @@ pub const NONE: &str = "none";
 
 /// The most pairs of provider and model with counters of their own; further ones count as `other`.
 const MOST_SERIES: usize = 2048;
+/// The most keys with counters of their own; further ones count as `other`.
+const MOST_CLIENTS: usize = 1024;
 /// Tokens of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -53,6 +59,8 @@ pub struct Ended<'a> {
     pub provider: Option<&'a str>,
     /// With which model.
     pub model: Option<&'a str>,
+    /// The name of the client's key, where clients have keys.
+    pub client: Option<&'a str>,
     /// `None` for an answer that came to its end, else the kind of the error.
     pub failure: Option<&'static str>,
     /// What the cache did.
@@ -75,12 +83,18 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     /// Touched when a router is built and when somebody reads, never by a request.
     series: Mutex<HashMap<(String, String), Arc<Series>>>,
+    /// By the names of keys, which only a configuration makes: touched as rarely.
+    clients: Mutex<BTreeMap<String, Arc<Client>>>,
     in_flight: Counters<2>,
     cache: Counters<4>,
     /// Kinds of outcomes in the order they were met; a request only reads them.
     outcomes: [OnceLock<&'static str>; OUTCOMES],
 }
 
+/// What one client's requests cost: how many they were, then their tokens by [`DIRECTIONS`].
+type Client = Counters<5>;
+
+const DIRECTIONS: [&str; 4] = ["input", "output", "cache_read", "reasoning"];
 const CACHE_STATUS: [&str; 4] = ["hit", "miss", "bypass", "coalesced"];
 
 impl Ledger {
@@ -148,7 +162,7 @@ impl Ledger {
         }
         head(&mut out, TOKENS, "counter", "Tokens, as providers reported them.");
         for (labels, series) in &series {
-            for (at, direction) in ["input", "output", "cache_read", "reasoning"].into_iter().enumerate() {
+            for (at, direction) in DIRECTIONS.into_iter().enumerate() {
                 let count = series.sum(|shard| &shard.tokens, at);
                 let _ = writeln!(out, "{TOKENS}{{{labels},direction=\"{direction}\"}} {count}");
             }
@@ -157,6 +171,26 @@ impl Ledger {
         for (labels, series) in &series {
             let _ = writeln!(out, "{FAILED_ATTEMPTS}{{{labels}}} {}", series.sum(|shard| &shard.failed, 0));
         }
+        let clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if !clients.is_empty() {
+            head(&mut out, KEY_REQUESTS, "counter", "Requests that ended, by the name of the client's key.");
+            for (key, client) in clients.iter() {
+                let _ = writeln!(out, "{KEY_REQUESTS}{{key=\"{}\"}} {}", escape(key), client.sum(0));
+            }
+            head(
+                &mut out,
+                KEY_TOKENS,
+                "counter",
+                "Tokens by the name of the client's key, as providers reported them.",
+            );
+            for (key, client) in clients.iter() {
+                for (at, direction) in (1..).zip(DIRECTIONS) {
+                    let count = client.sum(at);
+                    let _ = writeln!(out, "{KEY_TOKENS}{{key=\"{}\",direction=\"{direction}\"}} {count}", escape(key));
+                }
+            }
+        }
+        drop(clients);
         head(&mut out, CACHE, "counter", "Requests by what the response cache did.");
         for (at, status) in CACHE_STATUS.into_iter().enumerate() {
             let _ = writeln!(out, "{CACHE}{{status=\"{status}\"}} {}", self.0.cache.sum(at));
@@ -183,6 +217,7 @@ struct Known {
     ledger: Ledger,
     providers: HashMap<String, Models>,
     none: Arc<Series>,
+    clients: HashMap<String, Arc<Client>>,
 }
 
 #[derive(Debug)]
@@ -207,7 +242,27 @@ impl Meters {
                 entry.named.insert(model, series);
             }
         }
-        Self(Arc::new(Known { ledger: ledger.clone(), providers, none: ledger.series(NONE, NONE) }))
+        let clients = HashMap::new();
+        Self(Arc::new(Known { ledger: ledger.clone(), providers, none: ledger.series(NONE, NONE), clients }))
+    }
+
+    /// With counters for the keys of these names; past [`MOST_CLIENTS`] they share one.
+    #[must_use]
+    pub fn with_clients<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let Known { ledger, providers, none, .. } = match Arc::try_unwrap(self.0) {
+            Ok(known) => known,
+            // Shared already, and so in use: its counters stay as they are.
+            Err(shared) => return Self(shared),
+        };
+        let mut all = ledger.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = HashMap::new();
+        for name in names {
+            let full = all.len() >= MOST_CLIENTS && !all.contains_key(name);
+            let counters = all.entry(if full { OTHER } else { name }.to_owned()).or_default();
+            clients.insert(name.to_owned(), Arc::clone(counters));
+        }
+        drop(all);
+        Self(Arc::new(Known { ledger, providers, none, clients }))
     }
 
     /// Counts a request that begins.
@@ -232,10 +287,17 @@ impl Meters {
             shard.failed.add(0, ended.failed_attempts);
         }
         let Tokens { input, output, cache_read, reasoning } = ended.tokens;
+        let client = ended.client.and_then(|name| self.0.clients.get(name));
+        if let Some(client) = client {
+            client.add(0, 1);
+        }
         for (at, count) in
             [input, output, cache_read, reasoning].into_iter().enumerate().filter(|(_, count)| *count > 0)
         {
             shard.tokens.add(at, count);
+            if let Some(client) = client {
+                client.add(at + 1, count);
+            }
         }
     }
 
@@ -261,6 +323,7 @@ mod tests {
         Ended {
             provider: Some(provider),
             model: Some(model),
+            client: Some("team"),
             failure: None,
             cache: "bypass",
             failed_attempts: 1,
@@ -319,7 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn each_key_has_counters_under_its_name() {
+        let ledger = Ledger::default();
+        let meters = Meters::new(&ledger, [("lab", vec!["qwen".to_owned()])]).with_clients(["team", "silent"]);
+        meters.end(&ended("lab", "qwen"));
+        meters.end(&Ended { client: Some("nobody-configured"), ..ended("lab", "qwen") });
+        meters.end(&Ended { client: None, ..ended("lab", "qwen") });
+        let text = ledger.prometheus();
+        for line in [
+            r#"llm_router_key_requests_total{key="team"} 1"#,
+            r#"llm_router_key_requests_total{key="silent"} 0"#,
+            r#"llm_router_key_tokens_total{key="team",direction="input"} 3"#,
+            r#"llm_router_key_tokens_total{key="team",direction="output"} 4"#,
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("nobody-configured"));
+    }
+
+    #[test]
     fn labels_are_bounded_and_escaped() {
+        let names: Vec<String> = (0..2 * MOST_CLIENTS).map(|n| format!("k{n}")).collect();
+        let many = Ledger::default();
+        drop(Meters::new(&many, []).with_clients(names.iter().map(String::as_str)));
+        assert_eq!(many.0.clients.lock().unwrap().len(), MOST_CLIENTS + 1);
         let ledger = Ledger::default();
         let models = (0..3 * MOST_SERIES).map(|n| format!("m{n}")).chain(["a\"b\\c".to_owned()]).collect();
         Meters::new(&ledger, [("lab", models)]);

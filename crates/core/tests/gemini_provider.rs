@@ -45,7 +45,7 @@ async fn the_model_stands_in_the_path_and_the_key_in_its_header() {
     let response = answers(&provider, call(&provider, false)).await.unwrap();
     assert_eq!((response.text().as_str(), response.model.as_str()), ("The capital of France is", "gemini-2.5-flash"));
     let sent = upstream.last();
-    assert_eq!(sent.target, "/v1beta/models/gemini-2.5-flash:generateContent");
+    assert_eq!(sent.target, "/v1beta/models/gemini-3.5-flash-lite:generateContent");
     assert_eq!(sent.header("x-goog-api-key"), "canary-key-0123456789");
     assert_eq!(sent.header("authorization"), "");
     assert_eq!(sent.json(), json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}));
@@ -54,7 +54,7 @@ async fn the_model_stands_in_the_path_and_the_key_in_its_header() {
         (response.text().as_str(), response.usage.unwrap().total()),
         ("The capital of Mexico is Mexico City.", 173)
     );
-    assert_eq!(upstream.last().target, "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse");
+    assert_eq!(upstream.last().target, "/v1beta/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse");
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_clients_own_body_goes_on_as_it_came() {
     let provider = google(&upstream);
     answers(&provider, conformance::call(&provider, request)).await.unwrap();
     assert_eq!(upstream.last().json(), serde_json::from_str::<serde_json::Value>(&body).unwrap());
-    assert_eq!(upstream.last().target, "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse");
+    assert_eq!(upstream.last().target, "/v1beta/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse");
 }
 
 #[tokio::test]

@@ -456,7 +456,7 @@ impl Provider for Terse {
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        call.note_dropped(["logit_bias".into()]);
+        call.note_dropped(["logit_bias".into()])?;
         Ok(DeltaStream::of(text_events("ok", None).into_iter().map(Ok)))
     }
 }

@@ -112,7 +112,7 @@ impl Provider for Scripted {
             "made" => texts([MADE.load(Ordering::SeqCst).to_string()]),
             "pid" => texts([std::process::id().to_string()]),
             "drop" => {
-                call.note_dropped(["sampling.top_k".into()]);
+                call.note_dropped(["sampling.top_k".into()])?;
                 texts(["x".to_owned()])
             }
             // Past the credit it starts with: by then the reader has had some of it.

@@ -137,7 +137,7 @@ impl LocalProvider {
             Ok((work(&loaded, job)?, form, dropped))
         })
         .await?;
-        call.note_dropped(dropped);
+        call.note_dropped(dropped)?;
         Ok((done, form))
     }
 }

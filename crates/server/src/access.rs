@@ -148,7 +148,7 @@ impl Line {
 
     /// Notes whose key was shown.
     pub(crate) fn called_by(&self, caller: &Caller) {
-        let _ = self.caller.set(caller.0.clone());
+        let _ = self.caller.set(caller.name.clone());
     }
 
     /// Follows the answer to its end.

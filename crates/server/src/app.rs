@@ -22,7 +22,7 @@ use crate::replay::Replays;
 use crate::routes::metrics::Counts;
 use crate::routes::native::{self, generate};
 use crate::routes::{completions, embeddings, health, images, metrics, models, passthrough, responses, tokens};
-use crate::{chat, error, exposed, mcp, openapi, ui};
+use crate::{chat, docs, error, exposed, mcp, openapi, ui};
 
 /// A router behind HTTP. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Server {
 
     fn with(router: Router, options: ServerOptions, fetcher: Option<Fetcher>) -> Result<Self> {
         let settings = &router.settings().server;
-        let door = Door::new(&settings.api_keys, &settings.hosts)?;
+        let door = Door::new(&settings.api_keys, &settings.hosts, &router.settings().cache.scope)?;
         let log = options.access_log.as_deref().map(AccessLog::open).transpose()?;
         let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
         let counts = Counts::new(router.deps().clock.now());
@@ -120,6 +120,8 @@ impl Server {
     pub(crate) fn admin_routes(&self) -> Routes {
         Routes::new()
             .route("/metrics", get(metrics::all))
+            .route("/docs", get(docs::page))
+            .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .fallback(any(error::not_found))
@@ -156,6 +158,7 @@ impl Server {
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(metrics::for_admins))
+            .route("/docs", get(docs::for_admins))
             .fallback(any(error::not_found))
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self.clone())

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::poll;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -21,7 +21,7 @@ use crate::options::ServerOptions;
 /// Reads a request's body.
 ///
 /// # Errors
-/// `caller_too_large` past the limit, `caller_cancelled` when the client stops sending; with what is left of the body, for `early.rs`.
+/// `caller_unsupported` for a compressed one, `caller_too_large` past the limit, `caller_cancelled` when the client stops sending; with what is left of the body, for `early.rs`.
 pub(crate) async fn read(
     mut body: Body,
     headers: &HeaderMap,
@@ -34,6 +34,10 @@ pub(crate) async fn read(
 }
 
 async fn take(body: &mut Body, headers: &HeaderMap, options: &ServerOptions) -> Result<Bytes> {
+    if let Some(coding) = headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        return Err(Error::unsupported(format!("content-encoding: {coding:?} is not read here"))
+            .with_hint("send the body as it is"));
+    }
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > options.body) {
         return Err(too_large(options.body));

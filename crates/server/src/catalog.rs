@@ -52,12 +52,25 @@ impl Catalog {
         list
     }
 
+    /// Asks everybody anew next time.
+    pub(crate) async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+
     /// The model of an id as listed, or of a provider's own name for it where only one has that name.
     pub(crate) async fn find(&self, router: &Router, asked: &str) -> Option<Listed> {
         let all = self.all(router).await;
         let named = |model: &&Listed| model.id.split_once('/').is_some_and(|(_, name)| name == asked);
         let exact = all.iter().find(|model| model.id == asked);
-        let found = exact.or_else(|| all.iter().find(named)).cloned()?;
+        // A provider's name alone is its default model's.
+        let alone = || {
+            let entry = router
+                .entries()
+                .iter()
+                .find(|entry| entry.is(&asked.to_ascii_lowercase()) && answers_clients(entry))?;
+            Some(Listed { id: String::new(), owner: entry.id.to_string(), embeds: false })
+        };
+        let found = exact.or_else(|| all.iter().find(named)).cloned().or_else(alone)?;
         Some(Listed { id: asked.to_owned(), ..found })
     }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use llm_router::dialect::{Codec, Dialect, Encoder, Framing, RequestHead, codec};
+use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing, RequestHead, codec};
 use llm_router::error::{Error, Result};
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
@@ -42,7 +42,12 @@ pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, reque
         Err((error, rest)) => return early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest),
     };
     let answered = converse(&server.0, codec.as_ref(), &id, head, body).await;
-    answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
+    let mut response = answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)));
+    if dialect == Dialect::Anthropic {
+        // Where Anthropic's clients look for it.
+        headers::set(response.headers_mut(), headers::ANTHROPIC_ID, id.as_str());
+    }
+    response
 }
 
 /// The id of a request: the access log gave it one already, where there is a log.
@@ -82,7 +87,8 @@ async fn converse(
     } else {
         codec.encoder(&request, framing)
     };
-    respond(server, id, Op::new(request, Door::CompatibleApi), encoder, broken).await
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name);
+    respond(server, id, op, encoder, broken).await
 }
 
 /// Asks the router, and answers with what the encoder makes of it: every surface that generates text ends here.
@@ -108,7 +114,7 @@ pub(crate) async fn respond(
             let mut response = Response::new(Body::from(out.freeze()));
             // Room for all that will stand in it, so that it does not grow step by step.
             *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
-            describe(&answer, response.headers_mut());
+            describe(&answer, response.headers_mut(), encoder.lost());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoder.content_type()));
             Ok(response)
         }
@@ -120,7 +126,7 @@ pub(crate) async fn respond(
                 Ok(answer) => {
                     let answer = answer?;
                     let mut headers = HeaderMap::with_capacity(HEADERS);
-                    describe(&answer, &mut headers);
+                    describe(&answer, &mut headers, &[]);
                     let mut response =
                         Response::new(Body::new(Relay::flowing(answer, encoder, ping_after).telling(broken)));
                     *response.headers_mut() = headers;
@@ -143,9 +149,37 @@ pub(crate) async fn respond(
     }
 }
 
-/// Says in headers how the answer came about, as far as it is known now.
-fn describe(answer: &Answer, headers: &mut HeaderMap) {
-    answer.look(|trace| describe_as(trace, headers));
+/// Says in headers how the answer came about, as far as it is known now, and what of it the client's dialect has no word for.
+fn describe(answer: &Answer, headers: &mut HeaderMap, lost: &[FieldPath]) {
+    answer.look(|trace| {
+        describe_as(trace, headers);
+        name_dropped(trace.dropped.iter().chain(lost), headers);
+    });
+}
+
+/// The most bytes of names in a header: clients refuse heads that are too long, and the names are as many as a request has fields.
+const NAMES: usize = 2048;
+
+/// Names what was left out.
+pub(crate) fn name_dropped<'a>(fields: impl Iterator<Item = &'a FieldPath>, headers: &mut HeaderMap) {
+    let (mut names, mut more) = (String::new(), 0_usize);
+    for field in fields {
+        if names.len() + field.0.len() > NAMES {
+            more += 1;
+            continue;
+        }
+        if !names.is_empty() {
+            names.push(',');
+        }
+        // Names hold those of tools and media types, which others chose.
+        names.extend(field.0.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }));
+    }
+    if more > 0 {
+        names.push_str(&format!(",and {more} more"));
+    }
+    if !names.is_empty() {
+        headers::set(headers, headers::DROPPED, names.trim_start_matches(','));
+    }
 }
 
 /// Says in headers what a record holds.
@@ -164,9 +198,5 @@ pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
     headers.insert(headers::CACHE, HeaderValue::from_static(trace.cache.as_str()));
     if let Some(key) = &trace.key {
         headers::set(headers, headers::KEY, key);
-    }
-    if !trace.dropped.is_empty() {
-        let names: Vec<&str> = trace.dropped.iter().map(|field| field.0.as_str()).collect();
-        headers::set(headers, headers::DROPPED, &names.join(","));
     }
 }

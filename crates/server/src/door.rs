@@ -13,6 +13,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use llm_router::config::ClientKey;
 use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::ids::Namespace;
 
 use crate::keys::ClientKeys;
 
@@ -24,9 +25,14 @@ const GOOGLE: HeaderName = HeaderName::from_static("x-goog-api-key");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GoogleKey;
 
-/// Who asks: the name of the key that was shown, where keys are configured.
+/// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) Option<Arc<str>>);
+pub(crate) struct Caller {
+    /// The name of the key that was shown, where keys are configured.
+    pub(crate) name: Option<Arc<str>>,
+    /// Where the caller's stored answers are: its own place, its team's, or everybody's.
+    pub(crate) namespace: Namespace,
+}
 
 /// What every request must pass.
 #[derive(Debug)]
@@ -37,9 +43,9 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(keys: &[ClientKey], hosts: &[String]) -> Result<Self> {
+    pub(crate) fn new(keys: &[ClientKey], hosts: &[String], scope: &str) -> Result<Self> {
         Ok(Self {
-            keys: ClientKeys::new(keys)?,
+            keys: ClientKeys::new(keys, scope)?,
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             draining: AtomicBool::new(false),
         })
@@ -61,6 +67,10 @@ impl Door {
     pub(crate) fn admit(&self, head: &mut Parts) -> Result<Caller> {
         self.check_host(head)?;
         self.check_origin(head)?;
+        if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+            // A proxy may have gone by the other one, and then what follows is not what it takes it for.
+            return Err(Error::invalid("the request has both a content-length and a transfer-encoding"));
+        }
         // Files and sounds are no JSON; what is passed through is kept from web pages by the two checks above.
         let passes = head.uri.path().starts_with("/passthrough/");
         if head.method == Method::POST && !passes && !is_empty(head) {
@@ -69,16 +79,15 @@ impl Door {
         let shown = take_key(head);
         // The page at `/` is where a key is entered.
         if self.keys.is_open() || is_probe(head.uri.path()) || head.uri.path() == "/" {
-            return Ok(Caller(None));
+            return Ok(Caller::default());
         }
         let Some(shown) = shown else {
             return Err(Error::new(ErrorKind::PolicyUnauthenticated, "this server wants a key and none was shown")
                 .with_hint("send it as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`"));
         };
-        let owner = self.keys.owner(&shown);
-        let owner = owner
-            .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, "the key shown is none of this server's"))?;
-        Ok(Caller(Some(owner)))
+        self.keys
+            .owner(&shown)
+            .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, "the key shown is none of this server's"))
     }
 
     /// Lets a request to the administration's socket in: whoever is on this machine, and elsewhere who shows an admin key.
@@ -91,8 +100,7 @@ impl Door {
         if head.method == Method::POST {
             check_json(&head.headers)?;
         }
-        let owner = take_key(head).and_then(|shown| self.keys.owner(&shown));
-        let caller = Caller(owner);
+        let caller = take_key(head).and_then(|shown| self.keys.owner(&shown)).unwrap_or_default();
         if !from_here && !is_probe(head.uri.path()) {
             self.check_admin(&caller)?;
         }
@@ -104,14 +112,23 @@ impl Door {
     /// # Errors
     /// `policy_forbidden` with the next step.
     pub(crate) fn check_admin(&self, caller: &Caller) -> Result<()> {
-        if caller.0.as_ref().is_some_and(|name| self.keys.is_admin(name)) {
+        if self.is_admin(caller) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::PolicyForbidden, "this is for administration")
             .with_hint("show a key with `admin = true`, or ask at the address of `admin` under [server]"))
     }
 
+    /// Whether a caller's key opens administration.
+    pub(crate) fn is_admin(&self, caller: &Caller) -> bool {
+        caller.name.as_ref().is_some_and(|name| self.keys.is_admin(name))
+    }
+
     fn check_host(&self, head: &Parts) -> Result<()> {
+        let mut hosts = head.headers.get_all(HOST).iter();
+        if hosts.next().is_some() && hosts.next().is_some() {
+            return Err(Error::invalid("the request has several Host headers"));
+        }
         // HTTP/2 has it in the URI.
         let host = match head.uri.authority() {
             Some(authority) => Some(authority.as_str()),
@@ -126,18 +143,22 @@ impl Door {
     }
 
     fn check_origin(&self, head: &Parts) -> Result<()> {
-        let Some(origin) = head.headers.get(ORIGIN) else { return Ok(()) };
+        let mut origins = head.headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(()) };
         let host = head.uri.authority().map(Authority::as_str);
         let host = host.or_else(|| head.headers.get(HOST).and_then(|host| host.to_str().ok()));
-        let ours = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()).is_some_and(|origin| {
-            // The page that this server gave itself: its host was checked before.
-            let own = origin.authority().map(Authority::as_str);
-            own.is_some() && own == host
-                || origin.host().is_some_and(|host| {
-                    // A page on any port of this machine is this person's; one at another address is not.
-                    self.hosts.iter().any(|own| own == &host.to_ascii_lowercase()) || is_loopback(host)
-                })
-        });
+        let alone = origins.next().is_none();
+        let ours = origin.to_str().ok().filter(|_| alone).and_then(|origin| origin.parse::<Uri>().ok()).is_some_and(
+            |origin| {
+                // The page that this server gave itself: its host was checked before.
+                let own = origin.authority().map(Authority::as_str);
+                own.is_some() && own == host
+                    || origin.host().is_some_and(|host| {
+                        // A page on any port of this machine is this person's; one at another address is not.
+                        self.hosts.iter().any(|own| own == &host.to_ascii_lowercase()) || is_loopback(host)
+                    })
+            },
+        );
         if ours {
             return Ok(());
         }
@@ -164,8 +185,11 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A host without its port.
+/// A host without its port. What holds a user's name is no host of anybody's: the part before the `@` could be any.
 fn host_name(host: &str) -> &str {
+    if host.contains('@') {
+        return "";
+    }
     match host.rfind(']') {
         Some(end) => &host[..=end],
         None => host.split(':').next().unwrap_or(host),
@@ -181,8 +205,12 @@ fn is_empty(head: &Parts) -> bool {
 }
 
 fn check_json(headers: &HeaderMap) -> Result<()> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kinds.next().is_some() {
+        return Err(Error::invalid("the request has several content types").with_hint("send one, application/json"));
+    }
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }

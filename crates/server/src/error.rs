@@ -10,20 +10,21 @@ use llm_router::error::{Error, ErrorKind, Fault};
 use llm_router::ids::RequestId;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::body::json;
+use crate::body::json as json_body;
 use crate::{early, headers};
 
 /// An error as this dialect says it.
 pub(crate) fn response(codec: &dyn Codec, error: &Error, id: Option<&RequestId>) -> Response {
     let (status, body) = codec.encode_error(error);
-    finish(json(status, body), error, id)
+    finish(json_body(status, body), error, id)
 }
 
 /// An error as the native API says it.
 pub(crate) fn native(error: &Error, id: Option<&RequestId>) -> Response {
     let body = serde_json::to_vec(&Refused::of(error)).unwrap_or_default();
-    finish(json(error.kind().http_status(), body), error, id)
+    finish(json_body(error.kind().http_status(), body), error, id)
 }
 
 /// An error of the native API.
@@ -51,8 +52,7 @@ fn finish(mut response: Response, error: &Error, id: Option<&RequestId>) -> Resp
     if let Some(id) = id {
         headers::set(headers, headers::REQUEST_ID, id.as_str());
     }
-    // 529 is what Anthropic's clients hear where others hear 503.
-    let busy = matches!(status.as_u16(), 429 | 503 | 529);
+    let busy = matches!(status.as_u16(), 429 | 503);
     // Clients that find no time wait for one of their own, some for ever: a second is said where nobody knows better.
     let after = error.retry_after().map(|after| after.as_secs_f64().ceil()).or(busy.then_some(1.0));
     if let Some(after) = after {
@@ -105,19 +105,43 @@ pub(crate) fn at_path(path: &str, error: &Error, id: Option<&RequestId>) -> Resp
 /// What no route answers.
 pub(crate) async fn not_found(request: Request) -> Response {
     let path = request.uri().path();
-    let error = Error::invalid(format!("there is nothing at {} {path}", request.method()));
-    let mut response = at_path(path, &error, None);
-    *response.status_mut() = StatusCode::NOT_FOUND;
+    let response = unrouted(path, StatusCode::NOT_FOUND, &format!("there is nothing at {} {path}", request.method()));
     early::answer(response, request.into_body())
 }
 
 /// A path that is there, asked with another method.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     let path = request.uri().path();
-    let error = Error::invalid(format!("{path} does not take {}", request.method()));
-    let mut response = at_path(path, &error, None);
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let response =
+        unrouted(path, StatusCode::METHOD_NOT_ALLOWED, &format!("{path} does not take {}", request.method()));
     early::answer(response, request.into_body())
+}
+
+/// An error of no kind of the router's, since no request for it came about: in the shape that the clients of `path` expect, and in their vendor's word for this
+/// status.
+fn unrouted(path: &str, status: StatusCode, message: &str) -> Response {
+    let known = status != StatusCode::NOT_FOUND;
+    let body = if is_native(path) {
+        json!({"detail": message, "kind": ErrorKind::CallerInvalidRequest.name()})
+    } else {
+        match dialect_of(path) {
+            Dialect::Anthropic => {
+                let kind = if known { "invalid_request_error" } else { "not_found_error" };
+                json!({"type": "error", "error": {"type": kind, "message": message}})
+            }
+            Dialect::Gemini => {
+                let word = if known { "INVALID_ARGUMENT" } else { "NOT_FOUND" };
+                json!({"error": {"code": status.as_u16(), "message": message, "status": word}})
+            }
+            _ => {
+                let code = if known { "method_not_supported" } else { "unknown_url" };
+                json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}})
+            }
+        }
+    };
+    let mut response = json_body(status, body.to_string());
+    response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    response
 }
 
 /// The same where the list of routes cannot tell, with the methods that the path takes.

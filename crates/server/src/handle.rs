@@ -17,7 +17,7 @@ use crate::access::Line;
 use crate::app::{Inner, Server, conversation};
 use crate::door::Caller;
 use crate::replay::KEY;
-use crate::{chat, early, error};
+use crate::{chat, early, error, headers};
 
 /// Which socket a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,11 @@ pub(crate) async fn handle(
         request.extensions_mut().insert(line.id().clone());
         line
     });
-    let response = admitted(&server, routes, request, line.as_ref()).await;
+    let mut response = admitted(&server, routes, request, line.as_ref()).await;
+    if !response.headers().contains_key(headers::REQUEST_ID) {
+        let id = line.as_ref().map_or_else(|| server.0.router.new_id(), |line| line.id().clone());
+        headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
+    }
     server.0.counts.answered(response.status());
     Ok(match line {
         None => response,

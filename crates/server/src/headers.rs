@@ -4,6 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The request's id, also in the access log and for `explain`.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same where Anthropic's clients look for it.
+pub(crate) const ANTHROPIC_ID: HeaderName = HeaderName::from_static("request-id");
 /// Who answered.
 pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-llm-router-provider");
 /// With which model.

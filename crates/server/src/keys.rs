@@ -5,7 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use llm_router::config::{ClientKey, Credential};
 use llm_router::error::{Error, Result};
+use llm_router::ids::Namespace;
 use llm_router::secret::Secret;
+
+use crate::door::Caller;
 
 /// The largest key taken from a file, in bytes.
 const LARGEST: u64 = 64 << 10;
@@ -13,20 +16,26 @@ const LARGEST: u64 = 64 << 10;
 /// The clients' keys; without any, everybody who reaches the socket may ask.
 #[derive(Debug)]
 pub(crate) struct ClientKeys {
-    keys: RwLock<Vec<(Arc<str>, Secret)>>,
+    keys: RwLock<Vec<(Caller, Secret)>>,
     files: Vec<(usize, PathBuf)>,
     admins: Vec<Arc<str>>,
 }
 
 impl ClientKeys {
-    /// Reads the keys.
+    /// Reads the keys of clients who share stored answers as `scope` says: `key`, `team` or `global`.
     ///
     /// # Errors
-    /// `caller_invalid_request` naming the key that is not there.
-    pub(crate) fn new(configured: &[ClientKey]) -> Result<Self> {
+    /// `caller_invalid_request` naming the key that is not there, or whose name or team cannot be a place for answers.
+    pub(crate) fn new(configured: &[ClientKey], scope: &str) -> Result<Self> {
         let (mut keys, mut files) = (Vec::new(), Vec::new());
         let admins = configured.iter().filter(|key| key.admin).map(|key| Arc::from(key.name.as_str())).collect();
-        for ClientKey { name, key, .. } in configured {
+        for ClientKey { name, key, team, .. } in configured {
+            let namespace = match scope {
+                "global" => Ok(Namespace::default()),
+                "team" => Namespace::new(team.as_ref().unwrap_or(name)),
+                _ => Namespace::new(name),
+            };
+            let namespace = namespace.map_err(|error| Error::invalid(format!("server.api_keys: {error}")))?;
             let secret = match key {
                 Credential::File(path) => {
                     files.push((keys.len(), path.clone()));
@@ -38,7 +47,7 @@ impl ClientKeys {
                 Credential::Command { .. } => return Err(no_key(name, "a client's key does not come from a program")),
                 other => other.at_hand().cloned().ok_or_else(|| no_key(name, "it is empty"))?,
             };
-            keys.push((Arc::from(name.as_str()), secret));
+            keys.push((Caller { name: Some(Arc::from(name.as_str())), namespace }, secret));
         }
         Ok(Self { keys: RwLock::new(keys), files, admins })
     }
@@ -49,10 +58,11 @@ impl ClientKeys {
     }
 
     /// Whose key this is.
-    pub(crate) fn owner(&self, shown: &str) -> Option<Arc<str>> {
+    pub(crate) fn owner(&self, shown: &str) -> Option<Caller> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.
-        keys.iter().fold(None, |found, (name, key)| if key.is(shown) { Some(Arc::clone(name)) } else { found })
+        let owner = keys.iter().fold(None, |found, (caller, key)| if key.is(shown) { Some(caller) } else { found });
+        owner.cloned()
     }
 
     /// Whether the key of this name opens administration too.

@@ -11,6 +11,7 @@ mod body;
 mod catalog;
 mod chat;
 mod connection;
+mod docs;
 mod door;
 mod early;
 mod error;

@@ -79,6 +79,8 @@ impl ServerHandler for Mcp {
 
 /// Answers an MCP client over a pair of streams until it leaves. Nothing but the protocol is written to `output`.
 ///
+/// The SDK tells in its own events, of the target `rmcp`, what is said through it: a subscriber that must not write prompts takes only its errors.
+///
 /// # Errors
 /// `router_unavailable` when the streams break before the two sides know each other.
 pub async fn serve_mcp<R, W>(router: Router, input: R, output: W) -> Result<()>

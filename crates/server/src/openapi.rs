@@ -57,7 +57,8 @@ impl Schemas {
     }
 }
 
-fn write() -> Value {
+/// The document.
+pub(crate) fn write() -> Value {
     let mut schemas = Schemas::new();
     let mut paths = Map::new();
     for operation in OPERATIONS {
@@ -150,6 +151,7 @@ mod tests {
     const UNDESCRIBED: &[(&str, &str)] = &[
         ("/", "a page for people"),
         ("/metrics", "Prometheus's text, for the owner"),
+        ("/docs", "this document as a page, for the owner"),
         ("/mcp", "a protocol of its own, which describes itself"),
         ("/passthrough/{*rest}", "what the provider's own documents describe"),
         ("/api/v0/ai", "the same as with a slash at its end"),

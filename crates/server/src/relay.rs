@@ -149,3 +149,47 @@ impl Body for Relay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use llm_router::config::Settings;
+    use llm_router::dialect::{Dialect, Framing, codec};
+    use llm_router::request::Request;
+    use llm_router::router::resolve::Door;
+    use llm_router::router::{Op, Router};
+    use llm_router::testing::scripted::{Scripted, Turn, text_events};
+
+    use super::*;
+
+    async fn piece(relay: &mut Relay) -> Bytes {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *relay).poll_frame(cx)).await;
+        frame.unwrap().unwrap().into_data().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_comes_after_fifteen_seconds_of_silence_and_not_before() {
+        const SILENCE: Duration = Duration::from_secs(15);
+        for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic, Dialect::Gemini] {
+            let events = text_events("one two", None).into_iter().take(2).collect();
+            let provider = Scripted::new("s", [Turn::Hang(events)]);
+            let router = Router::builder().provider(provider).settings(Settings::default()).build().unwrap();
+            let mut request = Request::new("hi");
+            (request.model, request.stream) = (Some("s/m".to_owned()), true);
+            let encoder = codec(dialect).unwrap().encoder(&request, Framing::Stream);
+            let answer = router.call(Op::new(request, Door::CompatibleApi)).await.unwrap();
+            let mut relay = Relay::flowing(answer, encoder, SILENCE);
+            assert!(piece(&mut relay).await.windows(4).any(|words| words == b"one "), "{dialect}");
+            for nth in 1..=3 {
+                let spoke = Instant::now();
+                let ping = piece(&mut relay).await;
+                let silent = spoke.elapsed();
+                assert!(
+                    silent >= SILENCE && silent < SILENCE + Duration::from_millis(10),
+                    "{dialect} {nth} {silent:?}"
+                );
+                assert!(ping.len() < 64 && !ping.windows(3).any(|words| words == b"one"), "{dialect} {ping:?}");
+            }
+        }
+    }
+}

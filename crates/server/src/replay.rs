@@ -94,7 +94,7 @@ impl Replays {
         let caller = head.extensions.get::<Caller>().cloned().unwrap_or_default();
         let broken = Broken::default();
         head.extensions.insert(broken.clone());
-        let joined = self.join((caller.0, path.clone(), key), print, broken, || {
+        let joined = self.join((caller.name, path.clone(), key), print, broken, || {
             Box::pin(pass(routes, Request::from_parts(head, Body::from(bytes))))
         });
         let (mut listener, later) = match joined {

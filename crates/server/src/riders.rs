@@ -1,21 +1,28 @@
-//! What the headers of a request say besides its body: how the cache may be used, and whose request it is.
+//! What the headers of a request say besides its body: how the cache may be used, whether anything may be left out, and whose request it is.
 
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use llm_router::error::{Error, Result};
-use llm_router::ids::Namespace;
 use llm_router::request::Request;
 use std::time::Duration;
 
 use crate::door::Caller;
 
+/// Says that nothing of the request may be left out: `1` or `true`.
+const STRICT: &str = "x-llm-router-strict";
+
 /// Puts them into the request.
 ///
 /// # Errors
-/// `caller_invalid_request` for a `Cache-Control` that cannot be read.
+/// `caller_invalid_request` for a header that cannot be read.
 pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) -> Result<()> {
-    if let Some(name) = &caller.0 {
-        request.riders.namespace = Namespace::new(name)?;
+    request.riders.namespace.clone_from(&caller.namespace);
+    for value in headers.get_all(STRICT) {
+        request.riders.strict |= match value.as_bytes() {
+            b"1" | b"true" => true,
+            b"0" | b"false" => false,
+            _ => return Err(Error::invalid(format!("{STRICT}: {value:?} is neither 1 nor 0"))),
+        };
     }
     for value in headers.get_all(CACHE_CONTROL) {
         let value = value.to_str().map_err(|_| Error::invalid("the header cache-control is not text"))?;

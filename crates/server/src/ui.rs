@@ -36,11 +36,14 @@ fn policy() -> String {
     )
 }
 
-/// The digest of what stands in an element, as a policy writes it.
 fn digest(element: &str) -> String {
     let text = PAGE.split_once(&format!("<{element}>")).and_then(|(_, rest)| rest.split_once(&format!("</{element}>")));
-    let digest = Sha256Digest::of(text.map_or("", |(text, _)| text).as_bytes());
-    format!("'sha256-{}'", STANDARD.encode(digest.as_bytes()))
+    digest_of(text.map_or("", |(text, _)| text))
+}
+
+/// The digest of what stands in an element, as a policy writes it.
+pub(crate) fn digest_of(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256Digest::of(text.as_bytes()).as_bytes()))
 }
 
 #[cfg(test)]

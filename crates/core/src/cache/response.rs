@@ -74,6 +74,8 @@ pub struct Terms {
     pub privacy: Privacy,
     /// What may stand in for what is named, at a peer too.
     pub substitute: Substitute,
+    /// Whether nothing of the request may be left out.
+    pub strict: bool,
 }
 
 /// A stored answer.

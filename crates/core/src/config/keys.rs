@@ -117,7 +117,6 @@ const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const NO_PEERS: &str = "this version has no peer network";
-const ONE_SCOPE: &str = "this version has one namespace, `default`";
 const IN_ORDER: &str = "the targets of a group are tried in the order written";
 
 macro_rules! keys {
@@ -258,8 +257,8 @@ keys! {
         "How a key is printed." => |s, _, v| put(&mut cache(s).key, v.text());
     "cache.cid_base", Kind::Word(&["base32", "base58btc", "base36"]), "\"base32\"", "\"base36\"";
         "The base in which a CID is printed." => |s, _, v| put(&mut cache(s).cid_base, v.text());
-    "cache.scope", Kind::Word(&["key", "team", "global"]), "\"key\"", "\"team\"", later ONE_SCOPE;
-        "Which clients of the server share answers." => |s, _, v| put(&mut cache(s).scope, v.text());
+    "cache.scope", Kind::Word(&["key", "team", "global"]), "\"key\"", "\"team\"";
+        "Which clients of the server share stored answers: none, those of one team, or all." => |s, _, v| put(&mut cache(s).scope, v.text());
     "cache.dir", Kind::Path, "", "\"~/.cache/ipfs-llm-router\"";
         "The folder of stored answers; without it `$XDG_CACHE_HOME/ipfs-llm-router`." => |s, _, v| cache(s).dir = v.path();
     "cache.ttl", Kind::Duration, "", "\"24h\"";
@@ -314,6 +313,8 @@ keys! {
         "The file that holds the key; read again when it changes." => joined;
     "server.api_keys.[].admin", Kind::Flag, "false", "true";
         "Whether the key also opens metrics and administration." => joined;
+    "server.api_keys.[].team", Kind::Text, "", "\"research\"";
+        "The team that the key belongs to, for `cache.scope = \"team\"`; a key without one is a team of its own, under its name." => joined;
     "server.admin", Kind::Address, "", "\"127.0.0.1:8001\"";
         "Where metrics and administration listen without TLS; an address that others reach wants an admin key." => |s, _, v| s.server.admin = v.text();
     "server.hosts", Kind::List, "", "[\"router.example.org\"]";

@@ -81,12 +81,21 @@ pub struct ClientKey {
     pub key: Credential,
     /// Whether it also opens metrics and administration.
     pub admin: bool,
+    /// With whom it shares stored answers where `cache.scope` is `team`; alone without.
+    pub team: Option<String>,
 }
 
 impl ClientKey {
     /// A client's key that opens no administration.
     pub fn new(name: impl Into<String>, key: Credential) -> Self {
-        Self { name: name.into(), key, admin: false }
+        Self { name: name.into(), key, admin: false, team: None }
+    }
+
+    /// As one of this team.
+    #[must_use]
+    pub fn of_team(mut self, team: impl Into<String>) -> Self {
+        self.team = Some(team.into());
+        self
     }
 
     /// As one that opens administration too.

@@ -201,12 +201,13 @@ impl<'a> Check<'a> {
             let name = self.get("server.api_keys.[].name", &names).and_then(|(value, _)| value.text());
             let key = self.credential(CLIENT_KEYS, &names);
             let admin = self.get("server.api_keys.[].admin", &names).and_then(|(value, _)| value.flag()) == Some(true);
+            let team = self.get("server.api_keys.[].team", &names).and_then(|(value, _)| value.text());
             let twice = self.settings.server.api_keys.iter().any(|other| Some(&other.name) == name.as_ref());
             match (name, key) {
                 (Some(name), Some(_)) if twice => {
                     self.problem(origin, "server.api_keys".into(), format!("{name:?} is here twice"), None)
                 }
-                (Some(name), Some(key)) => self.settings.server.api_keys.push(ClientKey { name, key, admin }),
+                (Some(name), Some(key)) => self.settings.server.api_keys.push(ClientKey { name, key, admin, team }),
                 (None, _) => self.problem(origin, "server.api_keys".into(), "a key needs a name", None),
                 (_, None) => {
                     let message = format!("a key needs one of {}", FORMS_OF_A_CLIENT_KEY.join(", "));

@@ -23,7 +23,7 @@ mod whole;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead};
+use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead, foreign};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Request;
@@ -55,6 +55,8 @@ impl Codec for Anthropic {
 
     fn encode_request(&self, call: &Call) -> Result<HttpCall> {
         let mut dropped = Vec::new();
+        let fitted = foreign::fit(call, Dialect::Anthropic, &mut dropped)?;
+        let call = fitted.as_ref().unwrap_or(call);
         let (body, query) = match &call.request.origin {
             Some(origin) if origin.dialect == Dialect::Anthropic => {
                 (patch::patch(call, origin, &mut dropped)?, patch::query(&origin.head))
@@ -79,6 +81,6 @@ impl Codec for Anthropic {
     }
 
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        (error::status(error.kind()), error::encode(error))
+        (error.kind().http_status(), error::encode(error))
     }
 }

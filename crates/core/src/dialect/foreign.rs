@@ -1,11 +1,13 @@
 //! What a request brings from another dialect that the target's dialect has no word for: mostly it is dropped by name, but some of it must not be lost.
 //!
-//! Every codec asks [`refuse`] before it writes a request anew. What a dialect refuses of the domain itself is decided in its own `body.rs`.
+//! Every codec asks [`fit`] before it writes a request. What a dialect refuses of the domain itself is decided in its own `body.rs`, which tools may be left out in
+//! `hosted.rs`.
 
 use serde_json::Value;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, FieldPath, hosted};
 use crate::error::{Error, Result};
+use crate::provider::Call;
 use crate::request::{BlockBody, Request};
 
 /// Fields of other dialects without which the answer would be another, and why.
@@ -29,7 +31,7 @@ const NEEDED_KINDS: &[&str] = &["_output", "_response", "item_reference", "compa
 ///
 /// # Errors
 /// `caller_unsupported` naming the field.
-pub(crate) fn refuse(request: &Request, ours: Dialect) -> Result<()> {
+fn refuse(request: &Request, ours: Dialect) -> Result<()> {
     for (dialect, field, why) in NEEDED.iter().filter(|(dialect, ..)| *dialect != ours) {
         if request.extra.get(dialect).is_some_and(|extra| extra.contains_key(*field)) {
             return Err(Error::unsupported(format!("{field}: {why}")));
@@ -45,21 +47,20 @@ pub(crate) fn refuse(request: &Request, ours: Dialect) -> Result<()> {
             }
         }
     }
-    if let Some((tool, dialect)) = own_tool(request, ours) {
-        return Err(Error::unsupported(format!(
-            "tools: {tool:?} is a tool of {dialect} that this provider does not have"
-        ))
-        .with_hint("leave the tool out, or name a provider that speaks this dialect"));
-    }
     Ok(())
 }
 
-/// A tool that only another dialect knows, by its type.
-fn own_tool(request: &Request, ours: Dialect) -> Option<(String, Dialect)> {
-    let own = request.tools.iter().find(|tool| tool.name.is_empty() && !tool.extra.contains_key(&ours))?;
-    let (dialect, fields) = own.extra.iter().next()?;
-    let kind = fields.get("type").map(|kind| kind.value());
-    Some((kind.as_ref().and_then(Value::as_str).unwrap_or("a tool of its own").to_owned(), *dialect))
+/// The call as a codec of `ours` can say it: without tools that run at somebody else's provider, whose names are added to `dropped`. `None` is the call as it is.
+///
+/// # Errors
+/// As [`refuse`] and [`hosted::left_out`].
+pub(crate) fn fit(call: &Call, ours: Dialect, dropped: &mut Vec<FieldPath>) -> Result<Option<Call>> {
+    refuse(&call.request, ours)?;
+    let fitted = hosted::left_out(&call.request, Some(ours))?;
+    Ok(fitted.map(|(request, names)| {
+        dropped.extend(names);
+        call.asking(request)
+    }))
 }
 
 /// Whether a field of another dialect is only the handle of an item, which says nothing to anybody else and is not worth naming.
@@ -87,7 +88,6 @@ mod tests {
             (r#"{"input":"x","previous_response_id":"resp_1"}"#, "previous_response_id"),
             (r#"{"prompt":{"id":"pmpt_1"}}"#, "prompt"),
             (r#"{"input":"x","tool_choice":{"type":"web_search"}}"#, "tool_choice"),
-            (r#"{"input":"x","tools":[{"type":"web_search"}]}"#, "\"web_search\" is a tool of openai_responses"),
             (r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#, "item_reference"),
             (r#"{"input":[{"type":"custom_tool_call_output","call_id":"c","output":"1"}]}"#, "custom_tool_call_output"),
         ] {

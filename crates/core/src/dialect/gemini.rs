@@ -26,7 +26,7 @@ mod types;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead};
+use crate::dialect::{Codec, Decoder, Dialect, Encoder, Framing, HttpCall, RequestHead, foreign};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Request;
@@ -52,6 +52,8 @@ impl Codec for Gemini {
         };
         let path = head::path(head::model_of(call)?, verb)?;
         let mut dropped = Vec::new();
+        let fitted = foreign::fit(call, Dialect::Gemini, &mut dropped)?;
+        let call = fitted.as_ref().unwrap_or(call);
         let body = match &call.request.origin {
             // Model and framing stand in the path: nothing of the body has to change.
             Some(origin) if origin.dialect == Dialect::Gemini && !count::is_count(origin) => origin.body.clone(),

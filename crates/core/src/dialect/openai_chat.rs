@@ -119,9 +119,10 @@ impl Codec for OpenaiChat {
     }
 
     fn encode_request(&self, call: &Call) -> Result<HttpCall> {
-        body::refuse(&call.request, &self.quirks)?;
-        foreign::refuse(&call.request, Dialect::OpenaiChat)?;
         let mut dropped = Vec::new();
+        let fitted = foreign::fit(call, Dialect::OpenaiChat, &mut dropped)?;
+        let call = fitted.as_ref().unwrap_or(call);
+        body::refuse(&call.request, &self.quirks)?;
         let body = match &call.request.origin {
             Some(origin) if origin.dialect == Dialect::OpenaiChat => match usual::patch(call, origin, &self.quirks) {
                 Some(body) => body,

@@ -49,9 +49,10 @@ impl Codec for OpenaiResponses {
     }
 
     fn encode_request(&self, call: &Call) -> Result<HttpCall> {
-        body::refuse(&call.request)?;
-        foreign::refuse(&call.request, Dialect::OpenaiResponses)?;
         let mut dropped = Vec::new();
+        let fitted = foreign::fit(call, Dialect::OpenaiResponses, &mut dropped)?;
+        let call = fitted.as_ref().unwrap_or(call);
+        body::refuse(&call.request)?;
         let body = match &call.request.origin {
             Some(origin) if origin.dialect == Dialect::OpenaiResponses => patch::patch(call, origin, &mut dropped)?,
             _ => body::encode(call, &mut dropped)?,

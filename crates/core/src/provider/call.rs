@@ -1,6 +1,8 @@
 //! What a provider is given: one attempt at one target, its deadlines, and the little of the router that it may use.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::http;
 use crate::deps::Clock;
 use crate::dialect::FieldPath;
+use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId, RequestId};
 use crate::request::Request;
 
@@ -87,16 +90,38 @@ impl Call {
         Self { request, target, attempt: 1, deadlines: Deadlines::default(), cx }
     }
 
+    /// The same attempt with another request.
+    pub(crate) fn asking(&self, request: Request) -> Self {
+        let (target, cx) = (self.target.clone(), self.cx.clone());
+        Self { request: Arc::new(request), target, attempt: self.attempt, deadlines: self.deadlines, cx }
+    }
+
     /// The model to ask for: the target's, in words.
     pub fn model(&self) -> Option<&str> {
         self.target.model.as_ref().map(ModelName::as_str)
     }
 
-    /// Notes that a field could not be said to this target; the answer and the trace name it.
-    pub fn note_dropped(&self, fields: impl IntoIterator<Item = FieldPath>) {
-        if let Ok(mut dropped) = self.cx.dropped.lock() {
-            dropped.extend(fields);
+    /// Notes that fields cannot be said to this target; the answer and the trace name them. Told before anything goes out, it keeps a request of [`Riders::strict`]
+    /// from being sent without them.
+    ///
+    /// # Errors
+    /// `caller_unsupported` naming the fields, where the request allows none to be left out.
+    ///
+    /// [`Riders::strict`]: crate::request::Riders::strict
+    pub fn note_dropped(&self, fields: impl IntoIterator<Item = FieldPath>) -> Result<()> {
+        let mut dropped = self.cx.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = dropped.len();
+        dropped.extend(fields);
+        let new = dropped.get(known..).unwrap_or_default();
+        if !self.request.riders.strict || new.is_empty() {
+            return Ok(());
         }
+        let names: Vec<&str> = new.iter().map(|field| field.0.as_str()).collect();
+        Err(Error::unsupported(format!(
+            "{}: this cannot be said to the provider, and the request is strict",
+            names.join(", ")
+        ))
+        .with_hint("leave it out of the request, or let it be dropped by leaving strict out"))
     }
 }
 

@@ -277,7 +277,7 @@ impl Provider for HttpProvider {
         let spoken = self.choose(&call.request).map_err(at)?;
         let mut encoded = spoken.codec.encode_request(&call).map_err(at)?;
         let request = self.request(spoken, &mut encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
-        call.note_dropped(encoded.dropped);
+        call.note_dropped(encoded.dropped).map_err(at)?;
         let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
         // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
         let theirs = call.request.origin.as_ref().is_some_and(|origin| origin.body == encoded.body);

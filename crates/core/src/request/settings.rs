@@ -83,6 +83,9 @@ pub struct Riders {
     pub privacy: Privacy,
     /// Whose data it is.
     pub namespace: Namespace,
+    /// Whether a target that cannot be told all of the request is passed over, in place of being told the rest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// What may stand in for what a request names: each level includes those before it. A provider or model that is named is a plan of its own; the plan's order is

@@ -73,7 +73,7 @@ pub struct Answer {
     record: Arc<Record>,
     learning: Learning,
     /// Where the caller's dialect is not the answer's.
-    enveloping: Option<Enveloping>,
+    enveloping: Option<Box<Enveloping>>,
     /// The router's end, which a provider need not watch for itself.
     ending: Ending,
     ended: bool,
@@ -85,7 +85,7 @@ impl Answer {
         committed: Committed,
         record: Arc<Record>,
         learning: Learning,
-        enveloping: Option<Enveloping>,
+        enveloping: Option<Box<Enveloping>>,
     ) -> Self {
         record.first_content();
         let ending = Ending::of(record.ending().clone());

@@ -84,7 +84,8 @@ impl Asking for Text {
         let kept = cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)));
         let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
         record.cache(status, kept.as_ref().map(|(_, key)| key));
-        if let Some((cache, key)) = &kept
+        // A stored answer may be one to a part of the request: what was left out then is in nobody's key.
+        if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
             && let Some(stored) = Box::pin(cache.get(key, request)).await
         {
             record.cache(CacheStatus::Hit, Some(key));
@@ -207,8 +208,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id } = op;
-    (Op { request: outline(&request), door, provider, id }, request)
+    let Op { request, door, provider, id, client } = op;
+    (Op { request: outline(&request), door, provider, id, client }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.

@@ -95,8 +95,10 @@ impl<A: Asking> Attempts<A> {
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = self.deadlines;
-        call.note_dropped(self.withheld.iter().cloned());
-        let outcome = self.asking.attempt(&*self.planned.provider, Arc::new(call)).await;
+        let outcome = match call.note_dropped(self.withheld.iter().cloned()) {
+            Ok(()) => self.asking.attempt(&*self.planned.provider, Arc::new(call)).await,
+            Err(strict) => Err(strict),
+        };
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
         let absent = |error: &Error| {
@@ -133,6 +135,7 @@ pub(super) async fn shared(
         others: asked.others,
         privacy: request.riders.privacy,
         substitute: request.riders.substitute,
+        strict: request.riders.strict,
     };
     let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, Text, asked, record).into_stream());
     let (events, joined) = cache.join(key, request, terms, begin);

@@ -1,4 +1,4 @@
-//! Envelopes for seals: what a client gets of a seal that was made by a provider of another dialect than the client's.
+//! What a client gets of an answer by a provider of another dialect than the client's: an id in the client's form, and seals in envelopes.
 //!
 //! An envelope says whose seal is in it, so that one is known again after a restart, at another router, or years later, and so that a provider of the client's own
 //! dialect never gets it, which would take it for a broken one of its own. It is base 64, as seals of every dialect are: clients that decode them can. Read
@@ -11,6 +11,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD};
 
 use crate::delta::{Delta, Part};
+use crate::dialect::Dialect;
+use crate::ids::RequestId;
 use crate::provider::Target;
 use crate::request::{Block, BlockBody};
 
@@ -66,22 +68,44 @@ pub(super) fn opened_block(block: &Block) -> Option<(String, Block)> {
     Some((maker, block))
 }
 
-/// Puts the seals of one answer into envelopes as it streams by.
+/// What the ids of answers begin with, where a dialect says it: OpenAI's and Anthropic's references.
+const ANSWERS: &[(Dialect, &str)] =
+    &[(Dialect::OpenaiChat, "chatcmpl-"), (Dialect::OpenaiResponses, "resp_"), (Dialect::Anthropic, "msg_")];
+
+/// The id under which the caller knows the answer to a request, where its dialect has a form for it. It is made of the request's own: what servers of other
+/// dialects call their answers has another form, and some of them number answers from one.
+pub(super) fn answer_id(heard: Dialect, request: &RequestId) -> Option<String> {
+    let (_, begins) = ANSWERS.iter().find(|(dialect, _)| *dialect == heard)?;
+    let request = request.as_str();
+    Some(format!("{begins}{}", request.strip_prefix("req_").unwrap_or(request)))
+}
+
+/// Makes an answer of another dialect than the caller's one that the caller takes: its id, and its seals in envelopes, as it streams by.
 #[derive(Debug)]
 pub(super) struct Enveloping {
     maker: Target,
+    /// The answer's id, and the time in seconds since 1970 for providers that do not say when they answered; until its start was said.
+    start: Option<(Option<String>, u64)>,
     /// Seals that come in pieces, by choice and block: an envelope holds a whole one.
     open: HashMap<(u32, u32), String>,
 }
 
 impl Enveloping {
-    /// For an answer of `maker`.
-    pub(super) fn new(maker: Target) -> Self {
-        Self { maker, open: HashMap::new() }
+    /// For an answer of `maker` at a time in seconds since 1970, which the caller knows under `id`.
+    pub(super) fn new(maker: Target, id: Option<String>, now: u64) -> Self {
+        Self { maker, start: Some((id, now)), open: HashMap::new() }
     }
 
     /// Changes the deltas of an event.
     pub(super) fn change(&mut self, deltas: &mut Vec<Delta>) {
+        if self.start.is_some()
+            && let Some(Delta::Start { id, created, .. }) =
+                deltas.iter_mut().find(|delta| matches!(delta, Delta::Start { .. }))
+            && let Some((own, now)) = self.start.take()
+        {
+            *id = own.unwrap_or(std::mem::take(id));
+            created.get_or_insert(now);
+        }
         let concerns = |delta: &Delta| {
             matches!(delta, Delta::BlockDelta { part: Part::Signature(_), .. })
                 || matches!(delta, Delta::BlockEnd { choice, block } if self.open.contains_key(&(*choice, *block)))
@@ -135,10 +159,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_the_id_of_its_request_in_the_callers_form() {
+        let id = RequestId::from_parts(1, 2);
+        let start = |id: &str, created| Delta::Start { id: id.into(), model: "m".into(), created };
+        for (dialect, begins) in ANSWERS {
+            let own = answer_id(*dialect, &id).unwrap();
+            assert!(own.starts_with(begins) && id.as_str().ends_with(own.trim_start_matches(begins)), "{own}");
+            let mut enveloping = Enveloping::new(maker(), Some(own.clone()), 7);
+            let mut deltas = vec![start("1", None)];
+            enveloping.change(&mut deltas);
+            assert_eq!(deltas, [start(&own, Some(7))]);
+        }
+        assert_eq!(answer_id(Dialect::Gemini, &id), None);
+    }
+
+    #[test]
     fn pieces_become_one_before_their_block_ends() {
         let piece = |text: &str| Delta::BlockDelta { choice: 0, block: 1, part: Part::Signature(text.into()) };
         let end = |block| Delta::BlockEnd { choice: 0, block };
-        let mut enveloping = Enveloping::new(maker());
+        let mut enveloping = Enveloping::new(maker(), None, 7);
         let mut first = vec![end(0), piece("se")];
         enveloping.change(&mut first);
         assert_eq!(first, [end(0)]);

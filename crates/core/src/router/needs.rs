@@ -2,13 +2,14 @@
 //!
 //! Coarse and quick: whether a target can say a request exactly is told by its codec, when it is asked.
 
+use crate::dialect::hosted;
 use crate::provider::Capabilities;
 use crate::request::{Block, BlockBody, Request, ResponseFormat, Role};
 
 /// What a request cannot do without.
 pub(super) fn needs(request: &Request) -> Capabilities {
     let mut needs = Capabilities {
-        tools: !request.tools.is_empty() || request.messages.iter().any(|message| message.role == Role::Tool),
+        tools: !hosted::are_all(request) || request.messages.iter().any(|message| message.role == Role::Tool),
         json_schema: matches!(request.response_format, Some(ResponseFormat::JsonSchema(_))),
         multiple_choices: request.choices() > 1,
         ..Capabilities::default()

@@ -52,10 +52,12 @@ pub(crate) struct Record {
     router: Router,
     /// Cancelled when the router shuts down. One for each request: all who wait for the router's own would wait for each other, too.
     ending: CancellationToken,
+    /// The name of the client's key.
+    client: Option<Arc<str>>,
 }
 
 impl Record {
-    pub(crate) fn open(router: &Router, id: Option<RequestId>) -> Self {
+    pub(crate) fn open(router: &Router, id: Option<RequestId>, client: Option<Arc<str>>) -> Self {
         router.0.meters.begin();
         let deps = router.deps();
         let now = deps.clock.now();
@@ -65,6 +67,7 @@ impl Record {
             began: deps.clock.instant(),
             router: router.clone(),
             ending: deps.shutdown.child_token(),
+            client,
         }
     }
 
@@ -153,7 +156,7 @@ impl Drop for Record {
         let mut trace = std::mem::replace(record, empty);
         trace.total.get_or_insert(took);
         let trace = Arc::new(trace);
-        count(&self.router.0.meters, &trace);
+        count(&self.router.0.meters, &trace, self.client.as_deref());
         self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
         self.router.0.recent.push(trace);
     }
@@ -176,11 +179,12 @@ pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) 
         });
         listed.chain(set).map(|model| model.as_str().to_owned()).chain(routed).collect()
     };
-    Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry))))
+    let clients = settings.server.api_keys.iter().map(|key| key.name.as_str());
+    Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
 }
 
 /// Counts a request that ended under whoever answered, or was tried last.
-fn count(meters: &Meters, trace: &Trace) {
+fn count(meters: &Meters, trace: &Trace, client: Option<&str>) {
     let served = trace.served.as_ref().map(|served| (&served.provider, served.model.as_ref()));
     let tried = || trace.attempts.last().map(|attempt| (&attempt.provider, attempt.model.as_ref()));
     let (provider, model) = served.or_else(tried).map_or((None, None), |(id, model)| (Some(id.as_str()), model));
@@ -188,6 +192,7 @@ fn count(meters: &Meters, trace: &Trace) {
     meters.end(&Ended {
         provider,
         model: model.map(|model| model.as_str()),
+        client,
         failure: trace.error.as_ref().map(|error| error.kind().name()),
         cache: trace.cache.as_str(),
         failed_attempts: trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count() as u64,

@@ -166,7 +166,7 @@ fn default_model(entry: &Entry, scope: Scope<'_>) -> Option<ModelName> {
     router.model.clone().filter(|_| covered).or_else(|| entry.provider.describe().default_model.clone())
 }
 
-/// A model name without a provider: a route, `provider/model`, or an exact name in the providers' lists.
+/// A model name without a provider: a route, `provider/model`, an exact name in the providers' lists, or a provider.
 fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
     if let Some(route) = scope.settings.routes.get(name) {
         return route_choices(name, route, scope);
@@ -185,6 +185,11 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
         .collect();
     if !listed.is_empty() {
         return Ok(listed);
+    }
+    // As in a route: a provider without a model is asked for its own.
+    if let Some(entry) = scope.entries.iter().find(|entry| entry.is(&name.to_ascii_lowercase())) {
+        let model = default_model(entry, scope);
+        return Ok(vec![Choice::new(entry, model, "the name is its id: its default model")]);
     }
     // Whoever set a provider for everything meant it for this model too, as in the Python projects.
     if let Some(id) = &scope.settings.router.provider {

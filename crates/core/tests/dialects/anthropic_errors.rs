@@ -35,7 +35,7 @@ fn our_own_errors_have_the_vendors_shape_and_are_understood_by_another_router() 
             413 => "request_too_large",
             429 => "rate_limit_error",
             504 => "timeout_error",
-            529 => "overloaded_error",
+            503 if kind.name().ends_with("_overloaded") => "overloaded_error",
             400 | 499 => "invalid_request_error",
             _ => "api_error",
         };

@@ -116,7 +116,7 @@ fn what_must_not_be_lost_is_refused() {
         json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": PNG}]});
     for body in [
         json!({"input": [result]}),
-        json!({"input": "x", "tools": [{"type": "web_search"}]}),
+        json!({"input": "x", "tools": [{"type": "web_search"}], "tool_choice": "required"}),
         json!({"input": "x", "previous_response_id": "resp_1"}),
     ] {
         let error = encode(&OpenaiChat::new(Quirks::default()), ours(body)).unwrap_err();

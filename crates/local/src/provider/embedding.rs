@@ -60,7 +60,7 @@ impl EmbeddingProvider {
         self.pinned.serve(&self.file, call).await?;
         let embedder = self.loaded().await?;
         let width = wanted(ask.dimensions, embedder.width())?;
-        call.note_dropped(unsaid(&ask));
+        call.note_dropped(unsaid(&ask))?;
         let tokenizer = embedder.clone();
         // Tokenizing many texts takes its time.
         let texts = aside(move || {

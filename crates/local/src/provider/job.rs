@@ -3,7 +3,7 @@
 //! What a text model cannot be told is refused by name; what does not change the meaning is dropped by name. Next:
 //! [`crate::engine::Job`].
 
-use llm_router::dialect::FieldPath;
+use llm_router::dialect::{FieldPath, hosted};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::request::{Block, BlockBody, Message, RawJson, Request, ResponseFormat, Role, Sampling};
 use serde_json::{Map, Value, json};
@@ -39,11 +39,12 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
     if request.choices() > 1 {
         return Err(unsupported("n > 1"));
     }
+    let (fitted, mut dropped) = hosted::left_out(request, None)?.unzip();
+    let (request, dropped) = (fitted.as_ref().unwrap_or(request), dropped.get_or_insert_default());
     let offer = Offer::of(request)?;
-    let mut dropped = Vec::new();
     let mut messages = Vec::new();
     for said in &request.messages {
-        message(said, &mut messages, &mut dropped)?;
+        message(said, &mut messages, dropped)?;
     }
     if messages.is_empty() {
         return Err(Error::invalid("messages: there are none; send at least one"));
@@ -78,7 +79,7 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
             }
         }
     }
-    Ok(Plan { messages, offer, job, dropped })
+    Ok(Plan { messages, offer, job, dropped: std::mem::take(dropped) })
 }
 
 fn schema(schema: &RawJson) -> Result<String> {
@@ -333,5 +334,17 @@ mod tests {
         assert!(plan(&request).map(|_| ()).unwrap_err().message().contains("five"));
         assert!(plan(&Request::new("a\0b")).map(|_| ()).unwrap_err().message().contains("NUL"));
         assert!(plan(&Request::default()).is_err());
+    }
+
+    #[test]
+    fn a_tool_that_runs_at_a_provider_is_left_out_by_name() {
+        use llm_router::dialect::{Dialect, RequestHead, codec};
+        let asked = |choice: &str| {
+            let body = format!(r#"{{"input":"x","tools":[{{"type":"web_search"}}],"tool_choice":"{choice}"}}"#);
+            codec(Dialect::OpenaiResponses).unwrap().decode_request(&RequestHead::post("/"), body.as_bytes()).unwrap()
+        };
+        let plan = plan(&asked("auto")).unwrap();
+        assert!(plan.offer.tools.is_empty() && plan.dropped.contains(&"tools.web_search".into()), "{:?}", plan.dropped);
+        assert!(super::plan(&asked("required")).map(|_| ()).unwrap_err().message().contains("web_search"));
     }
 }

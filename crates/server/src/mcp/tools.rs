@@ -5,7 +5,6 @@ use std::sync::Arc;
 use llm_router::cache::response::Stored;
 use llm_router::cache::{Sha256Digest, StorageKey};
 use llm_router::error::{Error, Result};
-use llm_router::ids::Namespace;
 use llm_router::request::Request;
 use llm_router::router::resolve::Door;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
@@ -246,7 +245,7 @@ async fn cache_get(mcp: &Mcp, Key { key }: Key, caller: &Caller) -> Result<CallT
     let digest = Sha256Digest::of_key(&key).ok_or_else(|| {
         Error::invalid(format!("key: {shown:?} is not a key")).with_hint("`generate` and `explain` print them")
     })?;
-    let place = StorageKey { namespace: namespace(caller)?, digest };
+    let place = StorageKey { namespace: caller.namespace.clone(), digest };
     for tier in mcp.router.deps().cache.iter().flat_map(|cache| cache.tiers()) {
         let Some(value) = tier.get(&place).await? else { continue };
         let Ok(Stored { cid, response, provenance, .. }) = serde_json::from_slice(&value) else { continue };
@@ -260,7 +259,7 @@ async fn cache_get(mcp: &Mcp, Key { key }: Key, caller: &Caller) -> Result<CallT
 
 async fn explain(mcp: &Mcp, wanted: generate::Wanted, caller: &Caller) -> Result<CallToolResult> {
     let mut request: Request = wanted.into_request()?;
-    request.riders.namespace = namespace(caller)?;
+    request.riders.namespace.clone_from(&caller.namespace);
     let (plan, keys) = mcp.router.explain(&request, Door::NativeApi).await?;
     let mut keys = plan.targets.iter().zip(keys);
     let targets = plan.candidates.iter().map(|candidate| {
@@ -274,9 +273,4 @@ async fn explain(mcp: &Mcp, wanted: generate::Wanted, caller: &Caller) -> Result
         }
     });
     structured(&Explained { targets: targets.collect() })
-}
-
-/// Where a caller's answers are stored.
-pub(super) fn namespace(caller: &Caller) -> Result<Namespace> {
-    caller.0.as_ref().map_or_else(|| Ok(Namespace::default()), Namespace::new)
 }

@@ -28,6 +28,7 @@ pub(super) struct Arrived {
     pub(super) body: Bytes,
     /// What headers and key say, in a request that says nothing else.
     said: Result<Request>,
+    client: Option<Arc<str>>,
 }
 
 impl Arrived {
@@ -57,7 +58,7 @@ impl Arrived {
             method: head.method,
             headers: head.headers,
         };
-        Ok(Self { codec, id, head, body, said })
+        Ok(Self { codec, id, head, body, said, client: caller.name })
     }
 
     /// What headers and key say.
@@ -70,7 +71,7 @@ impl Arrived {
 
     /// An op of the compatible APIs under this request's id.
     pub(super) fn op<R>(&self, ask: R) -> Op<R> {
-        Op::new(ask, Door::CompatibleApi).with_id(self.id.clone())
+        Op::new(ask, Door::CompatibleApi).with_id(self.id.clone()).for_client(self.client.clone())
     }
 
     /// The answer: a JSON body with the record of how it came about, or the error.
@@ -80,6 +81,7 @@ impl Arrived {
                 let mut response = body::json(StatusCode::OK, written);
                 if let Some(trace) = trace {
                     chat::describe_as(trace, response.headers_mut());
+                    chat::name_dropped(trace.dropped.iter(), response.headers_mut());
                 }
                 response.headers_mut().insert(headers::CACHE, HeaderValue::from_static("bypass"));
                 response

@@ -24,6 +24,7 @@ use serde::Deserialize;
 pub(crate) use self::encode::Completed;
 use self::encode::{CompletionEncoder, Style};
 use crate::app::{Inner, Server};
+use crate::door::Caller;
 use crate::{body, chat, early, error, riders};
 
 const PATH: &str = "/v1/completions";
@@ -152,7 +153,7 @@ impl Completion {
         }
         let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = self.stream.unwrap_or(false);
-        let style = Style { stream, include_usage, echo: echo.then(|| prompt.clone()), created: 0 };
+        let style = Style { stream, include_usage, echo: echo.then(|| prompt.clone()), ..Style::default() };
 
         let mut request = Request::new(prompt);
         request.model = self.model;
@@ -194,12 +195,15 @@ pub(crate) async fn complete(State(server): State<Server>, request: HttpRequest)
 
 async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) -> Result<Response> {
     let (mut request, mut style) = body::parse::<Completion>(body)?.into_request()?;
-    riders::read(&head.headers, &head.extensions.get().cloned().unwrap_or_default(), &mut request)?;
+    let caller: Caller = head.extensions.get().cloned().unwrap_or_default();
+    riders::read(&head.headers, &caller, &mut request)?;
     let now = server.router.deps().clock.now().duration_since(SystemTime::UNIX_EPOCH);
     style.created = now.map_or(0, |since| since.as_secs());
+    style.id = format!("cmpl-{}", id.as_str().trim_start_matches("req_"));
     let encoder = Box::new(CompletionEncoder::new(style));
     let broken = head.extensions.get().cloned();
-    chat::respond(server, id, Op::new(request, Door::CompatibleApi), encoder, broken).await
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name);
+    chat::respond(server, id, op, encoder, broken).await
 }
 
 #[cfg(test)]

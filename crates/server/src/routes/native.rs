@@ -12,7 +12,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use llm_router::error::Result;
-use llm_router::ids::Namespace;
 use llm_router::provider::Availability;
 use llm_router::request::Request;
 use llm_router::router::Router;
@@ -213,10 +212,22 @@ pub(crate) struct Done {
     message: String,
 }
 
-/// `POST /api/v0/ai/llm/cache/clear`: forgets the stored answers of whoever asks.
+/// `POST /api/v0/ai/llm/cache/clear`: forgets the stored answers of whoever asks, and for this machine's owner or an admin key also what was learnt of providers.
+///
+/// The original drops its provider objects as well, so that the next call makes them from its environment anew. Here they are made once, from the configuration, and
+/// hold what is dear (connections, loaded models, agents): what could be stale of them is who refused a key and what models there are, and that is forgotten.
 pub(crate) async fn clear_cache(State(server): State<Server>, caller: Option<Extension<Caller>>) -> Response {
     let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
-    match cleared(&server.0.router, &caller).await {
+    let inner = &server.0;
+    let cleared = cleared(&inner.router, &caller).await;
+    if inner.door.keys.is_open() || inner.door.is_admin(&caller) {
+        inner.catalog.forget().await;
+        // A state store that cannot be written changes nothing about the answers, which are what was asked about.
+        if let Err(error) = inner.router.forget_refusals().await {
+            tracing::warn!("what was learnt of providers is not forgotten: {error}");
+        }
+    }
+    match cleared {
         Ok(cleared) => {
             let answers = if cleared == 1 { "answer" } else { "answers" };
             let message = format!("LLM router caches cleared: {cleared} stored {answers}");
@@ -228,14 +239,10 @@ pub(crate) async fn clear_cache(State(server): State<Server>, caller: Option<Ext
 
 /// Forgets the stored answers of a caller and says how many there were.
 pub(crate) async fn cleared(router: &Router, caller: &Caller) -> Result<u64> {
-    let namespace = match &caller.0 {
-        Some(name) => Namespace::new(name)?,
-        None => Namespace::default(),
-    };
     let mut most = 0;
     for tier in router.deps().cache.iter().flat_map(|cache| cache.tiers()) {
         // The tiers hold the same answers, the nearer ones fewer of them.
-        most = most.max(tier.clear(Some(&namespace)).await?);
+        most = most.max(tier.clear(Some(&caller.namespace)).await?);
     }
     Ok(most)
 }

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use llm_router::delta::{Delta, Event};
 use llm_router::dialect::openai_responses::{self, OpenaiResponses, response_id};
-use llm_router::dialect::{Codec, Dialect, Encoder, Framing};
+use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing};
 use llm_router::error::{Error, Result};
 use llm_router::request::{RawJson, Request};
 use llm_router::response::Folder;
@@ -154,6 +154,10 @@ impl Encoder for Keeper {
 
     fn about(&mut self, trace: &Trace) {
         self.encoder.about(trace);
+    }
+
+    fn lost(&self) -> &[FieldPath] {
+        self.encoder.lost()
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

@@ -1,13 +1,18 @@
 //! The server from outside: real sockets on 127.0.0.1, raw HTTP where a library would be too polite, scripted providers and upstreams behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod dialects;
 mod door;
 mod ending;
 mod exposure;
 mod fetch;
+mod hostile;
 mod limits;
 mod observe;
 mod protocols;
 mod replay;
+mod rules;
+mod sharing;
 mod streaming;
+mod strict;
 mod support;

@@ -91,6 +91,13 @@ async fn metrics_are_for_the_admin_address_and_for_admin_keys() {
     assert_eq!((status("t").await, status("o").await, status("x").await), (403, 200, 401));
     let admin = serving.admin.unwrap();
     assert_eq!(Ask::get("/metrics").send(admin).await.status, 200);
+    let page = Ask::get("/docs").send(admin).await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; style-src 'sha256-"));
+    assert!(page.text().contains("/v1/chat/completions"));
+    assert_eq!(Ask::get("/openapi.json").send(admin).await.status, 200);
+    let docs = async |key: &str| serving.send(Ask::get("/docs").header("x-api-key", key)).await.status;
+    assert_eq!((docs("t").await, docs("o").await, docs("").await), (403, 200, 401));
     // Nothing is generated there, and pages stay out there too.
     assert_eq!(Ask::chat("s/x").send(admin).await.status, 404);
     assert_eq!(Ask::get("/metrics").header("host", "evil.example").send(admin).await.status, 403);

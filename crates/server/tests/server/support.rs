@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_router::config::{ClientKey, Credential, ProviderSettings, Settings};
+use llm_router::dialect::Dialect;
 use llm_router::ids::ProviderId;
 use llm_router::provider::DynProvider;
 use llm_router::router::Router;
@@ -62,7 +63,7 @@ impl Setting {
     pub(crate) fn http(mut self, id: &str, url: String) -> Self {
         let mut lab = ProviderSettings::default();
         lab.base_url = Some(url);
-        lab.dialects = vec![llm_router::dialect::Dialect::OpenaiChat];
+        lab.dialects = vec![Dialect::OpenaiChat];
         lab.configured = true;
         lab.models = vec!["m".into()];
         self.settings.providers.insert(ProviderId::new(id).unwrap(), lab);
@@ -207,6 +208,21 @@ impl Ask {
 
 pub(crate) fn chat(model: &str, stream: bool) -> Value {
     json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+/// A request of each dialect, whole or streamed.
+pub(crate) fn each(model: &str, stream: bool) -> [(Dialect, Ask); 4] {
+    let said = json!([{"role": "user", "content": "hi"}]);
+    let responses = json!({"model": model, "stream": stream, "input": "hi"});
+    let anthropic = json!({"model": model, "stream": stream, "max_tokens": 99, "messages": said});
+    let verb = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
+    [
+        (Dialect::OpenaiChat, Ask::post("/v1/chat/completions", chat(model, stream).to_string())),
+        (Dialect::OpenaiResponses, Ask::post("/v1/responses", responses.to_string())),
+        (Dialect::Anthropic, Ask::post("/v1/messages", anthropic.to_string())),
+        (Dialect::Gemini, Ask::post(&format!("/v1beta/models/{model}:{verb}"), gemini.to_string())),
+    ]
 }
 
 /// An answer.

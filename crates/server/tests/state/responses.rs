@@ -4,7 +4,7 @@ use llm_router::dialect::Dialect;
 use llm_router::testing::upstream::{Answer, Upstream};
 use serde_json::{Value, json};
 
-use crate::support::{serve, settings, two_clients};
+use crate::support::{Reply, serve, settings, two_clients};
 
 fn chat(id: &str, text: &str) -> Answer {
     let message = json!({"role": "assistant", "content": text});
@@ -24,6 +24,13 @@ fn own(id: &str, text: &str) -> Value {
         "usage": {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}})
 }
 
+/// The id under which a client knows an answer of a provider that knows no such ids.
+fn id_of(reply: &Reply) -> String {
+    let id = reply.json()["id"].as_str().unwrap_or_default().to_owned();
+    assert!(reply.status == 200 && id.starts_with("resp_") && !id.contains("_c"), "{}", reply.text());
+    id
+}
+
 fn asking(text: &str, previous: Option<&str>) -> Value {
     let mut body = json!({"model": "lab/m", "input": text});
     if let Some(previous) = previous {
@@ -38,40 +45,42 @@ async fn a_conversation_goes_on_where_the_provider_knows_none() {
     let upstream = Upstream::serve(answers).await;
     let server = serve(two_clients(settings("lab", upstream.url("/v1"), Dialect::OpenaiChat)));
     let first = server.ask("POST", "/v1/responses", "ann-key", &asking("hi", None)).await;
-    assert_eq!((first.status, &first.json()["id"]), (200, &json!("resp_c1")), "{}", first.text());
+    let id = id_of(&first);
 
-    let second = server.ask("POST", "/v1/responses", "ann-key", &asking("and?", Some("resp_c1"))).await;
-    assert_eq!(second.status, 200, "{}", second.text());
-    assert_eq!(second.json()["previous_response_id"], json!("resp_c1"));
+    let second = server.ask("POST", "/v1/responses", "ann-key", &asking("and?", Some(&id))).await;
+    assert_eq!(second.json()["previous_response_id"], json!(id));
+    let next = id_of(&second);
     let said =
         |value: &Value| value["messages"].as_array().unwrap().iter().map(|m| m["content"].clone()).collect::<Vec<_>>();
     assert_eq!(said(&upstream.last().json()), [json!("hi"), json!("one"), json!("and?")]);
 
     // The first may be gone: the second stands on its own feet.
-    let gone = server.ask("DELETE", "/v1/responses/resp_c1", "ann-key", &Value::Null).await;
-    assert_eq!(gone.json(), json!({"id": "resp_c1", "object": "response", "deleted": true}));
-    let third = server.ask("POST", "/v1/responses", "ann-key", &asking("so?", Some("resp_c2"))).await;
+    let gone = server.ask("DELETE", &format!("/v1/responses/{id}"), "ann-key", &Value::Null).await;
+    assert_eq!(gone.json(), json!({"id": id, "object": "response", "deleted": true}));
+    let third = server.ask("POST", "/v1/responses", "ann-key", &asking("so?", Some(&next))).await;
     assert_eq!(third.status, 200, "{}", third.text());
     assert_eq!(said(&upstream.last().json()).len(), 5);
 
-    let read = server.ask("GET", "/v1/responses/resp_c2", "ann-key", &Value::Null).await;
+    let read = server.ask("GET", &format!("/v1/responses/{next}"), "ann-key", &Value::Null).await;
     assert_eq!((read.status, read.json()), (200, second.json()));
 }
 
 #[tokio::test]
 async fn nobody_elses_answer_and_none_that_was_not_kept_is_found() {
-    let upstream = Upstream::serve([chat("c1", "one"), chat("c2", "two")]).await;
+    // A provider that calls all its answers the same, as small servers do, mixes up nobody's.
+    let upstream = Upstream::serve([chat("c1", "one"), chat("c1", "two")]).await;
     let server = serve(two_clients(settings("lab", upstream.url("/v1"), Dialect::OpenaiChat)));
-    server.ask("POST", "/v1/responses", "ann-key", &asking("hi", None)).await;
+    let kept = id_of(&server.ask("POST", "/v1/responses", "ann-key", &asking("hi", None)).await);
     let mut unkept = asking("hi", None);
     unkept["store"] = json!(false);
-    assert_eq!(server.ask("POST", "/v1/responses", "ann-key", &unkept).await.status, 200);
+    let unkept = id_of(&server.ask("POST", "/v1/responses", "ann-key", &unkept).await);
+    let (of_kept, of_unkept) = (format!("/v1/responses/{kept}"), format!("/v1/responses/{unkept}"));
     for (method, path, key, body) in [
-        ("POST", "/v1/responses", "bob-key", asking("x", Some("resp_c1"))),
-        ("GET", "/v1/responses/resp_c1", "bob-key", Value::Null),
-        ("DELETE", "/v1/responses/resp_c1", "bob-key", Value::Null),
-        ("GET", "/v1/responses/resp_c2", "ann-key", Value::Null),
-        ("POST", "/v1/responses", "ann-key", asking("x", Some("resp_c2"))),
+        ("POST", "/v1/responses", "bob-key", asking("x", Some(&kept))),
+        ("GET", &of_kept, "bob-key", Value::Null),
+        ("DELETE", &of_kept, "bob-key", Value::Null),
+        ("GET", &of_unkept, "ann-key", Value::Null),
+        ("POST", "/v1/responses", "ann-key", asking("x", Some(&unkept))),
     ] {
         let reply = server.ask(method, path, key, &body).await;
         assert_eq!(reply.status, 404, "{method} {path} {key}");
@@ -79,7 +88,7 @@ async fn nobody_elses_answer_and_none_that_was_not_kept_is_found() {
         assert_eq!(reply.header("x-should-retry"), Some("false"));
     }
     assert_eq!(upstream.seen().requests.len(), 2, "none of these reached a provider");
-    assert_eq!(server.ask("GET", "/v1/responses/resp_c1", "ann-key", &Value::Null).await.status, 200);
+    assert_eq!(server.ask("GET", &of_kept, "ann-key", &Value::Null).await.status, 200);
 }
 
 #[tokio::test]
@@ -99,13 +108,19 @@ async fn a_streamed_answer_is_kept_before_its_last_event_is_out() {
     body["stream"] = json!(true);
     let first = server.ask("POST", "/v1/responses", "", &body).await;
     assert!(first.text().contains("response.completed"), "{}", first.text());
-    let second = server.ask("POST", "/v1/responses", "", &asking("and?", Some("resp_c1"))).await;
+    let streamed = |reply: &Reply| {
+        let text = reply.text();
+        let (_, rest) = text.split_once("\"id\":\"resp_").unwrap();
+        format!("resp_{}", rest.split('"').next().unwrap())
+    };
+    let id = streamed(&first);
+    let second = server.ask("POST", "/v1/responses", "", &asking("and?", Some(&id))).await;
     assert_eq!(second.status, 200, "{}", second.text());
     assert_eq!(upstream.last().json()["messages"][1]["content"], json!("one"));
     // One that was cut is no answer to go on from.
-    server.ask("DELETE", "/v1/responses/resp_c1", "", &Value::Null).await;
-    server.ask("POST", "/v1/responses", "", &body).await;
-    assert_eq!(server.ask("GET", "/v1/responses/resp_c1", "", &Value::Null).await.status, 404);
+    let cut = streamed(&server.ask("POST", "/v1/responses", "", &body).await);
+    assert_ne!(cut, id);
+    assert_eq!(server.ask("GET", &format!("/v1/responses/{cut}"), "", &Value::Null).await.status, 404);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Errors of this dialect, both ways. Bodies are read by the table that all servers share (`openai_chat/error.rs`, which knows this vendor's words); our
-//! errors take the vendor's shape, its types and its statuses.
+//! errors take the vendor's shape and its types. Their statuses are those of every dialect: where the vendor has 529 of its own, clients hear 503 with the vendor's
+//! type `overloaded_error`, by which they know it as well.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -37,9 +38,6 @@ pub(super) fn unreadable(data: &[u8], error: &Error) -> Error {
     Error::protocol(format!("the answer cannot be read: {}; it begins {head:?}", error.message()))
 }
 
-/// The status that the vendor gives where the router has too much to do, which its SDKs know.
-const OVERLOADED: u16 = 529;
-
 /// Types for clients. Every kind without a row is `invalid_request_error` below 500, and `api_error` from there.
 const TYPES: &[(ErrorKind, &str)] = &[
     (ErrorKind::CallerTooLarge, "request_too_large"),
@@ -54,16 +52,6 @@ const TYPES: &[(ErrorKind, &str)] = &[
     (ErrorKind::RouterOverloaded, "overloaded_error"),
     (ErrorKind::ProviderTimeout, "timeout_error"),
 ];
-
-/// The status of a kind for clients of this dialect.
-pub(super) fn status(kind: ErrorKind) -> StatusCode {
-    match kind {
-        ErrorKind::ProviderOverloaded | ErrorKind::RouterOverloaded => {
-            StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        kind => kind.http_status(),
-    }
-}
 
 /// Words by which clients of this dialect know that a prompt must become shorter.
 const TOO_LONG: &str = "prompt is too long";

@@ -13,9 +13,11 @@ use crate::delta::{BlockKind, Delta, Event, FinishReason, Part, Raw};
 use crate::dialect::anthropic::whole::{self, Unknown};
 use crate::dialect::anthropic::{error, types};
 use crate::dialect::json::{Object, Writer, text};
-use crate::dialect::{Dialect, Encoder, Framing, sse};
+use crate::dialect::left::{self, Left};
+use crate::dialect::{Dialect, Encoder, FieldPath, Framing, sse};
 use crate::error::{Error, Result};
 use crate::response::Folder;
+use crate::trace::Trace;
 use crate::usage::Usage;
 
 const OURS: Dialect = Dialect::Anthropic;
@@ -34,6 +36,7 @@ pub(super) struct MessageEncoder {
     called: bool,
     ended: bool,
     folder: Option<Folder>,
+    left: Left,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ impl MessageEncoder {
             called: false,
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
+            left: Left::default(),
         }
     }
 
@@ -79,7 +83,14 @@ impl MessageEncoder {
             out.extend_from_slice(&raw.data);
             return Ok(());
         }
-        event.deltas.iter().for_each(|delta| folder.push(delta));
+        for delta in &event.deltas {
+            folder.push(delta);
+            if let Delta::BlockStart { kind, .. } = delta
+                && !has_word(kind)
+            {
+                self.left.note_block(kind);
+            }
+        }
         if event.deltas.iter().any(|delta| matches!(delta, Delta::End))
             && let Some(folder) = self.folder.take()
         {
@@ -173,7 +184,10 @@ impl MessageEncoder {
                 folder.push(&Delta::BlockStart { choice: 0, block: 0, kind: kind.clone() });
                 Kind::Own(Box::new(folder))
             }
-            _ => Kind::Foreign,
+            kind => {
+                self.left.note_block(kind);
+                Kind::Foreign
+            }
         };
         self.live = Some((block, opened));
     }
@@ -265,10 +279,16 @@ impl MessageEncoder {
         to.field("delta", &delta);
         to.field("usage", &types::usage_json(self.usage.as_ref(), usage.as_ref()));
         to.some("context_management", context.as_ref());
+        to.some(left::FIELD, self.left.told().as_ref());
         write("message_delta", to, out);
         write("message_stop", event("message_stop"), out);
         self.ended = true;
     }
+}
+
+/// Whether the dialect can say a block of this kind.
+fn has_word(kind: &BlockKind) -> bool {
+    !matches!(kind, BlockKind::Media { .. }) && !matches!(kind, BlockKind::Provider { dialect, .. } if *dialect != OURS)
 }
 
 /// A block of the provider's own, put together.
@@ -320,6 +340,14 @@ impl Encoder for MessageEncoder {
         }
         event.deltas.iter().filter(|delta| !(begins && early(delta))).for_each(|delta| self.delta(delta, out));
         Ok(())
+    }
+
+    fn about(&mut self, trace: &Trace) {
+        self.left.note_request(trace);
+    }
+
+    fn lost(&self) -> &[FieldPath] {
+        self.left.of_answer()
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::dialect::gemini::{body, head};
 use crate::dialect::json::{Object, Writer};
-use crate::dialect::{Dialect, Framing, HttpCall, RequestHead};
+use crate::dialect::{Dialect, Framing, HttpCall, RequestHead, foreign};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::request::Origin;
@@ -32,6 +32,8 @@ pub(super) fn is_count(origin: &Origin) -> bool {
 pub fn encode_request(call: &Call) -> Result<HttpCall> {
     let model = head::model_of(call)?;
     let mut dropped = Vec::new();
+    let fitted = foreign::fit(call, Dialect::Gemini, &mut dropped)?;
+    let call = fitted.as_ref().unwrap_or(call);
     let ours = call.request.origin.as_ref().filter(|origin| origin.dialect == Dialect::Gemini);
     let body = match ours {
         Some(origin) if is_count(origin) => origin.body.clone(),

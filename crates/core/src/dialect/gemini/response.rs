@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json, value::RawValue};
 use crate::delta::{BlockKind, Delta, Event, FinishReason, Part};
 use crate::dialect::gemini::chunk::Chunk;
 use crate::dialect::gemini::{citations, contents, error, head, types};
-use crate::dialect::{Dialect, Encoder, Framing, sse};
+use crate::dialect::left::{self, Left};
+use crate::dialect::{Dialect, Encoder, FieldPath, Framing, sse};
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::response::Folder;
+use crate::trace::Trace;
 use crate::usage::Usage;
 
 const OURS: Dialect = Dialect::Gemini;
@@ -38,6 +40,7 @@ pub(super) struct GeminiEncoder {
     passed: bool,
     ended: bool,
     folder: Option<Folder>,
+    left: Left,
 }
 
 /// What is known of one choice until its end.
@@ -96,6 +99,7 @@ impl GeminiEncoder {
             passed: false,
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
+            left: Left::default(),
         }
     }
 
@@ -138,7 +142,11 @@ impl GeminiEncoder {
                 self.model.clone_from(model);
             }
             Delta::BlockStart { choice, block, kind } => {
-                self.choices.entry(*choice).or_default().blocks.insert(*block, opened(kind));
+                let opened = opened(kind);
+                if matches!(opened, Kind::Foreign) {
+                    self.left.note_block(kind);
+                }
+                self.choices.entry(*choice).or_default().blocks.insert(*block, opened);
             }
             Delta::BlockDelta { choice, block, part } => self.part(*choice, *block, part, chunk),
             Delta::BlockEnd { choice, block } => self.end(*choice, *block, chunk),
@@ -252,6 +260,9 @@ impl GeminiEncoder {
             }
         }
         chunk.top.append(&mut self.pending);
+        if let Some(left) = self.left.told().filter(|_| self.framing == Framing::Stream) {
+            chunk.top.insert(left::FIELD.to_owned(), left);
+        }
     }
 
     fn close(&mut self, out: &mut BytesMut) {
@@ -316,6 +327,14 @@ impl Encoder for GeminiEncoder {
             self.close(out);
         }
         Ok(())
+    }
+
+    fn about(&mut self, trace: &Trace) {
+        self.left.note_request(trace);
+    }
+
+    fn lost(&self) -> &[FieldPath] {
+        self.left.of_answer()
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

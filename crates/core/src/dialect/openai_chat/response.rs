@@ -10,12 +10,14 @@ use serde_json::{Map, Value, json};
 
 use crate::delta::{BlockKind, Delta, Event, Part, Raw};
 use crate::dialect::json::{Object, Writer};
+use crate::dialect::left::{self, Left};
 use crate::dialect::openai_chat::{error, types, whole};
 use crate::dialect::splice::Splice;
-use crate::dialect::{Dialect, Encoder, Framing, sse};
+use crate::dialect::{Dialect, Encoder, FieldPath, Framing, sse};
 use crate::error::{Error, Result};
 use crate::request::{RawJson, Request, TokenLogprob};
 use crate::response::Folder;
+use crate::trace::Trace;
 use crate::usage::Usage;
 
 const OURS: Dialect = Dialect::OpenaiChat;
@@ -38,6 +40,7 @@ pub(super) struct ChatEncoder {
     pending: Map<String, Value>,
     ended: bool,
     folder: Option<Folder>,
+    left: Left,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +76,7 @@ impl ChatEncoder {
             pending: Map::new(),
             ended: false,
             folder: (framing == Framing::Whole).then(Folder::default),
+            left: Left::default(),
         }
     }
 
@@ -84,7 +88,14 @@ impl ChatEncoder {
             return Ok(());
         }
         let Some(folder) = &mut self.folder else { return Ok(()) };
-        event.deltas.iter().for_each(|delta| folder.push(delta));
+        for delta in &event.deltas {
+            folder.push(delta);
+            if let Delta::BlockStart { kind: kind @ BlockKind::Provider { dialect, .. }, .. } = delta
+                && *dialect != OURS
+            {
+                self.left.note_block(kind);
+            }
+        }
         if event.deltas.iter().any(|delta| matches!(delta, Delta::End))
             && let Some(folder) = self.folder.take()
         {
@@ -153,7 +164,10 @@ impl ChatEncoder {
             }
             BlockKind::Media { .. } => Kind::Sound,
             BlockKind::Provider { dialect: OURS, kind } => Kind::Kept(kind.clone()),
-            _ => Kind::Foreign,
+            kind => {
+                self.left.note_block(kind);
+                Kind::Foreign
+            }
         };
         self.blocks.insert((choice, block), kind.clone());
         kind
@@ -198,10 +212,12 @@ impl ChatEncoder {
     fn usage_chunk(&mut self, out: &mut BytesMut) {
         let Some(usage) = self.usage else { return };
         self.usage_written = true;
+        let left = self.left.told();
         let mut to = self.begin_chunk();
         to.field("choices", &[(); 0]);
         to.key("usage");
         types::write_usage(&usage, &mut to);
+        to.some(left::FIELD, left.as_ref());
         to.close(b'}');
         sse::write(None, &to.finish(), out);
     }
@@ -337,6 +353,14 @@ impl Encoder for ChatEncoder {
             self.delta(delta, logprobs, out);
         }
         Ok(())
+    }
+
+    fn about(&mut self, trace: &Trace) {
+        self.left.note_request(trace);
+    }
+
+    fn lost(&self) -> &[FieldPath] {
+        self.left.of_answer()
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

@@ -127,7 +127,10 @@ impl ResponsesEncoder {
                 Open::Picture { mime: mime.clone(), data: String::new() }
             }
             BlockKind::Provider { dialect: OURS, kind } => Open::Own { kind: kind.clone(), raw: Value::Null },
-            _ => Open::Foreign,
+            kind => {
+                self.left.note_block(kind);
+                Open::Foreign
+            }
         };
         self.blocks.insert(block, open);
     }

@@ -10,14 +10,16 @@ use serde_json::{Map, Value};
 
 use crate::delta::{Delta, Event, FinishReason, Part};
 use crate::dialect::json::Writer;
+use crate::dialect::left::{self, Left};
 use crate::dialect::openai_responses::blocks::{Message, Open};
 use crate::dialect::openai_responses::object::{self, Head, Status};
 use crate::dialect::openai_responses::types::OURS;
 use crate::dialect::openai_responses::written::{self, Ids};
 use crate::dialect::openai_responses::{error, state};
-use crate::dialect::{Encoder, Framing, sse};
+use crate::dialect::{Encoder, FieldPath, Framing, sse};
 use crate::error::{Error, Result};
 use crate::request::{Request, TokenLogprob};
+use crate::trace::Trace;
 use crate::usage::Usage;
 
 pub(super) struct ResponsesEncoder {
@@ -42,6 +44,7 @@ pub(super) struct ResponsesEncoder {
     pub(super) more: Map<String, Value>,
     pub(super) started: bool,
     pub(super) ended: bool,
+    pub(super) left: Left,
 }
 
 impl ResponsesEncoder {
@@ -63,6 +66,7 @@ impl ResponsesEncoder {
             more: Map::new(),
             started: false,
             ended: false,
+            left: Left::default(),
         }
     }
 
@@ -170,6 +174,9 @@ impl ResponsesEncoder {
     fn finish(&mut self, out: &mut BytesMut) {
         let (reason, raw) = self.finish.take().unwrap_or((FinishReason::Stop, None));
         let status = Status::of(reason, raw.as_deref(), self.refused);
+        if let Some(left) = self.left.told().filter(|_| self.framing == Framing::Stream) {
+            self.more.insert(left::FIELD.to_owned(), left);
+        }
         let object = self.object(status);
         match self.framing {
             Framing::Whole => out.extend_from_slice(object.as_bytes()),
@@ -218,6 +225,14 @@ impl Encoder for ResponsesEncoder {
             self.delta(delta, logprobs, out);
         }
         Ok(())
+    }
+
+    fn about(&mut self, trace: &Trace) {
+        self.left.note_request(trace);
+    }
+
+    fn lost(&self) -> &[FieldPath] {
+        self.left.of_answer()
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {

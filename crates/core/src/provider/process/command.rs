@@ -191,7 +191,7 @@ impl CommandProvider {
         let model = self.model(call, template)?;
         let (prompt, dropped) = transcript::render(&call.request)?;
         let Rendered { args, stdin } = template.render(&prompt, model.map(ModelName::as_str))?;
-        call.note_dropped(dropped);
+        call.note_dropped(dropped)?;
         let mut environment = settings.environment.clone();
         if let (Some(name), Some(model)) = (&settings.model_variable, model) {
             environment = environment.with(name, model.as_str());

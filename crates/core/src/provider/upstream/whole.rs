@@ -122,7 +122,8 @@ impl HttpProvider {
         request.modalities = vec!["text".to_owned(), "image".to_owned()];
         let mut asked = Call::new(Arc::new(request), call.target.clone(), call.cx.clone());
         (asked.attempt, asked.deadlines) = (call.attempt, call.deadlines);
-        asked.note_dropped(ask.extra.keys().filter(|name| *name != "response_format").map(|name| name.as_str().into()));
+        let unsaid = ask.extra.keys().filter(|name| *name != "response_format");
+        asked.note_dropped(unsaid.map(|name| name.as_str().into())).map_err(at)?;
         let response = collect(Provider::generate(self, Arc::new(asked)).await?).await?;
         let blocks = response.choices.into_iter().flat_map(|choice| choice.content);
         let pictures = blocks.filter_map(|block| match block.body {
@@ -151,7 +152,7 @@ impl HttpProvider {
         let mut encoded = encode(&call).map_err(at)?;
         let model = call.target.model.as_ref();
         let request = self.request(spoken, &mut encoded, model, call.deadlines.connect).map_err(at)?;
-        call.note_dropped(encoded.dropped);
+        call.note_dropped(encoded.dropped).map_err(at)?;
         let mut patience = Patience::new(&call, false);
         let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(|error| {
             // The body was written here, so a complaint about it may be about our writing.

@@ -49,7 +49,7 @@ impl Answer {
                 return Err(lost("of this call", "the router shut it down"));
             }
         };
-        self.call.note_dropped(dropped);
+        self.call.note_dropped(dropped)?;
         self.over = part.is_none();
         self.patience.begun();
         self.taken += 1;

@@ -18,6 +18,8 @@ use serde::Serialize;
 /// How an answer is to be written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Style {
+    /// The answer's id: what a provider calls its own has the form of another API.
+    pub(super) id: String,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     /// What stands before each choice.
@@ -116,7 +118,7 @@ struct Added {
 impl CompletionEncoder {
     pub(super) fn new(style: Style) -> Self {
         let head = Completed {
-            id: String::new(),
+            id: style.id.clone(),
             object: "text_completion",
             created: style.created,
             model: String::new(),
@@ -221,8 +223,7 @@ fn json(body: &Completed) -> Result<Vec<u8>> {
 
 impl Encoder for CompletionEncoder {
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<()> {
-        if let Some(Delta::Start { id, model, created }) = event.deltas.first() {
-            self.head.id.clone_from(id);
+        if let Some(Delta::Start { model, created, .. }) = event.deltas.first() {
             self.head.model.clone_from(model);
             self.head.created = created.unwrap_or(self.style.created);
         }
@@ -287,18 +288,24 @@ mod tests {
     #[test]
     fn whole_and_streamed_say_the_same() {
         let whole: serde_json::Value =
-            serde_json::from_str(&written(Style { created: 9, ..Style::default() })).unwrap();
+            serde_json::from_str(&written(Style { id: "cmpl-a".into(), created: 9, ..Style::default() })).unwrap();
         assert_eq!(
             whole,
             serde_json::json!({
-                "id": "a", "object": "text_completion", "created": 9, "model": "m",
+                "id": "cmpl-a", "object": "text_completion", "created": 9, "model": "m",
                 "choices": [{"text": "é b", "index": 0, "finish_reason": "length", "logprobs": {
                     "tokens": ["é ", "b"], "token_logprobs": [-0.5, -0.5],
                     "top_logprobs": [{"z": -3.0}, {"z": -3.0}], "text_offset": [0, 2]}}],
                 "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
             })
         );
-        let stream = written(Style { stream: true, include_usage: true, echo: Some("p".into()), created: 9 });
+        let stream = written(Style {
+            stream: true,
+            include_usage: true,
+            echo: Some("p".into()),
+            created: 9,
+            ..Style::default()
+        });
         let frames: Vec<_> = stream.split("\n\n").filter_map(|frame| frame.strip_prefix("data: ")).collect();
         assert_eq!(frames.last(), Some(&"[DONE]"));
         let chunks: Vec<serde_json::Value> =

@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{Inner, Server};
+use crate::door::Caller;
 use crate::error::Refused;
 use crate::{body, chat, early, error, riders};
 
@@ -119,10 +120,11 @@ pub(crate) async fn generate(State(server): State<Server>, request: HttpRequest)
 
 async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) -> Result<Response> {
     let mut request = body::parse::<Generate>(body)?.into_request()?;
-    riders::read(&head.headers, &head.extensions.get().cloned().unwrap_or_default(), &mut request)?;
+    let caller: Caller = head.extensions.get().cloned().unwrap_or_default();
+    riders::read(&head.headers, &caller, &mut request)?;
     let encoder = Box::new(GenerateEncoder::new(request.stream));
     let broken = head.extensions.get().cloned();
-    chat::respond(server, id, Op::new(request, Door::NativeApi), encoder, broken).await
+    chat::respond(server, id, Op::new(request, Door::NativeApi).for_client(caller.name), encoder, broken).await
 }
 
 /// An answer, or the end of a streamed one, where `text` is missing.
