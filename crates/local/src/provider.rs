@@ -1,7 +1,7 @@
 //! The embedded model as a provider: loaded on its first call, kept until dropped.
 //!
 //! It knows one model file that is there already; finding and fetching files is not its business. `provider/job.rs`
-//! turns a request into a [`Job`](crate::engine::Job), `provider/calls.rs` tools into what the model sees of them, `provider/stream.rs`
+//! turns a request into a [`Job`], `provider/calls.rs` tools into what the model sees of them, `provider/stream.rs`
 //! an answer into deltas, `provider/pin.rs` tells whether the file is the one that was named. Read those next. A model that makes vectors is
 //! [`embedding`]'s.
 

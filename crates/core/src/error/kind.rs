@@ -28,7 +28,7 @@ pub enum SameTarget {
     Never,
     /// Yes, after a backoff.
     Retry,
-    /// Yes, after the delay that the upstream named ([`Error::retry_after`]).
+    /// Yes, after the delay that the upstream named ([`Error::retry_after`](crate::error::Error::retry_after)).
     AfterDelay,
     /// Not before the reset time that the upstream named.
     AfterReset,
