@@ -9,9 +9,10 @@ use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use llm_router::provider::process::Runner;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::output::{Failure, Outcome};
 
@@ -27,20 +28,25 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How many parts of the work take Ctrl-C for themselves.
 static CLAIMS: AtomicUsize = AtomicUsize::new(0);
 
+/// Ctrl-C, passed on to who claims it. One ear hears signals and passes them on: two could hear one signal at different times, and who heard it second would take it for
+/// another.
+static PRESSED: Notify = Notify::const_new();
+
 /// While it lives, Ctrl-C is its holder's: it ends an answer, not the command.
-pub(crate) struct Claim(Signal);
+pub(crate) struct Claim(());
 
 impl Claim {
-    /// From here on Ctrl-C is heard by [`Claim::pressed`] alone.
-    pub(crate) fn new() -> Outcome<Self> {
-        let heard = signal(SignalKind::interrupt()).map_err(|error| Failure::io("signals", &error))?;
+    /// From here on Ctrl-C is heard by [`Claim::pressed`] alone, within [`interruptible`].
+    pub(crate) fn new() -> Self {
+        // What was meant for an earlier one that did not wait any more.
+        let _ = PRESSED.notified().now_or_never();
         CLAIMS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self(heard))
+        Self(())
     }
 
     /// Waits for Ctrl-C.
     pub(crate) async fn pressed(&mut self) {
-        self.0.recv().await;
+        PRESSED.notified().await;
     }
 }
 
@@ -65,12 +71,12 @@ pub(crate) async fn interruptible<T>(runner: Option<&Runner>, work: impl Future<
     let mut work = pin!(work);
     loop {
         tokio::select! {
-            // The signal first: what claims it must still be there when it is heard here too.
             biased;
             interrupt = signals.next() => {
                 if !(interrupt && CLAIMS.load(Ordering::Relaxed) > 0) {
                     return Err(Failure::Interrupted);
                 }
+                PRESSED.notify_one();
             }
             Some(reply) = asked.recv() => answer(reply),
             outcome = &mut work => return outcome,

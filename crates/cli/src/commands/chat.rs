@@ -63,7 +63,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Chat) -> Outcome {
 async fn answer(app: &App, global: &Global, session: &mut Session) -> Outcome {
     let mut request = session.request();
     request.stream = !global.json;
-    let mut interrupt = Claim::new()?;
+    let mut interrupt = Claim::new();
     let work = async {
         let mut answer = app.router.call(Op::new(request, Door::Command)).await?;
         if let Some(served) = answer.trace().served.filter(|_| global.debug) {
