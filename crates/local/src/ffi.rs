@@ -4,6 +4,7 @@
 //! values. No policy lives here: what to decode and when is `engine/scheduler.rs`. Read that next.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -39,6 +40,7 @@ unsafe extern "C" fn log(level: sys::ggml_log_level, text: *const c_char, _: *mu
         return;
     }
     match level {
+        sys::GGML_LOG_LEVEL_ERROR if STOPPED.get() => tracing::debug!(target: "llama_cpp", "{text}"),
         sys::GGML_LOG_LEVEL_ERROR => tracing::warn!(target: "llama_cpp", "{text}"),
         sys::GGML_LOG_LEVEL_WARN => tracing::debug!(target: "llama_cpp", "{text}"),
         _ => tracing::trace!(target: "llama_cpp", "{text}"),
@@ -283,7 +285,14 @@ unsafe impl Send for Context {}
 unsafe extern "C" fn stop(check: *mut c_void) -> bool {
     // SAFETY: `Context::new` passed the address of a `StopCheck` that it keeps for as long as the context.
     let check = unsafe { &*check.cast::<StopCheck>() };
-    check()
+    let stops = check();
+    STOPPED.set(STOPPED.get() || stops);
+    stops
+}
+
+thread_local! {
+    /// Whether the computation that this thread runs was told to stop: the library calls that a failure, on the thread that began the computation.
+    static STOPPED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Context {
@@ -333,6 +342,7 @@ impl Context {
 
     /// Runs `batch` through the model; the logits asked for can then be read with [`Self::logits`].
     pub(crate) fn decode(&mut self, batch: &Batch) -> Result<(), DecodeFailure> {
+        STOPPED.set(false);
         // SAFETY: the batch's arrays hold `n_tokens` entries each (see `Batch::add`).
         match unsafe { sys::llama_decode(self.context.as_ptr(), batch.0) } {
             0 => Ok(()),

@@ -1,6 +1,8 @@
 //! The embedded model through the command: the same text again, from the cache where that was asked for.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 
 use crate::support::{Home, model};
 
@@ -52,4 +54,17 @@ fn half_a_model_is_not_loaded() {
     let said = home.run(["generate", "hi", "--provider", "local"]).fails(1);
     assert!(said.starts_with("error: local: the model file <home>/half.gguf cannot be used: "), "{said}");
     assert!(said.contains("the download did not finish"), "{said}");
+}
+
+#[test]
+fn a_reader_who_leaves_stops_the_model_without_a_word() {
+    let home = home();
+    let mut command = home.run(["generate", "Tell a long story.", "--provider", "local"]).into_command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    // The computation under way is stopped, which the library reports as a failure of its own.
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
