@@ -5,6 +5,7 @@
 //! faster for the bodies that most are, and `plain.rs` for such frames.
 //! Answers: `stream.rs` reads, `response.rs` writes, whole or streamed. Errors: `error.rs`. What it is not: a client; bytes are moved by `provider/http.rs`.
 
+mod again;
 mod body;
 mod calls;
 mod choice;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::delta::{Delta, Event, Raw};
 use crate::dialect::json::{Object, lenient, read, text};
+use crate::dialect::openai_chat::again::Again;
 use crate::dialect::openai_chat::choice::{Answer, Choice};
 use crate::dialect::openai_chat::plain::{Chunk, Piece};
 use crate::dialect::openai_chat::{error, types};
@@ -35,6 +36,8 @@ pub(super) struct ChatDecoder {
     usage: Option<Usage>,
     /// Unknown fields of the outermost object: most servers repeat them in every chunk, one delta says it.
     remembered: HashMap<String, String>,
+    /// What the frame before was, if it was nothing but a piece of text.
+    again: Option<Again>,
 }
 
 impl ChatDecoder {
@@ -56,7 +59,19 @@ impl ChatDecoder {
             choices: Vec::new(),
             usage: None,
             remembered: HashMap::new(),
+            again: None,
         }
+    }
+
+    /// Reads a frame of a stream.
+    fn piece(&mut self, data: &[u8]) -> Result<Vec<Delta>> {
+        if let Some(text) = self.again.as_ref().and_then(|again| again.read(data)) {
+            return Ok(vec![text]);
+        }
+        let mut deltas = Vec::with_capacity(4);
+        self.chunk(data, &mut deltas)?;
+        self.again = Again::learn(data, &deltas);
+        Ok(deltas)
     }
 
     fn chunk(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<()> {
@@ -192,10 +207,10 @@ impl Decoder for ChatDecoder {
         if frame.name.as_deref() == Some("error") {
             return Err(error::in_answer(data));
         }
-        let mut deltas = Vec::with_capacity(4);
+        let mut deltas = Vec::new();
         match self.framing {
             Framing::Stream if data == b"[DONE]" => self.close(&mut deltas)?,
-            Framing::Stream => self.chunk(data, &mut deltas)?,
+            Framing::Stream => deltas = self.piece(data)?,
             Framing::Whole => {
                 self.chunk(data, &mut deltas)?;
                 self.close(&mut deltas)?;
@@ -280,6 +295,38 @@ mod tests {
         let late = r#"{"choices":[{"index":0,"delta":{"content":"more"}}]}"#.as_bytes();
         let ours = quick.plain(Chunk::read(late).unwrap(), &mut Vec::new()).unwrap_err();
         assert_eq!(ours, patient.any(late, &mut Vec::new()).unwrap_err());
+    }
+
+    #[test]
+    fn a_frame_like_the_one_before_says_what_it_would_say_alone() {
+        let said = |delta: &str| format!(r#"{{"id":"c","model":"m","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#);
+        let frames = [
+            said(r#""role":"assistant","content":"""#),
+            said(r#""content":"a""#),
+            said(r#""content":"b""#),
+            said(r#""content":"b again""#),
+            said(r#""content":"c\n""#),
+            said(r#""content":"d""#),
+            said(r#""reasoning_content":"e""#),
+            said(r#""content":"f""#),
+            said(r#""content":"g""#),
+            said(r#""content":"g again""#),
+            said(r#""tool_calls":[{"index":0,"id":"t","function":{"name":"n","arguments":"{}"}}]"#),
+            said(r#""content":"h""#),
+            said(r#""content":"i""#),
+            said(r#""content":"i again""#),
+            said("\"content\":\"j\"},\"finish_reason\":\"stop\",\"x\":{"),
+            said(r#""content":"k""#),
+        ];
+        let (mut quick, mut patient) = (decoder(), decoder());
+        let mut again = 0;
+        for frame in &frames {
+            let frame = Frame { name: None, data: frame.clone().into() };
+            again += usize::from(quick.again.as_ref().is_some_and(|again| again.read(&frame.data).is_some()));
+            patient.again = None;
+            assert_eq!(quick.frame(frame.clone()), patient.frame(frame.clone()), "{frame:?}");
+        }
+        assert_eq!(again, 3, "the three that say so");
     }
 
     #[test]
