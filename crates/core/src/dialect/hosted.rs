@@ -84,7 +84,6 @@ mod tests {
 
     fn request(dialect: Dialect, body: &str) -> Request {
         codec(dialect)
-            .unwrap()
             .decode_request(&RequestHead::post("/v1beta/models/m:generateContent"), body.as_bytes())
             .unwrap()
     }

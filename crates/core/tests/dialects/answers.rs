@@ -15,7 +15,7 @@ use crate::support::{deltas, fold, frames, read, without_origin, write};
 fn writer(fixture: &Fixture) -> std::sync::Arc<dyn Codec> {
     match fixture.dialect {
         Dialect::OpenaiChat => std::sync::Arc::new(OpenaiChat::default()),
-        other => codec(other).unwrap(),
+        other => codec(other),
     }
 }
 

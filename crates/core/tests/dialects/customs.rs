@@ -67,7 +67,7 @@ pub(crate) fn asking(dialect: Dialect, framing: Framing) -> Request {
             json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": {"thinkingConfig": {"includeThoughts": true}}})
         }
     };
-    codec(dialect).unwrap().decode_request(&head_of(dialect, framing), body.to_string().as_bytes()).unwrap()
+    codec(dialect).decode_request(&head_of(dialect, framing), body.to_string().as_bytes()).unwrap()
 }
 
 /// A frame's data; null where it is no JSON.

@@ -146,7 +146,7 @@ async fn a_streamed_answer_leaves_its_connection_for_the_next() {
 async fn every_preset_is_reached_where_its_row_says() {
     for preset in presets::PRESETS {
         let id = ProviderId::new(preset.id).unwrap();
-        let how = super::setup::spoken(&settings("http://127.0.0.1:1/base", |_| ()), Some(preset)).0[0].how;
+        let how = super::setup::spoken(&settings("http://127.0.0.1:1/base", |_| ()), Some(preset)).preferred.how;
         let (path, answer) = match how.dialect {
             Dialect::OpenaiResponses => ("/responses", response("ok")),
             Dialect::Anthropic => ("/messages", message("ok")),
@@ -176,7 +176,7 @@ fn response(text: &str) -> Answer {
 /// The first dialect that a provider of this preset speaks, wherever it is.
 fn first_spoken(id: &str, base_url: Option<&str>) -> Dialect {
     let settings = ProviderSettings { base_url: base_url.map(str::to_owned), ..ProviderSettings::default() };
-    super::setup::spoken(&settings, presets::find(id)).0[0].how.dialect
+    super::setup::spoken(&settings, presets::find(id)).preferred.how.dialect
 }
 
 #[test]
