@@ -20,8 +20,6 @@ pub(crate) struct Customs {
     pub(crate) settle: fn(&mut Request, &mut Request),
     /// An answer as it comes back from having been written in this dialect.
     pub(crate) comes_back: fn(Response) -> Response,
-    /// Whether a folded answer can be streamed, and not only in the frames it came in, which hold what belongs together.
-    pub(crate) in_steps: fn(&Response) -> bool,
     /// What an answer says, whole or streamed, whatever it was cut into.
     pub(crate) meaning: fn(&Response) -> String,
     /// Where in a stream the frame stands that says the answer is whole.
