@@ -21,6 +21,7 @@ pub(crate) mod seal;
 mod sound;
 mod splice;
 pub mod sse;
+mod unnamed;
 
 use std::{fmt, sync::Arc};
 
