@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Answer, Op};

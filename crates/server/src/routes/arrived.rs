@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::request::Request;
 use llm_router::router::Op;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use llm_router::dialect::{Codec, Dialect, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Op, TokenCount};
