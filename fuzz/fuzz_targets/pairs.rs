@@ -15,7 +15,7 @@ use llm_router::request::Request;
 
 static CODECS: LazyLock<[Arc<dyn Codec>; 4]> = LazyLock::new(|| {
     [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic, Dialect::Gemini]
-        .map(|dialect| codec(dialect).expect("every dialect has a codec"))
+        .map(codec)
 });
 
 fn request(from: &dyn Codec, body: &[u8]) {

@@ -17,6 +17,7 @@ use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::http::HttpClient;
 use llm_router::provider::process::Runner;
 use llm_router::provider::{Availability, Call, Describe, Provider};
+use llm_router_local::provider::unsaid;
 use llm_router_local::source::{self, Source};
 
 use self::model::{Common, Model, unfetched};
@@ -175,7 +176,9 @@ impl Provider for Embedded {
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        self.for_text(&call).provider().await?.generate(call).await
+        let model = self.for_text(&call);
+        whole_or_not(&call).await.map_err(|error| error.at(&self.describe.id, Some(&model.name)))?;
+        model.provider().await?.generate(call).await
     }
 
     async fn embed(&self, call: Arc<Call>, ask: Arc<EmbedRequest>) -> Result<EmbedResponse> {
@@ -183,7 +186,9 @@ impl Provider for Embedded {
     }
 
     async fn count_tokens(&self, call: Arc<Call>) -> Result<u64> {
-        self.for_text(&call).provider().await?.count_tokens(call).await
+        let model = self.for_text(&call);
+        whole_or_not(&call).await.map_err(|error| error.at(&self.describe.id, Some(&model.name)))?;
+        model.provider().await?.count_tokens(call).await
     }
 
     fn models(&self) -> Vec<ModelName> {
@@ -195,4 +200,15 @@ impl Provider for Embedded {
         let known = [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().find(|known| known.name == *model);
         known.and_then(Model::exact).unwrap_or_else(|| model.clone())
     }
+}
+
+/// Refuses a strict request that the embedded engine cannot be told whole: before a model is fetched, and before a child is started for it.
+///
+/// # Errors
+/// `caller_unsupported` naming what would be lost.
+async fn whole_or_not(call: &Call) -> Result<()> {
+    if call.request.riders.strict {
+        call.note_dropped(unsaid(Arc::clone(&call.request)).await?)?;
+    }
+    Ok(())
 }

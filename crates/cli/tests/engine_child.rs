@@ -97,6 +97,24 @@ async fn a_server_fetches_no_model() {
 }
 
 #[tokio::test]
+async fn what_a_strict_request_may_not_lose_is_refused_before_an_engine_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &tiny::write(folder.path(), Family::Qwen, 7).unwrap());
+    let mut asked = request(1);
+    asked.modalities = vec!["text".into(), "audio".into()];
+    asked.riders.strict = true;
+    let error = app.router.generate(asked.clone()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::CallerUnsupported && error.provider().is_some(), "{error:?}");
+    assert!(error.message().contains("modalities"), "{error}");
+    assert!(app.router.count_tokens(asked.clone()).await.unwrap().estimated, "what is not sent can only be guessed");
+    assert_eq!(app.engine_process_id(), None, "nothing was started");
+    asked.riders.strict = false;
+    let answer = app.router.generate(asked).await.unwrap();
+    assert_eq!(answer.trace().unwrap().dropped, ["modalities".into()]);
+    app.close().await;
+}
+
+#[tokio::test]
 async fn counts_and_vectors_come_out_of_a_child_as_they_do_here() {
     let folder = tempfile::tempdir().unwrap();
     let text = tiny::write(folder.path(), Family::Qwen, 7).unwrap();

@@ -21,6 +21,7 @@ pub(crate) mod seal;
 mod sound;
 mod splice;
 pub mod sse;
+mod unnamed;
 
 use std::{fmt, sync::Arc};
 
@@ -77,14 +78,14 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// The codec of a dialect, where this version has one.
-pub fn codec(dialect: Dialect) -> Option<Arc<dyn Codec>> {
+/// The codec of a dialect.
+pub fn codec(dialect: Dialect) -> Arc<dyn Codec> {
     match dialect {
-        Dialect::Native => Some(Arc::new(native::Native)),
-        Dialect::OpenaiChat => Some(Arc::new(openai_chat::OpenaiChat::default())),
-        Dialect::Anthropic => Some(Arc::new(anthropic::Anthropic)),
-        Dialect::Gemini => Some(Arc::new(gemini::Gemini)),
-        Dialect::OpenaiResponses => Some(Arc::new(openai_responses::OpenaiResponses)),
+        Dialect::Native => Arc::new(native::Native),
+        Dialect::OpenaiChat => Arc::new(openai_chat::OpenaiChat::default()),
+        Dialect::OpenaiResponses => Arc::new(openai_responses::OpenaiResponses),
+        Dialect::Anthropic => Arc::new(anthropic::Anthropic),
+        Dialect::Gemini => Arc::new(gemini::Gemini),
     }
 }
 

@@ -94,7 +94,7 @@ fn router(providers: &[(&str, Dialect, &Upstream)]) -> Router {
 
 /// One turn: what the client gets.
 async fn turn(router: &Router, client: Dialect, model: &str, before: Option<&Value>) -> Value {
-    let codec = dialect::codec(client).unwrap();
+    let codec = dialect::codec(client);
     let (head, body) = asking(client, model, before);
     let request = codec.decode_request(&head, body.to_string().as_bytes()).unwrap();
     let mut encoder = codec.encoder(&request, Framing::Whole);

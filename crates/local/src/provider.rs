@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use llm_router::delta::DeltaStream;
-use llm_router::dialect::Dialect;
+use llm_router::dialect::{Dialect, FieldPath};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
-use llm_router::request::Privacy;
+use llm_router::request::{Privacy, Request};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -128,17 +128,15 @@ impl LocalProvider {
         work: impl FnOnce(&Loaded, Job) -> Result<T> + Send + 'static,
     ) -> Result<(T, Form)> {
         let request = Arc::clone(&call.request);
-        // What no model takes is refused before one is loaded.
-        let plan = aside(move || job::plan(&request)).await?;
-        let (loaded, now) = (Arc::clone(self.loaded().await?), seconds(call));
-        let (done, form, dropped) = aside(move || {
-            let job::Plan { messages, offer, mut job, dropped } = plan;
-            let form = prepare(&loaded, &messages, &offer, &mut job, now)?;
-            Ok((work(&loaded, job)?, form, dropped))
-        })
-        .await?;
+        // What no model takes is refused before one is loaded, and so is what a strict request may not lose.
+        let job::Plan { messages, offer, mut job, dropped } = aside(move || job::plan(&request)).await?;
         call.note_dropped(dropped)?;
-        Ok((done, form))
+        let (loaded, now) = (Arc::clone(self.loaded().await?), seconds(call));
+        aside(move || {
+            let form = prepare(&loaded, &messages, &offer, &mut job, now)?;
+            Ok((work(&loaded, job)?, form))
+        })
+        .await
     }
 }
 
@@ -236,6 +234,14 @@ fn form(source: &str, template: &Template) -> Form {
         Form::None => Form::None,
         form => template.render(&input).map_or(Form::None, |_| form),
     }
+}
+
+/// What of a request no embedded model can be told and would be left out, by name: known without a model, and so before one is fetched, started or loaded.
+///
+/// # Errors
+/// `caller_unsupported` for what would change the answer's meaning if it were left out, `caller_invalid_request` for what makes no sense.
+pub async fn unsaid(request: Arc<Request>) -> Result<Vec<FieldPath>> {
+    aside(move || job::plan(&request).map(|plan| plan.dropped)).await
 }
 
 /// Whether the model in a file takes tools, as its header says. Reads the header: some milliseconds.

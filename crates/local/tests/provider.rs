@@ -51,6 +51,22 @@ fn fold(events: &[Event]) -> Response {
 }
 
 #[tokio::test]
+async fn what_a_strict_request_may_not_lose_is_refused_before_the_file_is_opened() {
+    let file = ModelFile { path: "/nowhere/at-all.gguf".into(), name: ModelName::new("m").unwrap() };
+    let provider = LocalProvider::new(ProviderId::new("local").unwrap(), file, common::options(1));
+    let mut request = question(false);
+    request.modalities = vec!["audio".into()];
+    request.riders.strict = true;
+    let error = events(&provider, call(request.clone(), None)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::CallerUnsupported && error.message().contains("modalities"), "{error}");
+    request.riders.strict = false;
+    let lenient = call(request, None);
+    let error = events(&provider, Arc::clone(&lenient)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderUnavailable, "{error}");
+    assert_eq!(lenient.cx.dropped(), ["modalities".into()]);
+}
+
+#[tokio::test]
 async fn streamed_and_whole_say_the_same() {
     let provider = provider();
     assert!(provider.availability().is_ready());

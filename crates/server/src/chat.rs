@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Answer, Op};
@@ -29,13 +29,7 @@ const HEADERS: usize = 12;
 /// Answers a request of this dialect.
 pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Some(codec) = codec(dialect) else {
-        return error::at_path(
-            head.uri.path(),
-            &Error::unsupported(format!("this build does not speak {dialect}")),
-            None,
-        );
-    };
+    let codec = codec(dialect);
     let id = id_of(&server, &head);
     let body = match body::read(body, &head.headers, &server.0.options).await {
         Ok(body) => body,

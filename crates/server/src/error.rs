@@ -96,10 +96,7 @@ pub(crate) fn at_path(path: &str, error: &Error, id: Option<&RequestId>) -> Resp
     if is_native(path) {
         return native(error, id);
     }
-    match codec(dialect_of(path)).or_else(|| codec(Dialect::OpenaiChat)) {
-        Some(codec) => response(codec.as_ref(), error, id),
-        None => Response::new(Body::from(error.to_string())),
-    }
+    response(codec(dialect_of(path)).as_ref(), error, id)
 }
 
 /// What no route answers.

@@ -176,7 +176,7 @@ mod tests {
             let router = Router::builder().provider(provider).settings(Settings::default()).build().unwrap();
             let mut request = Request::new("hi");
             (request.model, request.stream) = (Some("s/m".to_owned()), true);
-            let encoder = codec(dialect).unwrap().encoder(&request, Framing::Stream);
+            let encoder = codec(dialect).encoder(&request, Framing::Stream);
             let answer = router.call(Op::new(request, Door::CompatibleApi)).await.unwrap();
             let mut relay = Relay::flowing(answer, encoder, SILENCE);
             assert!(piece(&mut relay).await.windows(4).any(|words| words == b"one "), "{dialect}");

@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llm_router::config::Settings;
 use llm_router::error::{Error, ErrorKind};
@@ -19,7 +19,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, PeerRequestOptions, RoleClient, RunningService};
 use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
-use support::{kept, serve, start};
+use support::{Running, kept, serve, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -194,37 +194,72 @@ async fn over_http_each_post_stands_for_itself_behind_the_same_door() {
     assert_eq!(server.get("/mcp", &[("accept", "text/event-stream")]).await.status, 405);
 }
 
+/// Within which time the upstream's work ends after a client went away.
+const GONE_WITHIN: Duration = Duration::from_millis(100);
+
+/// A call of a tool in the words of a protocol version, over HTTP/1.1, of which nothing is read yet.
+async fn calling(server: &Running, version: Option<&str>, progress: bool) -> TcpStream {
+    let mut meta = json!({});
+    if progress {
+        meta["progressToken"] = json!("p");
+    }
+    let mut headers = format!("host: {}\r\ncontent-type: application/json\r\naccept: {}\r\n", server.address, ACCEPT.1);
+    if let Some(version) = version {
+        headers.push_str(&format!("mcp-protocol-version: {version}\r\n"));
+    }
+    if version.is_some_and(|version| version >= "2026") {
+        headers.push_str("mcp-method: tools/call\r\nmcp-name: generate\r\n");
+        meta["io.modelcontextprotocol/protocolVersion"] = json!(version);
+        meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "t", "version": "1"});
+        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    }
+    let call = json!({"name": "generate", "arguments": {"prompt": "hi"}, "_meta": meta});
+    let body = message("tools/call", &call);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!("POST /mcp HTTP/1.1\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    stream
+}
+
+/// Whatever protocol a client speaks, and whether it was told anything yet: its call ends with its connection.
 #[tokio::test]
 async fn a_client_that_hangs_up_ends_the_providers_work() {
-    let provider = echo([Turn::Hang(text_events("one two", None).into_iter().take(2).collect())]);
-    let server = start(Router::builder().instance(provider.clone()).settings(Settings::default())).await;
-    let call = json!({"name": "generate", "arguments": {"prompt": "hi"}, "_meta": {"progressToken": "p"}});
-    let body = message("tools/call", &call);
-    let head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: {}\r\ncontent-length: {}\r\n\r\n",
-        server.address,
-        ACCEPT.1,
-        body.len()
-    );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    let mut said = Vec::new();
-    while !String::from_utf8_lossy(&said).contains("notifications/progress") {
-        assert!(stream.read_buf(&mut said).await.unwrap() > 0);
+    let silent = Vec::new();
+    let begun: Vec<_> = text_events("one two", None).into_iter().take(2).collect();
+    for version in
+        [None, Some("2024-11-05"), Some("2025-03-26"), Some("2025-06-18"), Some("2025-11-25"), Some("2026-07-28")]
+    {
+        for (progress, events) in [(false, &silent), (false, &begun), (true, &silent), (true, &begun)] {
+            let provider = echo([Turn::Hang(events.clone())]);
+            let server = start(Router::builder().instance(provider.clone()).settings(Settings::default())).await;
+            let mut stream = calling(&server, version, progress).await;
+            let told = progress && !events.is_empty();
+            let mut said = Vec::new();
+            while told && !String::from_utf8_lossy(&said).contains("notifications/progress") {
+                assert!(stream.read_buf(&mut said).await.unwrap() > 0, "{}", String::from_utf8_lossy(&said));
+            }
+            until(&provider, 1).await;
+            drop(stream);
+            let left = Instant::now();
+            gone(&provider).await;
+            assert!(left.elapsed() < GONE_WITHIN, "{version:?} {progress} {}: {:?}", events.len(), left.elapsed());
+        }
     }
-    assert_eq!(provider.live(), 1);
-    drop(stream);
-    gone(&provider).await;
+}
+
+/// Ready when so many of the provider's answers run.
+async fn until(provider: &Scripted, live: usize) {
+    let there = async {
+        while provider.live() != live {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), there).await.unwrap();
 }
 
 /// Ready when nothing of the provider runs any more.
 async fn gone(provider: &Scripted) {
-    let ended = async {
-        while provider.live() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    until(provider, 0).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::dialect::json::Object;
 use crate::dialect::{Framing, HttpCall};
 use crate::embedding::{EmbedInput, EmbedRequest, EmbedResponse, of_bytes, to_bytes};
+#[cfg(feature = "schema")]
+use crate::embedding::{MAX_DIMENSIONS, MAX_INPUTS};
 use crate::error::{Error, Result};
 use crate::usage::Usage;
 
@@ -20,6 +22,7 @@ pub const PATH: &str = "/embeddings";
 
 /// How a client wants its vectors written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename_all = "lowercase"))]
 pub enum Encoding {
     /// As lists of numbers.
     #[default]
@@ -28,14 +31,38 @@ pub enum Encoding {
     Base64,
 }
 
+/// What a client sends, as far as it is read here; other fields pass to the provider as they are.
+#[derive(Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddingsRequest"))]
+pub struct Asked {
+    /// A text, several texts, the tokens of a text, or those of several.
+    input: Input,
+    /// A route, `provider/model`, or a name that a provider lists.
+    model: Option<String>,
+    /// How vectors are written in the answer; as numbers where nobody says.
+    encoding_format: Option<Encoding>,
+    /// How many numbers a vector is to have; the model's own count where nobody says.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_DIMENSIONS)))]
+    dimensions: Option<u32>,
+    /// The client's own end user.
+    user: Option<String>,
+}
+
 /// What stands in `input`.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddingsInput"))]
 enum Input {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
+    Text(#[cfg_attr(feature = "schema", schemars(length(min = 1)))] String),
+    Texts(
+        #[cfg_attr(feature = "schema", schemars(length(min = 1, max = MAX_INPUTS), inner(length(min = 1))))]
+        Vec<String>,
+    ),
+    Tokens(#[cfg_attr(feature = "schema", schemars(length(min = 1)))] Vec<u32>),
+    TokenLists(
+        #[cfg_attr(feature = "schema", schemars(length(min = 1, max = MAX_INPUTS), inner(length(min = 1))))]
+        Vec<Vec<u32>>,
+    ),
 }
 
 /// Reads a client's request.
@@ -47,27 +74,33 @@ pub fn decode_request(body: &[u8]) -> Result<(EmbedRequest, Encoding)> {
     let input = fields.take("input").ok_or_else(|| Error::invalid("input: it is missing; send a text"))?;
     let input: Input = serde_json::from_str(input.get())
         .map_err(|_| Error::invalid("input: it is neither a text, nor texts, nor lists of tokens"))?;
-    let inputs = match input {
-        Input::Text(text) => vec![EmbedInput::Text(text)],
-        Input::Texts(texts) => texts.into_iter().map(EmbedInput::Text).collect(),
-        Input::Tokens(tokens) => vec![EmbedInput::Tokens(tokens)],
-        Input::TokenLists(lists) => lists.into_iter().map(EmbedInput::Tokens).collect(),
-    };
-    let encoding = match fields.read::<String>("", "encoding_format")?.as_deref() {
-        None | Some("float") => Encoding::Float,
-        Some("base64") => Encoding::Base64,
+    let encoding_format = match fields.read::<String>("", "encoding_format")?.as_deref() {
+        None => None,
+        Some("float") => Some(Encoding::Float),
+        Some("base64") => Some(Encoding::Base64),
         Some(other) => {
             let shown = crate::ids::shorten(other);
             return Err(Error::invalid(format!("encoding_format: {shown:?} is neither \"float\" nor \"base64\"")));
         }
     };
+    let asked = Asked {
+        input,
+        model: fields.read("", "model")?,
+        encoding_format,
+        dimensions: fields.read("", "dimensions")?,
+        user: fields.read("", "user")?,
+    };
+    let inputs = match asked.input {
+        Input::Text(text) => vec![EmbedInput::Text(text)],
+        Input::Texts(texts) => texts.into_iter().map(EmbedInput::Text).collect(),
+        Input::Tokens(tokens) => vec![EmbedInput::Tokens(tokens)],
+        Input::TokenLists(lists) => lists.into_iter().map(EmbedInput::Tokens).collect(),
+    };
     let mut request = EmbedRequest::new(inputs);
-    request.model = fields.read("", "model")?;
-    request.dimensions = fields.read("", "dimensions")?;
-    request.user = fields.read("", "user")?;
+    (request.model, request.dimensions, request.user) = (asked.model, asked.dimensions, asked.user);
     request.extra = fields.into_extra();
     request.check()?;
-    Ok((request, encoding))
+    Ok((request, asked.encoding_format.unwrap_or_default()))
 }
 
 /// A request to an upstream. Numbers are asked for in silence: not every server of this kind knows the other way, and both are read.
@@ -121,8 +154,9 @@ enum Vector {
     Numbers(Vec<f32>),
 }
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddingsUsage"))]
 struct Tokens {
     prompt_tokens: u64,
     total_tokens: u64,
@@ -151,29 +185,42 @@ pub fn decode_answer(body: &[u8]) -> Result<EmbedResponse> {
     })
 }
 
+/// What a client gets.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddingsAnswer"))]
+pub struct Answer<'a> {
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "list")))]
+    object: &'static str,
+    /// A vector for each input, in their order.
+    data: Vec<Written<'a>>,
+    /// The model, in the provider's words.
+    model: &'a str,
+    usage: Tokens,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Embedding"))]
+struct Written<'a> {
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "embedding")))]
+    object: &'static str,
+    /// The place of its input.
+    index: usize,
+    embedding: Numbers<'a>,
+}
+
+/// A vector: numbers, or base64 of four bytes a number, the least significant first.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddingVector"))]
+enum Numbers<'a> {
+    Float(&'a [f32]),
+    Base64(String),
+}
+
 /// Writes an answer for a client.
 pub fn encode_answer(made: &EmbedResponse, encoding: Encoding) -> Bytes {
-    #[derive(Serialize)]
-    struct Written<'a> {
-        object: &'static str,
-        index: usize,
-        embedding: Numbers<'a>,
-    }
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Numbers<'a> {
-        Float(&'a [f32]),
-        Base64(String),
-    }
-    #[derive(Serialize)]
-    struct Whole<'a> {
-        object: &'static str,
-        data: Vec<Written<'a>>,
-        model: &'a str,
-        usage: Tokens,
-    }
     let tokens = made.usage.unwrap_or_default().input;
-    let whole = Whole {
+    let whole = Answer {
         object: "list",
         data: made
             .vectors

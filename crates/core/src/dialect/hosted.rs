@@ -83,10 +83,7 @@ mod tests {
     use crate::dialect::{RequestHead, codec};
 
     fn request(dialect: Dialect, body: &str) -> Request {
-        codec(dialect)
-            .unwrap()
-            .decode_request(&RequestHead::post("/v1beta/models/m:generateContent"), body.as_bytes())
-            .unwrap()
+        codec(dialect).decode_request(&RequestHead::post("/v1beta/models/m:generateContent"), body.as_bytes()).unwrap()
     }
 
     fn names(request: &Request, ours: Dialect) -> Vec<String> {

@@ -3,19 +3,39 @@
 //! Fields that are nobody's but the provider's (`size`, `quality`, `response_format`) pass through as received. Who draws in a conversation is asked in its
 //! own dialect instead, which is `provider/upstream/image.rs`'s business.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::dialect::json::{Object, lenient};
 use crate::dialect::{Framing, HttpCall};
 use crate::error::{Error, Result};
+#[cfg(feature = "schema")]
+use crate::image::MAX_PICTURES;
 use crate::image::{ImageRequest, ImageResponse, Picture, PictureBody};
 use crate::usage::Usage;
 
 /// The path of a call below a base URL.
 pub const PATH: &str = "/images/generations";
+
+/// What a client sends, as far as it is read here; other fields pass to the provider as they are.
+#[derive(Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ImagesRequest"))]
+pub struct Asked {
+    /// What to draw.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    prompt: String,
+    /// A route, `provider/model`, or a name that a provider lists.
+    model: Option<String>,
+    /// How many pictures; one where nobody says.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_PICTURES)))]
+    n: Option<u32>,
+    /// The client's own end user.
+    user: Option<String>,
+}
 
 /// Reads a client's request.
 ///
@@ -27,10 +47,14 @@ pub fn decode_request(body: &[u8]) -> Result<ImageRequest> {
         return Err(Error::unsupported("stream: pictures come whole here").with_hint("leave `stream` out"));
     }
     let prompt: Option<String> = fields.read("", "prompt")?;
-    let mut request = ImageRequest::new(prompt.ok_or_else(|| Error::invalid("prompt: it is missing"))?);
-    request.model = fields.read("", "model")?;
-    request.n = fields.read("", "n")?;
-    request.user = fields.read("", "user")?;
+    let asked = Asked {
+        prompt: prompt.ok_or_else(|| Error::invalid("prompt: it is missing"))?,
+        model: fields.read("", "model")?,
+        n: fields.read("", "n")?,
+        user: fields.read("", "user")?,
+    };
+    let mut request = ImageRequest::new(asked.prompt);
+    (request.model, request.n, request.user) = (asked.model, asked.n, asked.user);
     request.extra = fields.into_extra();
     request.check()?;
     Ok(request)
@@ -100,30 +124,69 @@ pub fn decode_answer(body: &[u8]) -> Result<ImageResponse> {
     Ok(answer)
 }
 
+/// What a client gets.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ImagesAnswer"))]
+pub struct Answer<'a> {
+    /// When they were drawn, in seconds since 1970.
+    created: u64,
+    data: Vec<Written<'a>>,
+    /// What else the provider said.
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Tokens>,
+}
+
+/// A picture: itself, or where it lies.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Image"))]
+struct Written<'a> {
+    /// Its bytes in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b64_json: Option<Cow<'a, str>>,
+    /// An address that the provider keeps it at for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    /// The prompt that it was drawn from, where the provider changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revised_prompt: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ImagesUsage"))]
+struct Tokens {
+    input_tokens: u64,
+    output_tokens: u64,
+    total_tokens: u64,
+}
+
 /// Writes an answer for a client. `now` is in seconds since 1970, for providers that do not say when they drew.
 pub fn encode_answer(drawn: &ImageResponse, now: u64) -> Bytes {
-    let picture = |picture: &Picture| {
-        let mut one = Map::new();
-        match &picture.body {
-            PictureBody::Base64 { data, .. } => one.insert("b64_json".to_owned(), json!(String::from_utf8_lossy(data))),
-            PictureBody::Url(url) => one.insert("url".to_owned(), json!(url)),
-        };
-        if let Some(revised) = &picture.revised_prompt {
-            one.insert("revised_prompt".to_owned(), json!(revised));
-        }
-        Value::from(one)
+    // What is written by a name of our own is not said twice.
+    let extra = drawn.extra.iter().filter(|(name, _)| !["created", "data", "usage"].contains(&name.as_str()));
+    let answer = Answer {
+        created: drawn.created.unwrap_or(now),
+        data: drawn.pictures.iter().map(Written::of).collect(),
+        extra: extra.map(|(name, value)| (name.clone(), value.value())).collect(),
+        usage: drawn.usage.map(|usage| Tokens {
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            total_tokens: usage.total(),
+        }),
     };
-    let mut body = Map::new();
-    body.insert("created".to_owned(), json!(drawn.created.unwrap_or(now)));
-    body.insert("data".to_owned(), drawn.pictures.iter().map(picture).collect());
-    for (name, value) in &drawn.extra {
-        body.entry(name.clone()).or_insert_with(|| value.value());
+    Bytes::from(serde_json::to_vec(&answer).unwrap_or_default())
+}
+
+impl<'a> Written<'a> {
+    fn of(picture: &'a Picture) -> Self {
+        let mut written = Self { revised_prompt: picture.revised_prompt.as_deref(), ..Self::default() };
+        match &picture.body {
+            PictureBody::Base64 { data, .. } => written.b64_json = Some(String::from_utf8_lossy(data)),
+            PictureBody::Url(url) => written.url = Some(url),
+        }
+        written
     }
-    if let Some(usage) = &drawn.usage {
-        let (input, output, total) = (usage.input, usage.output, usage.total());
-        body.insert("usage".to_owned(), json!({"input_tokens": input, "output_tokens": output, "total_tokens": total}));
-    }
-    Bytes::from(Value::from(body).to_string())
 }
 
 #[cfg(test)]

@@ -47,9 +47,7 @@ pub struct HttpProvider {
     describe: Describe,
     /// Without a trailing `/`.
     base_url: Option<String>,
-    spoken: Vec<Spoken>,
-    /// Why nothing is spoken, where nothing is.
-    mute: Option<String>,
+    spoken: Tongues,
     credentials: Credentials,
     /// The variables that would hold a key, where one is needed.
     key_names: Vec<String>,
@@ -68,6 +66,19 @@ pub struct HttpProvider {
     slots: Option<(usize, Arc<Semaphore>)>,
     refused: Mutex<Option<Instant>>,
     first_model: OnceCell<ModelName>,
+}
+
+/// What is spoken: one dialect at least.
+struct Tongues {
+    preferred: Spoken,
+    others: Vec<Spoken>,
+}
+
+impl Tongues {
+    /// All, the preferred first.
+    fn iter(&self) -> impl Iterator<Item = &Spoken> {
+        std::iter::once(&self.preferred).chain(&self.others)
+    }
 }
 
 /// A dialect that is spoken, with its codec.
@@ -91,10 +102,10 @@ impl HttpProvider {
     }
 
     /// The dialect for a request: the caller's own where it is spoken, else the preferred one.
-    fn choose(&self, request: &Request) -> Result<&Spoken> {
+    fn choose(&self, request: &Request) -> &Spoken {
         let origin = request.origin.as_ref().map(|origin| origin.dialect);
         let same = self.spoken.iter().find(|one| Some(one.how.dialect) == origin);
-        same.or(self.spoken.first()).ok_or_else(|| Error::unavailable(self.mute.clone().unwrap_or_default()))
+        same.unwrap_or(&self.spoken.preferred)
     }
 
     /// A place among the calls that may run at once, where they are counted.
@@ -243,9 +254,6 @@ impl Provider for HttpProvider {
 
     fn availability(&self) -> Availability {
         let id = &self.describe.id;
-        if let Some(mute) = &self.mute {
-            return Availability::missing(mute, "choose a dialect that this build speaks, `openai_chat` for example");
-        }
         if self.base_url.is_none() {
             return Availability::missing("no base_url is set", format!("add base_url to [providers.{id}]"));
         }
@@ -274,7 +282,7 @@ impl Provider for HttpProvider {
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let model = call.target.model.clone();
         let at = |error: Error| error.at(id, model.as_ref());
-        let spoken = self.choose(&call.request).map_err(at)?;
+        let spoken = self.choose(&call.request);
         let mut encoded = spoken.codec.encode_request(&call).map_err(at)?;
         let request = self.request(spoken, &mut encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped).map_err(at)?;

@@ -13,7 +13,6 @@ pub(crate) const CUSTOMS: Customs = Customs {
     // A limit of tokens goes out in any case: the vendor requires it.
     settle: |request, again| request.sampling.max_tokens = again.sampling.max_tokens,
     comes_back: |response| response,
-    in_steps: |_| true,
     meaning: |response| {
         let choices = response.choices.iter().map(|choice| (choice.index, &choice.content, choice.finish));
         format!("{:#?}", (&response.id, &response.model, choices.collect::<Vec<_>>(), &response.usage))

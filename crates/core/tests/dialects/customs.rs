@@ -20,8 +20,6 @@ pub(crate) struct Customs {
     pub(crate) settle: fn(&mut Request, &mut Request),
     /// An answer as it comes back from having been written in this dialect.
     pub(crate) comes_back: fn(Response) -> Response,
-    /// Whether a folded answer can be streamed, and not only in the frames it came in, which hold what belongs together.
-    pub(crate) in_steps: fn(&Response) -> bool,
     /// What an answer says, whole or streamed, whatever it was cut into.
     pub(crate) meaning: fn(&Response) -> String,
     /// Where in a stream the frame stands that says the answer is whole.
@@ -67,7 +65,7 @@ pub(crate) fn asking(dialect: Dialect, framing: Framing) -> Request {
             json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": {"thinkingConfig": {"includeThoughts": true}}})
         }
     };
-    codec(dialect).unwrap().decode_request(&head_of(dialect, framing), body.to_string().as_bytes()).unwrap()
+    codec(dialect).decode_request(&head_of(dialect, framing), body.to_string().as_bytes()).unwrap()
 }
 
 /// A frame's data; null where it is no JSON.

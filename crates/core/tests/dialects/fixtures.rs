@@ -156,7 +156,7 @@ impl Fixture {
         }
         let codec: Arc<dyn Codec> = match dialect {
             Dialect::OpenaiChat => Arc::new(OpenaiChat::new(quirks)),
-            other => dialect::codec(other).unwrap(),
+            other => dialect::codec(other),
         };
         let head = text("head.txt");
         let mut lines = head.lines();

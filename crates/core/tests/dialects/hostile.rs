@@ -76,7 +76,7 @@ fn quirks() -> impl Strategy<Value = Quirks> {
 fn codec_with(dialect: Dialect, quirks: Quirks) -> Arc<dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Arc::new(OpenaiChat::new(quirks)),
-        other => codec(other).unwrap(),
+        other => codec(other),
     }
 }
 
@@ -140,7 +140,7 @@ proptest! {
         from in select(&DIALECTS[..]), to in select(&DIALECTS[..]), which in any::<Index>(), changes in vec(change(), 0..2), model in any::<Index>(),
     ) {
         let body = changed(pick(&request_bodies(from), which).to_vec(), &changes);
-        let (ours, theirs) = (codec(from).unwrap(), codec(to).unwrap());
+        let (ours, theirs) = (codec(from), codec(to));
         let Ok(request) = ours.decode_request(&head_of(from, Framing::Whole), &body) else { return Ok(()) };
         let mut there = call(request);
         there.target.model = Some(ModelName::new(pick(models(to), model)).unwrap());
@@ -174,7 +174,7 @@ proptest! {
     ) {
         let all = frames(pick(&answer_bodies(dialect, Framing::Stream), which), Framing::Stream);
         let frames = order.iter().map(|at| all[at.index(all.len())].clone()).collect();
-        lawful(&*codec(dialect).unwrap(), to, frames, Framing::Stream);
+        lawful(&*codec(dialect), to, frames, Framing::Stream);
     }
 
     #[test]
@@ -182,14 +182,14 @@ proptest! {
         dialect in select(&DIALECTS[..]), to in select(&DIALECTS[..]), which in any::<Index>(), changes in vec(change(), 0..3),
     ) {
         let body = changed(pick(&answer_bodies(dialect, Framing::Whole), which).to_vec(), &changes);
-        lawful(&*codec(dialect).unwrap(), to, vec![frame(body)], Framing::Whole);
+        lawful(&*codec(dialect), to, vec![frame(body)], Framing::Whole);
     }
 
     #[test]
     fn error_bodies_never_panic(
         dialect in select(&DIALECTS[..]), status in 100u16..1000, body in vec(any::<u8>(), 0..80), which in any::<Index>(), changes in vec(change(), 0..3),
     ) {
-        let codec = codec(dialect).unwrap();
+        let codec = codec(dialect);
         let rows = rows(&*codec);
         let known = rows[which.index(rows.len())].body.as_bytes().to_vec();
         for body in [body, changed(known, &changes)] {
@@ -214,7 +214,7 @@ fn lawful(codec: &dyn Codec, to: Dialect, frames: Vec<Frame>, framing: Framing) 
     let mut laws = Laws::default();
     let list = head("/v1beta/models/m:streamGenerateContent");
     let list = gemini::Gemini.decode_request(&list, br#"{"contents":[{"parts":[{"text":"x"}]}]}"#).unwrap();
-    let other = llm_router::dialect::codec(to).unwrap();
+    let other = llm_router::dialect::codec(to);
     let mut written: Vec<(Framing, Box<dyn Encoder>, BytesMut)> = [Framing::Whole, Framing::Stream]
         .into_iter()
         .flat_map(|framing| {

@@ -28,3 +28,4 @@ mod pairs;
 mod requests;
 mod sources;
 mod support;
+mod unnamed;

@@ -1,11 +1,13 @@
 //! What is particular to `openai_chat` among the laws that hold for every dialect.
 
-use llm_router::dialect::Dialect;
-use llm_router::request::{Block, BlockBody};
+use llm_router::dialect::openai_chat::OpenaiChat;
+use llm_router::dialect::{Dialect, Frame, Framing};
+use llm_router::request::BlockBody;
 use llm_router::response::{Choice, Response};
+use serde_json::json;
 
-use crate::customs::{Customs, json};
-use crate::support::frame;
+use crate::customs::{Customs, asking, json as json_of};
+use crate::support::{fold, frame, read};
 
 pub(crate) const CUSTOMS: Customs = Customs {
     path: "/v1/chat/completions",
@@ -19,16 +21,10 @@ pub(crate) const CUSTOMS: Customs = Customs {
         }
     },
     comes_back: |response| response,
-    // Some servers tell thoughts twice, in words and in details that only they read. Told in frames apart, a reader takes the second for more.
-    in_steps: |response| {
-        let twice =
-            |block: &Block| matches!(&block.body, BlockBody::Provider { kind, .. } if kind == "reasoning_details");
-        !response.choices.iter().flat_map(|choice| &choice.content).any(twice)
-    },
     meaning,
     end: |frames| {
         let done = frames.iter().position(|frame| &frame.data[..] == b"[DONE]");
-        let finished = || frames.iter().rposition(|frame| json(frame)["choices"][0]["finish_reason"].is_string());
+        let finished = || frames.iter().rposition(|frame| json_of(frame)["choices"][0]["finish_reason"].is_string());
         done.or_else(finished).unwrap()
     },
     passed: |mut frames| {
@@ -60,4 +56,38 @@ fn meaning(response: &Response) -> String {
     };
     let choices: Vec<_> = response.choices.iter().map(choice).collect();
     format!("{:#?}", (&response.id, &response.model, response.created, choices, &response.usage))
+}
+
+/// Some servers tell thoughts twice, as text and in details: in one frame or in several, and either may come first.
+#[test]
+fn thoughts_that_are_told_twice_are_read_once() {
+    let text = |words: &str| json!({"reasoning_content": words});
+    let details = |words: &str| json!({"reasoning_details": [{"type": "reasoning.text", "text": words}]});
+    let both =
+        |words: &str| json!({"reasoning": words, "reasoning_details": [{"type": "reasoning.text", "text": words}]});
+    for (pieces, thoughts) in [
+        (vec![text("one two"), details("one two")], "one two"),
+        (vec![details("one two"), text("one two")], "one two"),
+        (vec![details("one "), details("two"), text("one two three")], "one two three"),
+        (vec![details("one two"), text("one "), text("two"), text(" three")], "one two three"),
+        (vec![both("one "), both("two")], "one two"),
+        (vec![details("one "), details("two")], "one two"),
+        (vec![text("one "), details("one "), text("two"), details("two")], "one two"),
+        (vec![details("a summary"), text("the thought itself")], "a summarythe thought itself"),
+    ] {
+        let mut frames: Vec<Frame> = (pieces.iter())
+            .map(|delta| frame(json!({"id": "c", "choices": [{"index": 0, "delta": delta}]}).to_string()))
+            .collect();
+        frames.push(frame(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}).to_string()));
+        frames.push(frame(&b"[DONE]"[..]));
+        let request = asking(Dialect::OpenaiChat, Framing::Stream);
+        let response = fold(&read(&OpenaiChat::default(), &request, Framing::Stream, frames).unwrap());
+        let told: String = (response.choices[0].content.iter())
+            .filter_map(|block| match &block.body {
+                BlockBody::Reasoning { text, .. } => Some(text.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, thoughts, "{pieces:?}");
+    }
 }

@@ -28,7 +28,6 @@ pub(crate) const CUSTOMS: Customs = Customs {
         }
         response
     },
-    in_steps: |_| true,
     meaning: |response| {
         format!("{:#?}", (&response.id, &response.model, response.created, &response.choices, &response.usage))
     },

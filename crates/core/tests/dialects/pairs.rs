@@ -24,7 +24,7 @@ const PNG: &str = "iVBO";
 const NO_WORD_FOR: &[(&str, Dialect)] = &[("image", Dialect::Anthropic)];
 
 fn codec(dialect: Dialect) -> Arc<dyn Codec> {
-    dialect::codec(dialect).unwrap()
+    dialect::codec(dialect)
 }
 
 fn head(dialect: Dialect) -> RequestHead {

@@ -341,7 +341,7 @@ mod tests {
         use llm_router::dialect::{Dialect, RequestHead, codec};
         let asked = |choice: &str| {
             let body = format!(r#"{{"input":"x","tools":[{{"type":"web_search"}}],"tool_choice":"{choice}"}}"#);
-            codec(Dialect::OpenaiResponses).unwrap().decode_request(&RequestHead::post("/"), body.as_bytes()).unwrap()
+            codec(Dialect::OpenaiResponses).decode_request(&RequestHead::post("/"), body.as_bytes()).unwrap()
         };
         let plan = plan(&asked("auto")).unwrap();
         assert!(plan.offer.tools.is_empty() && plan.dropped.contains(&"tools.web_search".into()), "{:?}", plan.dropped);

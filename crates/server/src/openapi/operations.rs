@@ -1,6 +1,8 @@
 //! The operations of the document, one row each. A route that has no row is found by the tests of `../openapi.rs`, a row
 //! that is no route by `tests/surfaces.rs`, and an answer of another shape by `make test-openapi`.
 
+use llm_router::dialect::gemini::embed;
+use llm_router::dialect::{embeddings, images};
 use schemars::Schema;
 
 use super::{Schemas, shapes};
@@ -90,13 +92,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("OpenAI's first completions: a prompt is a user's turn")
         .takes(Schemas::read::<Completion>)
         .of("openai", shapes::openai_refusal),
-    Operation::post("/v1/embeddings", "embeddings", &[(JSON, shapes::object)])
+    Operation::post("/v1/embeddings", "embeddings", &[(JSON, Schemas::written::<embeddings::Answer<'static>>)])
         .about("OpenAI's embeddings: numbers, or base64 of four bytes a number")
-        .takes(shapes::input)
+        .takes(Schemas::read::<embeddings::Asked>)
         .of("openai", shapes::openai_refusal),
-    Operation::post("/v1/images/generations", "images", &[(JSON, shapes::object)])
+    Operation::post("/v1/images/generations", "images", &[(JSON, Schemas::written::<images::Answer<'static>>)])
         .about("OpenAI's pictures: base64 or URLs, as the provider gives them")
-        .takes(shapes::prompt)
+        .takes(Schemas::read::<images::Asked>)
         .of("openai", shapes::openai_refusal),
     Operation::post("/v1/responses", "responses", &[(JSON, shapes::object), (EVENTS, shapes::events)])
         .about("OpenAI's responses")
@@ -136,13 +138,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("How many tokens a request of Google's has")
         .takes(shapes::contents)
         .of("gemini", shapes::google_refusal),
-    Operation::post("/v1beta/models/{model}:embedContent", "embed_content", &[(JSON, shapes::object)])
+    Operation::post("/v1beta/models/{model}:embedContent", "embed_content", &[(JSON, Schemas::written::<embed::Embedded<'static>>)])
         .about("Google's embedding of one text")
-        .takes(shapes::object)
+        .takes(Schemas::read::<embed::One>)
         .of("gemini", shapes::google_refusal),
-    Operation::post("/v1beta/models/{model}:batchEmbedContents", "embed_contents", &[(JSON, shapes::object)])
+    Operation::post("/v1beta/models/{model}:batchEmbedContents", "embed_contents", &[(JSON, Schemas::written::<embed::AllEmbedded<'static>>)])
         .about("Google's embeddings of several texts")
-        .takes(shapes::object)
+        .takes(Schemas::read::<embed::Batch>)
         .of("gemini", shapes::google_refusal),
     Operation::get("/openapi.json", "openapi", &[(JSON, shapes::object)])
         .about("This document")

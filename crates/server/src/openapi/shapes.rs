@@ -71,11 +71,6 @@ pub(super) fn input(_: &mut Schemas) -> Schema {
     request("input", &json_schema!({ "type": "string" }))
 }
 
-/// A request for pictures.
-pub(super) fn prompt(_: &mut Schemas) -> Schema {
-    request("prompt", &json_schema!({ "type": "string", "minLength": 1 }))
-}
-
 /// A request of Google's, whose model stands in the path.
 pub(super) fn contents(_: &mut Schemas) -> Schema {
     let part = json_schema!({

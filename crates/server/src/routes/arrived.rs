@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::request::Request;
 use llm_router::router::Op;
@@ -38,10 +38,7 @@ impl Arrived {
     /// The answer, where there is nothing to read.
     pub(super) async fn read(server: &Server, dialect: Dialect, request: HttpRequest) -> Result<Self, Response> {
         let (head, from) = request.into_parts();
-        let Some(codec) = codec(dialect) else {
-            let error = Error::unsupported(format!("this build does not speak {dialect}"));
-            return Err(error::at_path(head.uri.path(), &error, None));
-        };
+        let codec = codec(dialect);
         let id = chat::id_of(server, &head);
         let body = match body::read(from, &head.headers, &server.0.options).await {
             Ok(body) => body,

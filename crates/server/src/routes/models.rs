@@ -43,10 +43,7 @@ impl Shape {
             Self::Anthropic => Dialect::Anthropic,
             Self::Google => Dialect::Gemini,
         };
-        match codec(dialect) {
-            Some(codec) => error::response(codec.as_ref(), error, None),
-            None => error::at_path("/v1/models", error, None),
-        }
+        error::response(codec(dialect).as_ref(), error, None)
     }
 }
 

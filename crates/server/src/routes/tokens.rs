@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use llm_router::dialect::{Codec, Dialect, RequestHead, codec};
-use llm_router::error::{Error, Result};
+use llm_router::error::Result;
 use llm_router::ids::RequestId;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Op, TokenCount};
@@ -41,10 +41,7 @@ pub(crate) struct GoogleCount {
 /// Counts for a client of this dialect.
 pub(crate) async fn count(State(server): State<Server>, dialect: Dialect, request: HttpRequest) -> Response {
     let (head, body) = request.into_parts();
-    let Some(codec) = codec(dialect) else {
-        let error = Error::unsupported(format!("this build does not speak {dialect}"));
-        return error::at_path(head.uri.path(), &error, None);
-    };
+    let codec = codec(dialect);
     let id = chat::id_of(&server, &head);
     let body = match body::read(body, &head.headers, &server.0.options).await {
         Ok(body) => body,

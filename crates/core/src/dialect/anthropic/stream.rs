@@ -9,6 +9,7 @@ use crate::delta::{Delta, Event, FinishReason, Raw};
 use crate::dialect::anthropic::blocks::Blocks;
 use crate::dialect::anthropic::{error, types};
 use crate::dialect::json::{Object, lenient, text};
+use crate::dialect::unnamed::with_model;
 use crate::dialect::{Decoder, Dialect, Frame, Framing};
 use crate::error::{Error, Result};
 use crate::provider::Call;
@@ -22,6 +23,8 @@ pub(super) struct MessageDecoder {
     keep_raw: bool,
     /// The model, where the answer does not say.
     model: String,
+    /// Whether the answer names no model, so that frames that are passed on are given the target's.
+    unnamed: bool,
     started: bool,
     finished: bool,
     done: bool,
@@ -36,6 +39,7 @@ impl MessageDecoder {
             framing,
             keep_raw: call.request.origin.as_ref().is_some_and(|origin| origin.dialect == OURS),
             model: call.model().unwrap_or_default().to_owned(),
+            unnamed: false,
             started: false,
             finished: false,
             done: false,
@@ -99,8 +103,9 @@ impl MessageDecoder {
             return Err(Error::protocol("the answer begins twice"));
         }
         let id = message.take("id").and_then(text).unwrap_or_default().into_owned();
-        if let Some(model) = message.take("model").and_then(text).filter(|model| !model.is_empty()) {
-            self.model = model.into_owned();
+        match message.take("model").and_then(text).filter(|model| !model.is_empty()) {
+            Some(model) => self.model = model.into_owned(),
+            None => self.unnamed = !self.model.is_empty(),
         }
         deltas.push(Delta::Start { id, model: self.model.clone(), created: None });
         let blocks: Vec<&RawValue> = match message.take("content") {
@@ -220,7 +225,12 @@ impl Decoder for MessageDecoder {
             Framing::Stream => self.event(frame.name.as_deref(), data, &mut deltas)?,
             Framing::Whole => self.whole(data, &mut deltas)?,
         }
-        let Frame { name, data } = frame;
+        let Frame { name, mut data } = frame;
+        // It is said once, at the beginning.
+        if self.keep_raw && std::mem::take(&mut self.unnamed) {
+            let inside = (self.framing == Framing::Stream).then_some("message");
+            data = with_model(data, inside, "model", &self.model);
+        }
         let raw = self.keep_raw.then_some(Raw { dialect: OURS, name, data });
         Ok(Event { deltas, raw })
     }

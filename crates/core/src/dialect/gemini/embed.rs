@@ -3,13 +3,15 @@
 //! An upstream is always asked for a batch, which takes one text as well. The OpenAI API's way is `../embeddings.rs`.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::dialect::gemini::head;
 use crate::dialect::json::check_depth;
 use crate::dialect::{Framing, HttpCall, RequestHead};
 use crate::embedding::{EmbedInput, EmbedRequest, EmbedResponse};
+#[cfg(feature = "schema")]
+use crate::embedding::{MAX_DIMENSIONS, MAX_INPUTS};
 use crate::error::{Error, Result};
 use crate::provider::Call;
 
@@ -33,31 +35,41 @@ pub fn asks(head: &RequestHead) -> Option<Form> {
     }
 }
 
-#[derive(Deserialize)]
-struct Batch {
+/// What a client of `:batchEmbedContents` sends. All requests are alike but for their content.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "BatchEmbedContents"))]
+pub struct Batch {
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = MAX_INPUTS)))]
     requests: Vec<One>,
 }
 
-#[derive(Deserialize)]
+/// What a client of `:embedContent` sends.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct One {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbedContent"))]
+pub struct One {
     content: Content,
     #[serde(default, alias = "task_type")]
     task_type: Option<String>,
     #[serde(default)]
     title: Option<String>,
     #[serde(default, alias = "output_dimensionality")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MAX_DIMENSIONS)))]
     output_dimensionality: Option<u32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddedContent"))]
 struct Content {
-    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     parts: Vec<Part>,
 }
 
-#[derive(Deserialize)]
+/// A part, which must be text.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbeddedPart"))]
 struct Part {
+    #[cfg_attr(feature = "schema", schemars(required))]
     text: Option<String>,
 }
 
@@ -145,14 +157,35 @@ pub fn decode_answer(body: &[u8]) -> Result<EmbedResponse> {
     Ok(EmbedResponse::new("", list.embeddings.into_iter().map(|one| one.values).collect()))
 }
 
+/// What a client of `:embedContent` gets.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EmbedContentAnswer"))]
+pub struct Embedded<'a> {
+    embedding: Numbers<'a>,
+}
+
+/// What a client of `:batchEmbedContents` gets.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "BatchEmbedContentsAnswer"))]
+pub struct AllEmbedded<'a> {
+    /// A vector for each request, in their order.
+    embeddings: Vec<Numbers<'a>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ContentEmbedding"))]
+struct Numbers<'a> {
+    values: &'a [f32],
+}
+
 /// Writes an answer for a client.
 pub fn encode_answer(made: &EmbedResponse, form: Form) -> Bytes {
-    let mut values = made.vectors.iter().map(|vector| json!({ "values": vector }));
-    let answer = match form {
-        Form::One => json!({ "embedding": values.next() }),
-        Form::Batch => json!({ "embeddings": values.collect::<Vec<_>>() }),
+    let mut all = made.vectors.iter().map(|values| Numbers { values });
+    let written = match form {
+        Form::One => serde_json::to_vec(&Embedded { embedding: all.next().unwrap_or_default() }),
+        Form::Batch => serde_json::to_vec(&AllEmbedded { embeddings: all.collect() }),
     };
-    Bytes::from(answer.to_string())
+    written.unwrap_or_default().into()
 }
 
 #[cfg(test)]

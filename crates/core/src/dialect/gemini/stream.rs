@@ -12,6 +12,7 @@ use crate::delta::{Delta, Event, Raw};
 use crate::dialect::gemini::candidate::{Candidate, camel, protocol};
 use crate::dialect::gemini::{contents, error, types};
 use crate::dialect::json::{Object, check_depth, lenient, text};
+use crate::dialect::unnamed::with_model;
 use crate::dialect::{Decoder, Dialect, Frame, Framing, MAX_CHOICES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Call;
@@ -27,6 +28,8 @@ pub(super) struct GeminiDecoder {
     /// What the ids of calls are made from, where the server gives none.
     ids: String,
     model: String,
+    /// Whether the answer names no model, so that frames that are passed on are given the target's.
+    unnamed: bool,
     started: bool,
     done: bool,
     candidates: BTreeMap<u32, Candidate>,
@@ -42,6 +45,7 @@ impl GeminiDecoder {
             keep_raw: call.request.origin.as_ref().is_some_and(|origin| origin.dialect == Dialect::Gemini),
             ids: call.cx.id.as_str().trim_start_matches("req_").to_owned(),
             model: call.model().unwrap_or_default().to_owned(),
+            unnamed: false,
             started: false,
             done: false,
             candidates: BTreeMap::new(),
@@ -72,8 +76,9 @@ impl GeminiDecoder {
         let usage = fields.take("usageMetadata").and_then(types::usage);
         if !self.started && (!candidates.is_empty() || usage.is_some()) {
             self.started = true;
-            if let Some(model) = model {
-                self.model = model.into_owned();
+            match model {
+                Some(model) => self.model = model.into_owned(),
+                None => self.unnamed = !self.model.is_empty(),
             }
             let id = id.unwrap_or_default().into_owned();
             deltas.push(Delta::Start { id, model: self.model.clone(), created: None });
@@ -163,7 +168,11 @@ impl Decoder for GeminiDecoder {
             Framing::Stream => self.chunk(trimmed, &mut deltas)?,
             Framing::Whole => self.whole(trimmed, &mut deltas)?,
         }
-        let raw = self.keep_raw.then_some(Raw { dialect: Dialect::Gemini, name, data: Bytes::clone(&data) });
+        let data = match self.keep_raw && self.unnamed {
+            true => with_model(Bytes::clone(&data), None, "modelVersion", &self.model),
+            false => Bytes::clone(&data),
+        };
+        let raw = self.keep_raw.then_some(Raw { dialect: Dialect::Gemini, name, data });
         Ok(Event { deltas, raw })
     }
 

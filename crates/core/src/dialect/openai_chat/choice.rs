@@ -37,8 +37,7 @@ pub(super) struct Choice {
     /// Blocks of the provider's own: field → block.
     kept: Vec<(&'static str, u32)>,
     sound: Option<Sound>,
-    /// Thoughts came as plain text.
-    plain_thoughts: bool,
+    thoughts: Thoughts,
     finished: bool,
 }
 
@@ -58,7 +57,7 @@ impl Choice {
             calls: Calls::default(),
             kept: Vec::new(),
             sound: None,
-            plain_thoughts: false,
+            thoughts: Thoughts::default(),
             finished: false,
         }
     }
@@ -244,13 +243,8 @@ impl Choice {
         let words = fields.into_iter().flatten().filter_map(text).find(|words| !words.is_empty());
         let details: Vec<Value> = lenient(said.take("reasoning_details")).unwrap_or_default();
         let words = match words {
-            Some(words) => {
-                self.plain_thoughts = true;
-                words.into_owned()
-            }
-            // The details tell the same thoughts again, perhaps in chunks of their own.
-            None if self.plain_thoughts => String::new(),
-            None => details.iter().filter_map(|one| one.get("text").or_else(|| one.get("summary"))?.as_str()).collect(),
+            Some(words) => self.thoughts.said(&words).to_owned(),
+            None => self.thoughts.retold(&details),
         };
         self.text(Kind::Reasoning, words, deltas);
         if !details.is_empty() {
@@ -335,6 +329,42 @@ impl Choice {
             choice.insert("delta".into(), said.into());
         }
         deltas.push(Delta::Unknown { dialect: OURS, raw: json!({"choices": [choice]}) });
+    }
+}
+
+/// The same thoughts told twice, as text and as details: whichever comes first is read, in whatever frames the other comes.
+#[derive(Debug, Default)]
+struct Thoughts {
+    /// They came as text, which the details repeat.
+    plain: bool,
+    /// What details told before any text, and how much of it a text repeated since.
+    told: String,
+    repeated: usize,
+}
+
+impl Thoughts {
+    /// What of this text the details have not told yet.
+    fn said<'a>(&mut self, words: &'a str) -> &'a str {
+        self.plain = true;
+        let told = self.told.get(self.repeated..).unwrap_or_default();
+        if told.starts_with(words) {
+            self.repeated += words.len();
+            return "";
+        }
+        let more = words.strip_prefix(told).unwrap_or(words);
+        (self.told, self.repeated) = (String::new(), 0);
+        more
+    }
+
+    /// What these details tell that no text told.
+    fn retold(&mut self, details: &[Value]) -> String {
+        if self.plain {
+            return String::new();
+        }
+        let words = |one: &'_ Value| one.get("text").or_else(|| one.get("summary"))?.as_str().map(str::to_owned);
+        let words: String = details.iter().filter_map(words).collect();
+        self.told.push_str(&words);
+        words
     }
 }
 

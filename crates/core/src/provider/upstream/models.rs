@@ -22,9 +22,7 @@ impl HttpProvider {
     /// The names that the upstream lists, in its order.
     pub(super) async fn listed(&self, http: &HttpClient, limits: Limits) -> Result<Vec<ModelName>> {
         let at = |error: Error| error.at(&self.describe().id, None);
-        let spoken =
-            self.spoken.first().ok_or_else(|| at(Error::unavailable(self.mute.clone().unwrap_or_default())))?;
-        self.ask_models(http, spoken, limits).await.map_err(at)
+        self.ask_models(http, &self.spoken.preferred, limits).await.map_err(at)
     }
 
     /// The first model that a server of one's own lists, for calls that name none. Asked once.

@@ -22,8 +22,7 @@ impl HttpProvider {
             })?),
             None => None,
         };
-        let spoken =
-            self.spoken.first().ok_or_else(|| at(Error::unavailable(self.mute.clone().unwrap_or_default())))?;
+        let spoken = &self.spoken.preferred;
         // Addresses end in a version that some clients say themselves.
         let base = self.base_url()?;
         let version = base.rsplit('/').next().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{HttpProvider, Spoken, place};
+use super::{HttpProvider, Spoken, Tongues, place};
 use crate::config::ProviderSettings;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
 use crate::dialect::{Codec, Dialect};
@@ -29,7 +29,7 @@ impl HttpProvider {
             Some(url) => base(url).map_err(|error| error.at(id, None))?,
             None => false,
         };
-        let (spoken, unspoken) = spoken(settings, preset);
+        let spoken = spoken(settings, preset);
         let describe = Describe {
             id: id.clone(),
             default_model: match (&settings.default_model, preset.and_then(|preset| preset.default_model)) {
@@ -50,7 +50,6 @@ impl HttpProvider {
         Ok(Self {
             describe,
             base_url: base_url.map(|url| url.trim_end_matches('/').to_owned()),
-            mute: spoken.is_empty().then(|| format!("no codec for {} in this build", unspoken.join(", "))),
             spoken,
             credentials: Credentials::new(&settings.credentials),
             key_names: key_names.iter().map(|name| (*name).to_owned()).collect(),
@@ -100,9 +99,9 @@ fn preset_of(id: &ProviderId, settings: &ProviderSettings) -> Result<Option<&'st
     }
 }
 
-/// What is spoken, and the names of the dialects that have no codec in this build.
-pub(super) fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> (Vec<Spoken>, Vec<&'static str>) {
-    let offered = preset.map_or(CHAT, |preset| preset.speaks);
+/// What is spoken: what the settings name, else what the preset offers.
+pub(super) fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset>) -> Tongues {
+    let offered = preset.map_or(&[CHAT][..], |preset| preset.speaks);
     let quirks = preset.map(|preset| preset.quirks.clone()).unwrap_or_default();
     let wanted: Vec<Speaks> = if settings.dialects.is_empty() {
         let mut offered = offered.to_vec();
@@ -118,19 +117,14 @@ pub(super) fn spoken(settings: &ProviderSettings, preset: Option<&'static Preset
         let first = |dialect| Speaks { dialect, prefix: "", auth: default_auth(dialect) };
         settings.dialects.iter().map(|&dialect| like(dialect).unwrap_or_else(|| first(dialect))).collect()
     };
-    let (mut spoken, mut unspoken) = (Vec::new(), Vec::new());
-    for how in wanted {
-        match codec(how.dialect, &quirks) {
-            Some(codec) => spoken.push(Spoken { how, codec, known: OnceLock::new() }),
-            None => unspoken.push(how.dialect.as_str()),
-        }
-    }
-    (spoken, unspoken)
+    let with_codec = |how: Speaks| Spoken { how, codec: codec(how.dialect, &quirks), known: OnceLock::new() };
+    let mut wanted = wanted.into_iter().map(with_codec);
+    Tongues { preferred: wanted.next().unwrap_or_else(|| with_codec(CHAT)), others: wanted.collect() }
 }
 
-fn codec(dialect: Dialect, quirks: &Quirks) -> Option<Arc<dyn Codec>> {
+fn codec(dialect: Dialect, quirks: &Quirks) -> Arc<dyn Codec> {
     match dialect {
-        Dialect::OpenaiChat => Some(Arc::new(OpenaiChat::new(quirks.clone()))),
+        Dialect::OpenaiChat => Arc::new(OpenaiChat::new(quirks.clone())),
         dialect => crate::dialect::codec(dialect),
     }
 }
