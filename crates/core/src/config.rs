@@ -97,6 +97,8 @@ pub struct RouterSettings {
     pub timeouts: Timeouts,
     /// The wait before a response's head goes out without content.
     pub head_after: Duration,
+    /// Whether targets that fail are left alone for a while.
+    pub breaker: bool,
 }
 
 impl Default for RouterSettings {
@@ -110,6 +112,7 @@ impl Default for RouterSettings {
             privacy: Privacy::default(),
             timeouts: Timeouts::default(),
             head_after: Duration::from_secs(10),
+            breaker: true,
         }
     }
 }

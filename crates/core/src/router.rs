@@ -9,6 +9,7 @@
 mod answer;
 mod asking;
 mod attempts;
+pub mod breaker;
 mod builder;
 mod count;
 mod deadlines;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::answer::Answer;
 use self::asking::{Asking, Text};
 use self::attempts::Asked;
+use self::breaker::{Aside, Breakers, Instances};
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
 use self::envelope::Enveloping;
@@ -61,6 +63,8 @@ struct Inner {
     entries: Vec<Entry>,
     recent: Recent,
     refused: Refused,
+    /// Of each entry, in their order.
+    breakers: Vec<Arc<Breakers>>,
     makers: Arc<Makers>,
     meters: Meters,
 }
@@ -122,8 +126,9 @@ impl Router {
             deps.cache = Some(cache.with_tier(remote));
         }
         let meters = record::meters(&deps, &settings, &entries);
+        let breakers = Instances::of_all(&deps, &entries);
         let (recent, refused, makers) = Default::default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, makers, meters }))
+        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, makers, meters }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -218,11 +223,12 @@ impl Router {
         passed_over.map(|entry| entry.id.clone()).collect()
     }
 
-    /// Forgets all refusals, so that everyone is asked again.
+    /// Forgets all refusals and closes all breakers, so that everyone is asked again.
     ///
     /// # Errors
     /// `router_unavailable` when the state store cannot be written.
     pub async fn forget_refusals(&self) -> Result<()> {
+        self.close_breakers();
         self.0.refused.forget(self.0.deps.store.as_ref()).await
     }
 
@@ -331,9 +337,10 @@ impl Router {
         let meant = meant(request, &plan);
         let mut failures = Vec::new();
         let mut looked_ahead = false;
+        let mut aside = Aside::default();
         plan.targets.reverse();
-        while let Some(planned) = plan.targets.pop() {
-            let others = !plan.targets.is_empty();
+        while let Some(mut planned) = plan.targets.pop().or_else(|| aside.soonest(&mut failures)) {
+            let others = aside.judge(self, &mut planned, &plan.targets);
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
             let asked = Asked { request: seen, withheld, planned: &planned, others };
             match asking.answer_from(self, &asked, record).await {
@@ -350,13 +357,24 @@ impl Router {
                     }
                     let default = self.default_instead(&error, request, &planned, door);
                     let goes_on = default.is_some()
-                        || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others, jitter: 0.0 })
-                            == Decision::Next;
+                        || retry::decide(
+                            &error,
+                            Place {
+                                attempt: retry::MAX_ATTEMPTS,
+                                others: !(plan.targets.is_empty() && aside.is_empty()),
+                                jitter: 0.0,
+                            },
+                        ) == Decision::Next;
                     plan.targets.extend(default);
                     let deps = &self.0.deps;
                     let noting = self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now());
                     Box::pin(noting).await;
-                    failures.push(error.at(&planned.target.provider, planned.target.model.as_ref()));
+                    let error = error.at(&planned.target.provider, planned.target.model.as_ref());
+                    if planned.held.is_some() {
+                        aside.put(planned, error);
+                        continue;
+                    }
+                    failures.push(error);
                     if !goes_on {
                         break;
                     }

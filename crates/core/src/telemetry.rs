@@ -33,6 +33,11 @@ pub const KEY_TOKENS: &str = "llm_router_key_tokens_total";
 /// Failed attempts at targets, by `provider` and `model`; a request may have several.
 pub const FAILED_ATTEMPTS: &str = "llm_router_failed_attempts_total";
 
+/// Attempts beyond the first at the same target, by `provider` and `model`.
+pub const RETRIES: &str = "llm_router_retries_total";
+/// Breakers that are not closed, by `provider`, `model`, `scope` (`provider`, `model`, `credential`), `kind` of the last error and `state` (`open`, `half_open`).
+pub const BREAKERS: &str = "llm_router_breakers";
+
 /// The label of what nobody configured.
 pub const OTHER: &str = "other";
 /// The label of a request that no target was tried for.
@@ -67,6 +72,8 @@ pub struct Ended<'a> {
     pub cache: &'static str,
     /// Attempts that failed.
     pub failed_attempts: u64,
+    /// Attempts beyond the first at the same target.
+    pub retries: u64,
     /// What it cost.
     pub tokens: Tokens,
     /// Until the first content.
@@ -171,6 +178,10 @@ impl Ledger {
         for (labels, series) in &series {
             let _ = writeln!(out, "{FAILED_ATTEMPTS}{{{labels}}} {}", series.sum(|shard| &shard.failed, 0));
         }
+        head(&mut out, RETRIES, "counter", "Attempts beyond the first at the same target.");
+        for (labels, series) in &series {
+            let _ = writeln!(out, "{RETRIES}{{{labels}}} {}", series.sum(|shard| &shard.failed, 1));
+        }
         let clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if !clients.is_empty() {
             head(&mut out, KEY_REQUESTS, "counter", "Requests that ended, by the name of the client's key.");
@@ -202,6 +213,20 @@ impl Ledger {
 /// The first lines of a metric.
 pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// Breakers that are not closed, each by its provider, model, scope, kind and state: a gauge for Prometheus.
+pub fn breakers<'a>(out: &mut String, open: impl IntoIterator<Item = [&'a str; 5]>) {
+    head(out, BREAKERS, "gauge", "Breakers that are not closed.");
+    let mut counts: BTreeMap<[&str; 5], u64> = BTreeMap::new();
+    open.into_iter().for_each(|labels| *counts.entry(labels).or_default() += 1);
+    for ([provider, model, scope, kind, state], count) in counts {
+        let (provider, model) = (escape(provider), escape(model));
+        let _ = writeln!(
+            out,
+            "{BREAKERS}{{provider=\"{provider}\",model=\"{model}\",scope=\"{scope}\",kind=\"{kind}\",state=\"{state}\"}} {count}"
+        );
+    }
 }
 
 fn escape(label: &str) -> String {
@@ -285,6 +310,7 @@ impl Meters {
         }
         if ended.failed_attempts > 0 {
             shard.failed.add(0, ended.failed_attempts);
+            shard.failed.add(1, ended.retries);
         }
         let Tokens { input, output, cache_read, reasoning } = ended.tokens;
         let client = ended.client.and_then(|name| self.0.clients.get(name));
@@ -299,6 +325,13 @@ impl Meters {
                 client.add(at + 1, count);
             }
         }
+    }
+
+    /// The label under which a model is counted: its name where it is known, so that no client makes labels.
+    pub fn label<'a>(&self, provider: &str, model: Option<&'a str>) -> &'a str {
+        let Some(model) = model else { return NONE };
+        let known = self.0.providers.get(provider).is_some_and(|models| models.named.contains_key(model));
+        if known { model } else { OTHER }
     }
 
     fn series(&self, provider: Option<&str>, model: Option<&str>) -> &Series {
@@ -327,6 +360,7 @@ mod tests {
             failure: None,
             cache: "bypass",
             failed_attempts: 1,
+            retries: 1,
             tokens: Tokens { input: 3, output: 4, ..Tokens::default() },
             first_content: Some(Duration::from_millis(7)),
             total: Duration::from_millis(20),
@@ -356,6 +390,7 @@ mod tests {
             r#"llm_router_first_content_seconds_count{provider="lab",model="qwen"} 3"#,
             r#"llm_router_cache_total{status="bypass"} 5"#,
             "llm_router_requests_in_flight 1",
+            r#"llm_router_retries_total{provider="lab",model="qwen"} 3"#,
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
@@ -366,7 +401,8 @@ mod tests {
     fn every_metric_is_explained_to_whoever_watches() {
         let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operate/runbook.md");
         let page = std::fs::read_to_string(page).unwrap();
-        let text = Ledger::default().prometheus();
+        let mut text = Ledger::default().prometheus();
+        breakers(&mut text, []);
         let names: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         assert!(names.len() > 5, "{names:?}");

@@ -22,6 +22,9 @@ pub struct Trace {
     pub candidates: Vec<Candidate>,
     /// What was tried, in order.
     pub attempts: Vec<Attempt>,
+    /// Whom a breaker held back: for how long the request waited, and with an error where it did not ask then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Attempt>,
     /// Who answered.
     pub served: Option<Served>,
     /// How the request failed, also after its first content: `caller_cancelled` where the caller left before the end.
@@ -57,6 +60,7 @@ impl Trace {
             at: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             candidates: Vec::new(),
             attempts: Vec::new(),
+            held: Vec::new(),
             served: None,
             error: None,
             cache: CacheStatus::Bypass,

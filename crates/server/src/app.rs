@@ -187,4 +187,5 @@ fn native_routes() -> Routes<Server> {
         .route("/api/v0/ai/llm/providers", get(native::providers))
         .route("/api/v0/ai/llm/health", get(native::health))
         .route("/api/v0/ai/llm/cache/clear", post(native::clear_cache))
+        .route("/api/v0/ai/llm/breakers/clear", post(native::clear_breakers))
 }

@@ -2,7 +2,9 @@
 
 use llm_router::provider::Availability;
 use llm_router::request::Request;
+use llm_router::router::breaker::State;
 use llm_router::router::resolve::Door;
+use llm_router::trace::Candidate;
 use llm_router_app::App;
 use serde_json::json;
 
@@ -29,6 +31,11 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
             availability => Some(availability.is_ready()),
         }
     };
+    let breakers = app.router.breakers();
+    let open = |candidate: &Candidate| -> Vec<String> {
+        let of = |state: &&State| state.provider == candidate.provider && state.covers(candidate.model.as_ref());
+        breakers.iter().filter(of).map(ToString::to_string).collect()
+    };
     if global.json {
         let targets: Vec<_> = plan
             .candidates
@@ -41,6 +48,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
                     "planned": candidate.planned,
                     "available": available(candidate.provider.as_str()),
                     "reason": candidate.reason,
+                    "breakers": open(candidate),
                     "key": key_of(candidate.provider.as_str(), model),
                 })
             })
@@ -59,7 +67,9 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
                 "-".to_owned()
             };
             let model = candidate.model.as_ref().map_or("-".to_owned(), ToString::to_string);
-            vec![number, candidate.provider.to_string(), model, candidate.reason.clone()]
+            let reason =
+                std::iter::once(candidate.reason.clone()).chain(open(candidate)).collect::<Vec<_>>().join("; ");
+            vec![number, candidate.provider.to_string(), model, reason]
         })
         .collect();
     output::print(&output::table(&rows))

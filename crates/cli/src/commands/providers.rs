@@ -10,6 +10,10 @@ use crate::output::{self, Outcome};
 
 pub(crate) fn run(app: &App, global: &Global, args: &Providers) -> Outcome {
     let entries = app.router.entries();
+    let breakers = app.router.breakers();
+    let open = |entry: &Entry| -> Vec<String> {
+        breakers.iter().filter(|state| state.provider == entry.id).map(ToString::to_string).collect()
+    };
     if global.json {
         let providers: Vec<_> = entries
             .iter()
@@ -32,13 +36,14 @@ pub(crate) fn run(app: &App, global: &Global, args: &Providers) -> Outcome {
                     "dialects": describe.dialects,
                     "capabilities": describe.capabilities,
                     "privacy": describe.privacy,
+                    "breakers": open(entry),
                 })
             })
             .collect();
         let default = app.router.settings().router.provider.clone();
         return output::print_json(&json!({ "providers": providers, "default_provider": default }));
     }
-    let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, args.verbose)).collect();
+    let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, args.verbose, &open(entry))).collect();
     output::print(&output::table(&rows))?;
     let sure = |entry: &&Entry| entry.provider.availability().is_ready() && !entry.provider.describe().guess;
     let ready = entries.iter().filter(sure).count();
@@ -46,7 +51,7 @@ pub(crate) fn run(app: &App, global: &Global, args: &Providers) -> Outcome {
     Ok(())
 }
 
-fn row(entry: &Entry, verbose: bool) -> Vec<String> {
+fn row(entry: &Entry, verbose: bool, open: &[String]) -> Vec<String> {
     let describe = entry.provider.describe();
     let (status, missing) = match entry.provider.availability() {
         Availability::Ready if describe.guess => {
@@ -59,6 +64,7 @@ fn row(entry: &Entry, verbose: bool) -> Vec<String> {
     if verbose {
         let model = describe.default_model.as_ref().map_or("-".to_owned(), ToString::to_string);
         let aliases: Vec<&str> = entry.aliases.iter().map(|alias| alias.as_str()).collect();
+        let missing = if missing.is_empty() { open.join("; ") } else { missing };
         row.extend([model, if aliases.is_empty() { "-".to_owned() } else { aliases.join(",") }, missing]);
     }
     row

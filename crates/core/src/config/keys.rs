@@ -152,6 +152,8 @@ keys! {
         "Who may see a request: this machine, also trusted providers and peers, anyone. A request may ask for less, not for more." => |s, _, v| put(&mut s.router.privacy, v.parsed());
     "router.head_after", Kind::Duration, "\"10s\"", "\"3s\"";
         "The wait before a response's head goes out without content." => |s, _, v| put(&mut s.router.head_after, v.duration());
+    "router.breaker", Kind::Flag, "true", "false";
+        "Whether a target that fails is left alone for a while, and then tried by one request (docs/routing.md, \"Breakers\")." => |s, _, v| put(&mut s.router.breaker, v.flag());
     "router.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "Name look-up, TCP and TLS; 5s where nothing sets it." => |s, _, v| s.router.timeouts.connect = v.duration();
     "router.timeouts.first_event", Kind::Duration, "", "\"15s\"";

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::Committed;
 use super::attempts::{self, Asked, Attempts};
@@ -51,7 +52,7 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     }
 }
 
-/// A call of our own, unless the target is known to be out of reach.
+/// A call of our own, unless the target is known to be out of reach, or is left alone.
 async fn own_call<A: Asking>(router: &Router, asking: A, asked: &Asked<'_>, record: &Arc<Record>) -> Result<A::Done> {
     if let Some(error) = unreached(router, asked, record) {
         return Err(error);
@@ -60,6 +61,11 @@ async fn own_call<A: Asking>(router: &Router, asking: A, asked: &Asked<'_>, reco
 }
 
 fn unreached(router: &Router, asked: &Asked<'_>, record: &Record) -> Option<Error> {
+    if let Some(held) = asked.planned.held {
+        let error = held.error(router.0.deps.clock.instant());
+        record.held(&asked.planned.target, Some(&error), Duration::ZERO);
+        return Some(error);
+    }
     let error = asked.planned.unreached.clone()?;
     record.attempted(&asked.planned.target, router.0.deps.clock.instant(), Some(&error));
     Some(error)

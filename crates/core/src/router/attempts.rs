@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Router;
 use super::answer::Committed;
 use super::asking::{Asking, Text};
+use super::breaker::{self, Permit};
 use super::record::Record;
 use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
@@ -32,7 +33,7 @@ pub(super) struct Asked<'a> {
     /// What this target may not see of it, and so does not.
     pub(super) withheld: Vec<FieldPath>,
     pub(super) planned: &'a Planned,
-    /// Whether another target remains.
+    /// Whether another target remains that may be asked now.
     pub(super) others: bool,
 }
 
@@ -73,8 +74,15 @@ impl<A: Asking> Attempts<A> {
     pub(super) async fn committed(self) -> Result<A::Done> {
         let total = self.deadlines.total;
         let tries = Box::pin(async {
+            let mut patience = if self.others { Duration::ZERO } else { breaker::PATIENCE };
+            let mut last: Option<Error> = None;
             for attempt in 1.. {
-                let error = match self.attempt(attempt).await {
+                let permit = match self.enter(&mut patience).await {
+                    Ok(permit) => permit,
+                    // What went wrong here says more than that the target is left alone for it.
+                    Err(held) => return Err(last.unwrap_or(held)),
+                };
+                let error = match self.attempt(attempt, permit).await {
                     Ok(committed) => return Ok(committed),
                     Err(error) => error,
                 };
@@ -83,13 +91,30 @@ impl<A: Asking> Attempts<A> {
                     Decision::Again(wait) => tokio::time::sleep(wait).await,
                     Decision::Next | Decision::Stop => return Err(error),
                 }
+                last = Some(error);
             }
             Err(Error::internal("attempts ran out of numbers"))
         });
         timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
     }
 
-    async fn attempt(&self, attempt: u32) -> Result<A::Done> {
+    /// Leave to ask the target, where it is left alone once it has been waited for. Of a provider that has no breakers it is always given.
+    async fn enter(&self, patience: &mut Duration) -> Result<Option<Permit<'_>>> {
+        let Some(breakers) = self.router.breakers_of(&self.planned.provider) else { return Ok(None) };
+        let asked = breaker::Asked { provider: &*self.planned.provider, model: self.planned.target.model.as_ref() };
+        let before = *patience;
+        let entered = breakers.enter(asked, patience).await;
+        let waited = before.saturating_sub(*patience);
+        let error = entered.as_ref().err().map(|held| held.error(self.router.deps().clock.instant()));
+        if (error.is_some() || !waited.is_zero())
+            && let Some(record) = self.record.upgrade()
+        {
+            record.held(&self.planned.target, error.as_ref(), waited);
+        }
+        entered.map(Some).map_err(|_| error.unwrap_or_else(|| Error::unavailable("it is left alone")))
+    }
+
+    async fn attempt(&self, attempt: u32, permit: Option<Permit<'_>>) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
         let cx = self.router.context_until(self.ending.clone(), self.id.clone());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
@@ -99,6 +124,9 @@ impl<A: Asking> Attempts<A> {
             Ok(()) => self.asking.attempt(&*self.planned.provider, Arc::new(call)).await,
             Err(strict) => Err(strict),
         };
+        if let Some(permit) = permit {
+            self.tell(permit, &outcome, began);
+        }
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
         let absent = |error: &Error| {
@@ -109,6 +137,19 @@ impl<A: Asking> Attempts<A> {
         }
         record.dropped(cx.dropped());
         outcome
+    }
+}
+
+impl<A: Asking> Attempts<A> {
+    /// Tells the breakers how an attempt went. A caller who allows too little time says nothing of the target.
+    fn tell(&self, permit: Permit<'_>, outcome: &Result<A::Done>, began: Instant) {
+        let now = self.router.deps().clock.instant();
+        let hurried = |limit: Duration| now.saturating_duration_since(began) >= limit;
+        match outcome {
+            Ok(_) => permit.answered(now),
+            Err(error) if error.kind() == ErrorKind::ProviderTimeout && self.request.timeout.is_some_and(hurried) => {}
+            Err(error) => permit.failed(error, now, self.router.deps().ids.jitter()),
+        }
     }
 }
 

@@ -106,6 +106,17 @@ impl Record {
         }
     }
 
+    /// A target was left alone for a while, and asked after that unless there is an error.
+    pub(crate) fn held(&self, target: &Target, error: Option<&Error>, waited: Duration) {
+        let mut trace = lock(&self.trace);
+        if trace.held.len() < Trace::LIMIT {
+            let mut held = Attempt::new(target.provider.clone(), target.model.clone());
+            held.error = error.cloned();
+            held.took = Some(waited);
+            trace.held.push(held);
+        }
+    }
+
     pub(crate) fn dropped(&self, fields: Vec<FieldPath>) {
         lock(&self.trace).dropped = fields;
     }
@@ -195,6 +206,7 @@ fn count(meters: &Meters, trace: &Trace, client: Option<&str>) {
         client,
         failure: trace.error.as_ref().map(|error| error.kind().name()),
         cache: trace.cache.as_str(),
+        retries: trace.attempts.windows(2).filter(|pair| is_retry(pair)).count() as u64,
         failed_attempts: trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count() as u64,
         tokens: Tokens {
             input: usage.input,
@@ -205,6 +217,10 @@ fn count(meters: &Meters, trace: &Trace, client: Option<&str>) {
         first_content: trace.first_content,
         total: trace.total.unwrap_or_default(),
     });
+}
+
+fn is_retry(pair: &[Attempt]) -> bool {
+    matches!(pair, [before, after] if (&before.provider, &before.model) == (&after.provider, &after.model))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

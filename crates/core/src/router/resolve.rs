@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::breaker::Held;
 use super::deadlines::Layers;
 use super::needs::{lacks, needs};
 use crate::config::{RouteSettings, Settings, Timeouts};
@@ -50,6 +51,8 @@ pub struct Planned {
     pub shared: Deadlines,
     /// Why it cannot be reached, where that turned out on the way: only a stored answer can come from it.
     pub unreached: Option<Error>,
+    /// Why it is left alone now, where it is: likewise.
+    pub(super) held: Option<Held>,
 }
 
 /// The ordered targets of a request.
@@ -293,6 +296,7 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
             deadlines: layers.own(request, scope.door),
             shared: layers.shared(request),
             unreached: None,
+            held: None,
         });
         if request.riders.substitute == Substitute::Never {
             break;

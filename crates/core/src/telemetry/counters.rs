@@ -37,7 +37,8 @@ pub(super) struct Series([OnceLock<Box<Shard>>; SHARDS]);
 pub(super) struct Shard {
     pub(super) outcomes: Cells<OUTCOMES>,
     pub(super) tokens: Cells<4>,
-    pub(super) failed: Cells<1>,
+    /// Attempts that failed, and retries.
+    pub(super) failed: Cells<2>,
     pub(super) total: Histogram,
     pub(super) first_content: Histogram,
 }

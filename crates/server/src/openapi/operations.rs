@@ -72,6 +72,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("Whether anybody could answer"),
     Operation::post("/api/v0/ai/llm/cache/clear", "clear_cache", &[(JSON, Schemas::written::<Done>)])
         .about("Forget the caller's stored answers"),
+    Operation::post("/api/v0/ai/llm/breakers/clear", "clear_breakers", &[(JSON, Schemas::written::<Done>)])
+        .about("Close all breakers, so that every provider is asked again; for an admin key, or where there are no keys"),
     Operation::get("/v1/models", "models", &[(JSON, shapes::models)])
         .about("The models that can be named, in the shape that the headers ask for")
         .of("models", shapes::any_refusal),

@@ -47,7 +47,7 @@ impl Counts {
 /// `GET /metrics` at the administration's address.
 pub(crate) async fn all(State(server): State<Server>) -> Response {
     let inner = &server.0;
-    let mut out = inner.router.deps().ledger.prometheus();
+    let mut out = inner.router.prometheus();
     head(&mut out, RESPONSES, "counter", "Answers by HTTP status.");
     let codes = CODES.iter().map(u16::to_string).chain(["other".to_owned()]);
     for (at, code) in codes.enumerate() {

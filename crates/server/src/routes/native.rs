@@ -77,6 +77,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("/providers", "List available providers"),
     ("/health", "Health check"),
     ("/cache/clear", "Forget stored answers"),
+    ("/breakers/clear", "Ask providers again that are left alone"),
 ];
 
 /// `GET /api/v0/ai/llm`: what the router is.
@@ -125,6 +126,9 @@ pub(crate) struct ProviderDetails {
     default_model: Option<String>,
     /// The dialects that it takes.
     dialects: Vec<String>,
+    /// Its breakers that are not closed: what each is about, for how long, and after which error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    breakers: Vec<String>,
 }
 
 impl ProviderDetails {
@@ -145,13 +149,18 @@ impl ProviderDetails {
             missing,
             default_model: describe.default_model.as_ref().map(ToString::to_string),
             dialects: describe.dialects.iter().map(ToString::to_string).collect(),
+            breakers: Vec::new(),
         }
     }
 }
 
 impl Providers {
     pub(crate) fn of(router: &Router) -> Self {
-        let details: Vec<_> = router.entries().iter().map(ProviderDetails::of).collect();
+        let mut details: Vec<_> = router.entries().iter().map(ProviderDetails::of).collect();
+        for state in router.breakers() {
+            let provider = details.iter_mut().find(|details| state.provider == *details.id);
+            provider.into_iter().for_each(|details| details.breakers.push(state.to_string()));
+        }
         let ready = details.iter().filter(|provider| provider.available == Some(true));
         Self {
             providers: ready.map(|provider| provider.id.clone()).collect(),
@@ -231,6 +240,26 @@ pub(crate) async fn clear_cache(State(server): State<Server>, caller: Option<Ext
         Ok(cleared) => {
             let answers = if cleared == 1 { "answer" } else { "answers" };
             let message = format!("LLM router caches cleared: {cleared} stored {answers}");
+            json_of(StatusCode::OK, &Done { status: "success".to_owned(), message })
+        }
+        Err(error) => error::native(&error, None),
+    }
+}
+
+/// `POST /api/v0/ai/llm/breakers/clear`: closes all breakers and forgets refused logins, for this machine's owner or an admin key.
+pub(crate) async fn clear_breakers(State(server): State<Server>, caller: Option<Extension<Caller>>) -> Response {
+    let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
+    let inner = &server.0;
+    if !inner.door.keys.is_open()
+        && let Err(error) = inner.door.check_admin(&caller)
+    {
+        return error::native(&error, None);
+    }
+    let open = inner.router.breakers().len();
+    match inner.router.forget_refusals().await {
+        Ok(()) => {
+            let breakers = if open == 1 { "breaker" } else { "breakers" };
+            let message = format!("{open} open {breakers} closed; every provider is asked again");
             json_of(StatusCode::OK, &Done { status: "success".to_owned(), message })
         }
         Err(error) => error::native(&error, None),

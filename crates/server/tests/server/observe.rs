@@ -171,3 +171,23 @@ async fn an_access_log_that_cannot_be_written_is_said_at_the_start() {
         assert!(error.message().contains("access_log"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn who_is_left_alone_is_shown_and_forgotten_for_admins() {
+    let upstream = Upstream::serve([Answer::json(401, r#"{"error":{"message":"no"}}"#), answer("hi")]).await;
+    let serving = Setting::new().lab(upstream.url("/v1")).key("ann", "a").admin_key("ops", "o").start();
+    let chat = || Ask::chat("lab/m").header("x-api-key", "a");
+    assert_eq!(serving.send(chat()).await.status, 502);
+    let held = serving.send(chat()).await;
+    assert_eq!(held.status, 503);
+    assert_eq!(held.header("retry-after"), "600");
+    let shown = serving.send(Ask::get("/metrics").header("x-api-key", "o")).await.text();
+    assert!(shown.contains(r#"llm_router_breakers{provider="lab",model="none",scope="credential""#), "{shown}");
+    let listed = serving.send(Ask::get("/api/v0/ai/llm/providers").header("x-api-key", "a")).await.text();
+    assert!(listed.contains("after provider_auth"), "{listed}");
+    let clear = |key: &str| Ask::post("/api/v0/ai/llm/breakers/clear", "{}").header("x-api-key", key);
+    assert_eq!(serving.send(clear("a")).await.status, 403);
+    assert_eq!(serving.send(chat()).await.status, 503);
+    assert_eq!(serving.send(clear("o")).await.status, 200);
+    assert_eq!(serving.send(chat()).await.status, 200);
+}

@@ -1,0 +1,74 @@
+//! Which provider instance has which breakers: kept with the instance, so that a router made anew of unchanged settings knows what the one before it learnt.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::{Breakers, State};
+use crate::deps::RouterDeps;
+use crate::provider::DynProvider;
+use crate::router::Router;
+use crate::router::resolve::Entry;
+use crate::telemetry;
+
+/// The breakers of all provider instances that are alive.
+#[derive(Debug, Default)]
+pub(in crate::router) struct Instances(Mutex<Vec<Known>>);
+
+/// An instance, which may be gone, and its breakers.
+type Known = (Weak<dyn DynProvider>, Arc<Breakers>);
+
+impl Instances {
+    /// Those of these entries, in their order, shared by all routers of the same dependencies.
+    pub(in crate::router) fn of_all(deps: &RouterDeps, entries: &[Entry]) -> Vec<Arc<Breakers>> {
+        let instances = deps.get_or_create("breakers", || Ok(Self::default())).unwrap_or_default();
+        entries.iter().map(|entry| instances.of(&entry.provider)).collect()
+    }
+
+    /// The breakers of an instance: its own, or new ones.
+    pub(in crate::router) fn of(&self, provider: &Arc<dyn DynProvider>) -> Arc<Breakers> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(instance, _)| instance.strong_count() > 0);
+        // An address is never that of another instance while this one is alive.
+        let same = |instance: &Weak<dyn DynProvider>| std::ptr::addr_eq(instance.as_ptr(), Arc::as_ptr(provider));
+        if let Some((_, breakers)) = known.iter().find(|(instance, _)| same(instance)) {
+            return Arc::clone(breakers);
+        }
+        let breakers = Arc::new(Breakers::default());
+        known.push((Arc::downgrade(provider), Arc::clone(&breakers)));
+        breakers
+    }
+}
+
+impl Router {
+    /// The breakers that are not closed, in the order of the providers.
+    pub fn breakers(&self) -> Vec<State> {
+        let now = self.deps().clock.instant();
+        let states = |(entry, breakers): (&Entry, &Arc<Breakers>)| breakers.states(&entry.id, now);
+        self.entries().iter().zip(&self.0.breakers).flat_map(states).collect()
+    }
+
+    /// Everything that is counted and the state of the breakers, as Prometheus reads it.
+    pub fn prometheus(&self) -> String {
+        let mut out = self.deps().ledger.prometheus();
+        let open = self.breakers();
+        telemetry::breakers(
+            &mut out,
+            open.iter().map(|state| {
+                let provider = state.provider.as_str();
+                let model = self.0.meters.label(provider, state.model.as_ref().map(|model| model.as_str()));
+                [provider, model, state.scope, state.kind.name(), state.name()]
+            }),
+        );
+        out
+    }
+
+    /// Closes all breakers, so that everyone is asked again; says how many held something back.
+    pub fn close_breakers(&self) -> usize {
+        self.0.breakers.iter().map(|breakers| breakers.clear()).sum()
+    }
+
+    /// The breakers of a provider of this router; none where they are turned off.
+    pub(in crate::router) fn breakers_of(&self, provider: &Arc<dyn DynProvider>) -> Option<&Breakers> {
+        let at = self.entries().iter().position(|entry| Arc::ptr_eq(&entry.provider, provider))?;
+        self.0.breakers.get(at).map(Arc::as_ref).filter(|_| self.settings().router.breaker)
+    }
+}
