@@ -99,6 +99,10 @@ pub struct RouterSettings {
     pub head_after: Duration,
     /// Whether targets that fail are left alone for a while.
     pub breaker: bool,
+    /// Retries for each hundred requests.
+    pub retry_percent: u32,
+    /// Retries for each second besides.
+    pub retry_floor: u32,
 }
 
 impl Default for RouterSettings {
@@ -113,6 +117,8 @@ impl Default for RouterSettings {
             timeouts: Timeouts::default(),
             head_after: Duration::from_secs(10),
             breaker: true,
+            retry_percent: 20,
+            retry_floor: 10,
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod lines;
 pub mod native;
 pub mod openai_chat;
 pub mod openai_responses;
-mod retry_after;
+pub(crate) mod retry_after;
 pub(crate) mod seal;
 mod sound;
 mod splice;

@@ -38,7 +38,7 @@ use self::envelope::Enveloping;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
-use self::retry::{Decision, Place};
+use self::retry::{Budget, Decision, Place};
 use self::sealed::{Learning, Makers};
 use crate::cache::CacheKey;
 use crate::config::Settings;
@@ -65,6 +65,7 @@ struct Inner {
     refused: Refused,
     /// Of each entry, in their order.
     breakers: Vec<Arc<Breakers>>,
+    retries: Budget,
     makers: Arc<Makers>,
     meters: Meters,
 }
@@ -127,8 +128,9 @@ impl Router {
         }
         let meters = record::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
+        let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
         let (recent, refused, makers) = Default::default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, makers, meters }))
+        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, retries, makers, meters }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.

@@ -110,6 +110,11 @@ impl Ledger {
         self.0.in_flight.add(0, 1);
     }
 
+    /// Requests that began so far.
+    pub fn begun(&self) -> u64 {
+        self.0.in_flight.sum(0)
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> u64 {
         self.0.in_flight.sum(0).saturating_sub(self.0.in_flight.sum(1))

@@ -205,3 +205,21 @@ async fn a_router_made_anew_knows_what_was_learnt_of_the_instances_it_keeps() {
     assert_eq!(second.close_breakers(), 1);
     assert_eq!(ask(&second, "main/m").await.unwrap().text(), "main");
 }
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_a_share_of_the_requests() {
+    let main = Arc::new(Scripted::new("main", [fail(ErrorKind::ProviderServerError)]));
+    let mut settings = settings();
+    settings.router.breaker = false;
+    (settings.router.retry_percent, settings.router.retry_floor) = (20, 0);
+    let router = router_of(deps(), settings, &[&main, &saying("other")]);
+    for _ in 0..50 {
+        assert_eq!(ask(&router, "both").await.unwrap().text(), "other");
+    }
+    assert_eq!(main.calls().len(), 50 + 10);
+    assert!(
+        router.prometheus().contains(r#"llm_router_retries_total{provider="other",model="m"} 10"#),
+        "{}",
+        router.prometheus()
+    );
+}

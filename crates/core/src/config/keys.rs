@@ -154,6 +154,10 @@ keys! {
         "The wait before a response's head goes out without content." => |s, _, v| put(&mut s.router.head_after, v.duration());
     "router.breaker", Kind::Flag, "true", "false";
         "Whether a target that fails is left alone for a while, and then tried by one request (docs/routing.md, \"Breakers\")." => |s, _, v| put(&mut s.router.breaker, v.flag());
+    "router.retry_percent", Kind::Integer { min: 0, max: 300 }, "20", "10";
+        "How many retries there may be for each hundred requests, `router.retry_floor` besides; past that a failure goes to the next target, or to the caller. 0 for both turns retries off." => |s, _, v| put(&mut s.router.retry_percent, v.integer());
+    "router.retry_floor", Kind::Integer { min: 0, max: 10_000 }, "10", "1";
+        "How many retries there may be in each second besides `router.retry_percent`, saved up for ten seconds." => |s, _, v| put(&mut s.router.retry_floor, v.integer());
     "router.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "Name look-up, TCP and TLS; 5s where nothing sets it." => |s, _, v| s.router.timeouts.connect = v.duration();
     "router.timeouts.first_event", Kind::Duration, "", "\"15s\"";

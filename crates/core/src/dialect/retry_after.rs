@@ -17,24 +17,53 @@ pub(crate) fn retry_after(headers: &HeaderMap, message: &str) -> Option<Duration
         let value = header(header::RETRY_AFTER.as_str())?;
         positive(value).map(Duration::from_secs_f64).or_else(|| until(value, header(header::DATE.as_str())?))
     };
+    let now = || {
+        let now = httpdate::parse_http_date(header(header::DATE.as_str())?).ok()?;
+        now.duration_since(std::time::UNIX_EPOCH).ok()
+    };
     let resets = || {
         // OpenAI and Groq name a reset for requests and for tokens: the one that is used up counts.
         ["requests", "tokens"].into_iter().find_map(|what| {
             let left = header(&format!("x-ratelimit-remaining-{what}"))?;
-            (left == "0").then(|| header(&format!("x-ratelimit-reset-{what}"))).flatten().and_then(units)
+            (left == "0")
+                .then(|| header(&format!("x-ratelimit-reset-{what}")))
+                .flatten()
+                .and_then(|reset| moment(reset, now()))
         })
+    };
+    let reset = || {
+        // OpenRouter and others have one limit, and name the moment in seconds or milliseconds since 1970.
+        let left = header("x-ratelimit-remaining")?;
+        (left == "0").then(|| header("x-ratelimit-reset")).flatten().and_then(|reset| moment(reset, now()))
     };
     let moments = || {
         // Anthropic names the moment of each reset instead.
         ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().find_map(|what| {
             let left = header(&format!("anthropic-ratelimit-{what}-remaining"))?;
             let reset = (left == "0").then(|| header(&format!("anthropic-ratelimit-{what}-reset"))).flatten()?;
-            let now = httpdate::parse_http_date(header(header::DATE.as_str())?).ok()?;
-            let now = now.duration_since(std::time::UNIX_EPOCH).ok()?;
-            Some(since_1970(reset)?.saturating_sub(now))
+            Some(since_1970(reset)?.saturating_sub(now()?))
         })
     };
-    millis().or_else(named).or_else(|| in_words(message)).or_else(resets).or_else(moments).map(|wait| wait.min(LONGEST))
+    let headers = || resets().or_else(moments).or_else(reset);
+    millis().or_else(named).or_else(|| in_words(message)).or_else(headers).map(|wait| wait.min(LONGEST))
+}
+
+/// The wait that a text names, for programs that have no headers: `try again in 3 days 4 hours`.
+pub(crate) fn told(text: &str) -> Option<Duration> {
+    in_words(text).map(|wait| wait.min(LONGEST))
+}
+
+/// A reset as it stands in a header: `6m0s`, a number of seconds, a moment of RFC 3339 or since 1970 in seconds or milliseconds.
+fn moment(reset: &str, now: Option<Duration>) -> Option<Duration> {
+    let Some(number) = positive(reset).or_else(|| reset.parse().ok().filter(|number| (0.0..1e14).contains(number)))
+    else {
+        return units(reset).or_else(|| Some(since_1970(reset)?.saturating_sub(now?)));
+    };
+    match number {
+        number if number >= 1e11 => Some(Duration::from_secs_f64(number / 1000.0).saturating_sub(now?)),
+        number if number >= 1e9 => Some(Duration::from_secs_f64(number).saturating_sub(now?)),
+        number => Some(Duration::from_secs_f64(number)),
+    }
 }
 
 /// `2025-05-14T00:49:37Z`, with or without fractions of a second, as the time since 1970.
@@ -76,9 +105,18 @@ fn until(date: &str, now: &str) -> Option<Duration> {
 fn in_words(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
     let (_, rest) = message.split_once("try again in ").or_else(|| message.split_once("retry in "))?;
-    let mut words = rest.split_whitespace();
-    let first = words.next()?.trim_end_matches(['.', ',', ')']);
-    units(first).or_else(|| units(&format!("{first}{}", words.next()?.get(..1)?)))
+    let mut words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ')']));
+    let first = words.next()?;
+    if let Some(wait) = units(first) {
+        return Some(wait);
+    }
+    // "3 days 4 hours 12 minutes": numbers and units by turns, as long as they are that.
+    let mut wait = units(&format!("{first}{}", words.next()?.get(..1)?))?;
+    while let (Some(number), Some(unit)) = (words.next(), words.next()) {
+        let Some(more) = unit.get(..1).and_then(|unit| units(&format!("{number}{unit}"))) else { break };
+        wait = wait.saturating_add(more);
+    }
+    Some(wait)
 }
 
 /// `6m0s`, `1h30m`, `7.66s`, `20ms`, `2d`.
@@ -125,6 +163,12 @@ mod tests {
         ];
         assert_eq!(wait(&[&anthropic[..], &[date]].concat(), ""), Some(45.0));
         assert_eq!(wait(&anthropic, ""), None);
+        // 2026-11-22T10:00:00Z is 1795341600.
+        for reset in ["1795341660", "1795341660000", "60", "1m0s", "2026-11-22T10:01:00Z"] {
+            let single = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset), date];
+            assert_eq!(wait(&single, ""), Some(60.0), "{reset}");
+        }
+        assert_eq!(wait(&[("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "60")], ""), None);
         for bad in ["-1", "soon", "NaN", "inf", "1e300"] {
             assert_eq!(wait(&[("retry-after", bad)], ""), None, "{bad}");
         }
@@ -151,6 +195,8 @@ mod tests {
         assert_eq!(wait(&[], "Rate limit reached … Please try again in 7.66s. Visit"), Some(7.66));
         assert_eq!(wait(&[], "Please retry in 19.5 seconds."), Some(19.5));
         assert_eq!(wait(&[], "Please try again in 1h2m3s"), Some(3723.0));
+        assert_eq!(wait(&[], "You've hit your usage limit. Try again in 3 days 4 hours 12 minutes."), Some(274_320.0));
+        assert_eq!(wait(&[], "please try again in 5 minutes or upgrade"), Some(300.0));
         assert_eq!(wait(&[], "try again in a moment"), None);
         assert_eq!(wait(&[], "try again in é"), None);
     }

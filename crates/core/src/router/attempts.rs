@@ -88,14 +88,20 @@ impl<A: Asking> Attempts<A> {
                 };
                 let jitter = self.router.deps().ids.jitter();
                 match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
-                    Decision::Again(wait) => tokio::time::sleep(wait).await,
-                    Decision::Next | Decision::Stop => return Err(error),
+                    Decision::Again(wait) if self.may_retry() => tokio::time::sleep(wait).await,
+                    Decision::Again(_) | Decision::Next | Decision::Stop => return Err(error),
                 }
                 last = Some(error);
             }
             Err(Error::internal("attempts ran out of numbers"))
         });
         timeout(total, tries).await.unwrap_or_else(|_| Err(late(total)))
+    }
+
+    /// Whether the router's retries are not used up.
+    fn may_retry(&self) -> bool {
+        let deps = self.router.deps();
+        self.router.0.retries.take(deps.ledger.begun(), deps.clock.instant())
     }
 
     /// Leave to ask the target, where it is left alone once it has been waited for. Of a provider that has no breakers it is always given.

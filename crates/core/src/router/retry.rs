@@ -1,9 +1,12 @@
 //! What follows a failed attempt: the same target again, the next one, or the caller. The error table's columns, as decisions.
 //!
-//! Pure: no clock and no sleep here. Backoff is full jitter: a random share of a cap that doubles.
+//! Pure: no clock and no sleep here. Backoff is full jitter: a random share of a cap that doubles. How many retries there may be in all is `retry/budget.rs`.
+
+mod budget;
 
 use std::time::Duration;
 
+pub(super) use self::budget::Budget;
 use crate::error::{Error, NextTarget, SameTarget};
 
 /// The most attempts at one target.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use super::{Folder, Resolved};
+use crate::dialect::retry_after;
 use crate::error::{Error, ErrorKind};
 use crate::secret::{Secret, hide, mask};
 
@@ -100,6 +101,10 @@ pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str) -> Err
         WORDS.iter().find(|(word, _)| has_word(&lower, word)).map_or(ErrorKind::ProviderServerError, |(_, kind)| *kind);
     let message = if said.is_empty() { format!("{how} and said nothing") } else { format!("{how}: {said}") };
     let error = Error::new(kind, message);
+    let limited = matches!(kind, ErrorKind::ProviderQuotaExhausted | ErrorKind::ProviderRateLimited);
+    if let Some(wait) = limited.then(|| retry_after::told(said)).flatten() {
+        return error.with_retry_after(wait);
+    }
     match kind {
         ErrorKind::ProviderAuth => error.with_hint(format!("run {name} by hand once and log in, or set its key")),
         _ => error,
@@ -208,6 +213,10 @@ mod tests {
         assert_eq!(kind("Error: Not logged in. Please run /login"), ErrorKind::ProviderAuth);
         assert_eq!(kind("API Error: 401 {}"), ErrorKind::ProviderAuth);
         assert_eq!(kind("exceeded retry limit, last status: 429"), ErrorKind::ProviderRateLimited);
+        let limit =
+            of_exit("agent", None, "You've hit your usage limit. Upgrade to Pro, or try again in 2 hours 5 minutes.");
+        assert_eq!(limit.kind(), ErrorKind::ProviderQuotaExhausted);
+        assert_eq!(limit.retry_after(), Some(std::time::Duration::from_secs(7500)));
         assert_eq!(kind("line 14012 of 4290"), ErrorKind::ProviderServerError);
         assert_eq!(
             of_exit("a", Some(ExitStatus::from_raw(9)), "").message(),
