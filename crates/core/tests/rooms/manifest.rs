@@ -10,6 +10,10 @@ pub(crate) fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
     for table in tables {
         for section in ["dependencies", "build-dependencies"] {
             for (key, value) in table.get(section).and_then(toml::Value::as_table).into_iter().flatten() {
+                // What a feature brings is not there until somebody asks for it.
+                if value.get("optional").and_then(toml::Value::as_bool) == Some(true) {
+                    continue;
+                }
                 names.insert(value.get("package").and_then(toml::Value::as_str).unwrap_or(key).to_owned());
             }
         }
