@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod error;
 pub mod ids;
 pub mod image;
+pub mod limits;
 pub mod provider;
 pub mod request;
 pub mod response;
