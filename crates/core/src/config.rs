@@ -31,7 +31,7 @@ pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
-pub use server::{ClientKey, ServerSettings};
+pub use server::{ClientKey, ServerSettings, TeamSettings};
 pub use value::Kind;
 
 /// Everything that can be set.
@@ -50,6 +50,8 @@ pub struct Settings {
     pub local: LocalSettings,
     /// The HTTP server.
     pub server: ServerSettings,
+    /// Teams, whose keys count together.
+    pub teams: IndexMap<String, TeamSettings>,
     /// Other routers on the libp2p network.
     pub peers: PeersSettings,
     /// The MCP server.

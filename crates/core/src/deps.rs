@@ -18,6 +18,7 @@ use crate::cache::{ResponseCache, Tier};
 use crate::delta::DeltaStream;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, RequestId};
+use crate::limits::Keyring;
 use crate::provider::http::HttpClient;
 use crate::request::Request;
 use crate::store::Store;
@@ -40,6 +41,8 @@ pub struct RouterDeps {
     pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
+    /// The keys of clients, and the teams that they belong to; without it the router knows none.
+    pub keyring: Option<Keyring>,
     /// The IPFS backend, where one is handed in: it answers as the provider `ipfs_peer`.
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
@@ -62,6 +65,7 @@ impl Default for RouterDeps {
             cache: None,
             remote_cache: None,
             store: None,
+            keyring: None,
             ipfs_backend: None,
             hooks: Vec::new(),
             ledger: Ledger::default(),

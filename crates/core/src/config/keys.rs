@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::value::{Kind, Value};
-use super::{CacheSettings, ProviderSettings, RouteSettings, Settings};
+use super::{CacheSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
 
@@ -99,6 +99,10 @@ fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSetti
     settings.routes.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
+fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut TeamSettings {
+    settings.teams.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
 fn framing(value: &Value) -> Option<Framing> {
     value.text().map(|word| Framing::of(word == "stream"))
 }
@@ -116,6 +120,7 @@ pub(super) const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
+const LIMIT: Kind = Kind::Integer { min: 0, max: 1_000_000_000_000 };
 const NO_PEERS: &str = "this version has no peer network";
 const IN_ORDER: &str = "the targets of a group are tried in the order written";
 
@@ -315,6 +320,8 @@ keys! {
         "Whether the key also opens metrics and administration." => joined;
     "server.api_keys.[].team", Kind::Text, "", "\"research\"";
         "The team that the key belongs to, for `cache.scope = \"team\"`; a key without one is a team of its own, under its name." => joined;
+    "server.virtual_keys", Kind::Flag, "false", "true";
+        "Whether the keys that `llm-router keys create` makes are taken. The server then wants a key, one of those or of `api_keys`." => |s, _, v| put(&mut s.server.virtual_keys, v.flag());
     "server.admin", Kind::Address, "", "\"127.0.0.1:8001\"";
         "Where metrics and administration listen without TLS; an address that others reach wants an admin key." => |s, _, v| s.server.admin = v.text();
     "server.hosts", Kind::List, "", "[\"router.example.org\"]";
@@ -346,6 +353,15 @@ keys! {
 
     "server.passthrough", Kind::List, "", "[\"openai\"]";
         "Providers to which `/passthrough/{provider}/…` passes requests as they are, with the provider's key: audio, files, batches, moderations, reranking. Every client may then do with that key whatever the provider's API can." => |s, _, v| put(&mut s.server.passthrough, v.list());
+
+    "teams.*.requests_per_minute", LIMIT, "", "600";
+        "The most requests of all keys of the team together in any sixty seconds; 0 lets none pass." => |s, n, v| team(s, n).requests_per_minute = v.integer();
+    "teams.*.tokens_per_minute", LIMIT, "", "1000000";
+        "The most tokens of all keys of the team together in any sixty seconds, those of prompts and of answers." => |s, n, v| team(s, n).tokens_per_minute = v.integer();
+    "teams.*.concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "", "32";
+        "The most requests of all keys of the team at once." => |s, n, v| team(s, n).concurrency = v.integer();
+    "teams.*.models", Kind::List, "", "[\"openai/*\", \"fast\"]";
+        "The models that the team's keys may ask: `provider/model`, a model's name or a route, `*` for anything; without it all." => |s, n, v| put(&mut team(s, n).models, v.list());
 
     "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
         "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();

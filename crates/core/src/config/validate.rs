@@ -102,6 +102,7 @@ impl<'a> Check<'a> {
             match (section, ProviderId::new(&name)) {
                 ("providers", Ok(id)) => self.settings.providers.entry(id).or_default().configured = true,
                 ("routes", _) => drop(self.settings.routes.entry(name).or_default()),
+                ("teams", _) => drop(self.settings.teams.entry(name).or_default()),
                 _ => {}
             }
         }

@@ -208,8 +208,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id, client } = op;
-    (Op { request: outline(&request), door, provider, id, client }, request)
+    let Op { request, door, provider, id, client, holder } = op;
+    (Op { request: outline(&request), door, provider, id, client, holder }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.
