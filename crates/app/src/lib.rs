@@ -23,6 +23,7 @@ use llm_router::ids::{ModelName, ProviderId};
 use llm_router::limits::Limits;
 use llm_router::limits::key::Seal;
 use llm_router::limits::keyring::{Keyring, Scope};
+use llm_router::pricing::Prices;
 use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
@@ -75,6 +76,8 @@ impl App {
         let mut deps = RouterDeps::default();
         deps.http = HttpClient::with_options(&HttpOptions::from(settings))?;
         deps.clock = Arc::clone(&clock);
+        let own = settings.prices.iter().map(|(target, price)| (target.as_str(), price.clone()));
+        deps.prices = Arc::new(Prices::default().with(own));
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
         if let Ok(folder) = loaded.places.data() {
             let store: Arc<dyn Store> = Arc::new(LazyStore::new(folder, Arc::clone(&clock)));
@@ -217,6 +220,9 @@ fn keyring(folder: &Path, store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings
         limits.tokens_per_minute = team.tokens_per_minute;
         limits.concurrency = team.concurrency;
         limits.models.clone_from(&team.models);
+        limits.budget_per_day = team.budget_per_day;
+        limits.budget_per_month = team.budget_per_month;
+        limits.unpriced = team.unpriced;
         (name.clone(), limits)
     });
     Keyring::new(store, Seal::new(move || seal::read(&folder)), clock, scope, teams)

@@ -356,6 +356,22 @@ pub(crate) struct KeyLimits {
     /// Most requests at once
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
+
+    /// Most dollars in all: 1 or 0.50
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
+
+    /// Most dollars in a day of UTC
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget_per_day: Option<String>,
+
+    /// Most dollars in a month of UTC
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget_per_month: Option<String>,
+
+    /// With a budget: models of unknown price too, which count as free
+    #[arg(long)]
+    pub unpriced: bool,
 }
 
 #[derive(Debug, Args)]

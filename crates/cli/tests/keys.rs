@@ -15,6 +15,12 @@ const CONFIG: &str = r#"
 virtual_keys = true
 [providers.echo]
 command = "/usr/bin/env MODEL={model} /bin/cat"
+# A dollar for each token, so that a few requests spend a budget.
+[prices."echo/x"]
+input = 0
+output = 1000000
+[limits]
+max_tokens = 4
 "#;
 
 fn program(home: &Path) -> Command {
@@ -76,7 +82,7 @@ impl Service {
         let began = Instant::now();
         while self.status(key) != status {
             assert!(began.elapsed() < Duration::from_secs(2), "not within two seconds");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::yield_now();
         }
     }
 }
@@ -113,4 +119,32 @@ fn a_key_survives_the_end_of_whoever_made_it() {
     assert!(log.contains("create") && log.contains("revoke") && log.contains("by command line"), "{log}");
     let listed = says(home, &["keys", "ls", "--json"], "");
     assert!(listed.contains("alice") && !listed.contains(&key), "{listed}");
+}
+
+#[test]
+fn a_cap_survives_the_end_of_whoever_spends() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    fs::write(home.join("router.toml"), CONFIG).unwrap();
+    let key = says(home, &["keys", "create", "spender", "--budget", "20"], "");
+    let mut answered = 0;
+    // Each server is killed in the middle of its lease; the next one begins with what the books say.
+    for _ in 0..3 {
+        let service = Service::start(home);
+        for _ in 0..2 {
+            answered += u32::from(service.status(&key) == 200);
+        }
+    }
+    let service = Service::start(home);
+    while service.status(&key) == 200 {
+        answered += 1;
+        assert!(answered <= 10, "an answer costs two dollars");
+    }
+    assert!(answered >= 6, "{answered}: a killed server forfeits its leases and no more");
+    assert_eq!(service.status(&key), 429);
+    drop(service);
+    let service = Service::start(home);
+    assert_eq!(service.status(&key), 429, "no cap is lost");
+    let listed = says(home, &["keys", "ls"], "");
+    assert!(listed.contains("of $20.00 in all"), "{listed}");
 }

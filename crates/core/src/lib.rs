@@ -14,6 +14,7 @@ pub mod error;
 pub mod ids;
 pub mod image;
 pub mod limits;
+pub mod pricing;
 pub mod provider;
 pub mod request;
 pub mod response;

@@ -2,9 +2,10 @@
 //!
 //! A [`Holder`] is whoever holds limits: a team, a key of it, a narrower key derived from that one. Holders stand above each other, and what passes must pass all of them,
 //! so a derived key is never stronger than what it came from. Asking is in memory alone and takes the locks of the asked holders only: two keys of no common team never
-//! meet. Read next: `limits/rate.rs` (requests and tokens per minute), `limits/grant.rs` (keys as text, and how one is derived), `limits/keyring.rs` (the keys that are known,
+//! meet. Read next: `limits/rate.rs` (requests and tokens per minute), `limits/budget.rs` (money), `limits/grant.rs` (keys as text, and how one is derived), `limits/keyring.rs` (the keys that are known,
 //! shared by several processes through the `Store`). Providers, plans and HTTP are unknown here.
 
+pub mod budget;
 pub mod grant;
 pub mod key;
 pub mod keyring;
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::budget::{Bank, Period, Purse, Reserved};
 use self::rate::{Full, Standing, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Namespace, matches_pattern};
@@ -45,6 +47,18 @@ pub struct Limits {
     /// Models that may be asked: `provider/model`, a model's name, or a route; `*` stands for anything. None is all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// Money for each UTC day, in micro-dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_per_day: Option<u64>,
+    /// Money for each UTC month, in micro-dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_per_month: Option<u64>,
+    /// Money in all, in micro-dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+    /// Whether models may be asked whose price is unknown, though money is limited.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unpriced: bool,
 }
 
 impl Limits {
@@ -52,6 +66,13 @@ impl Limits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The caps on money.
+    fn caps(&self) -> impl Iterator<Item = (Period, u64)> {
+        let caps =
+            [(Period::Day, self.budget_per_day), (Period::Month, self.budget_per_month), (Period::Ever, self.budget)];
+        caps.into_iter().filter_map(|(period, cap)| Some((period, cap?)))
     }
 }
 
@@ -69,6 +90,8 @@ pub struct Holder {
     began: Instant,
     rates: Mutex<Rates>,
     running: AtomicU32,
+    /// One for each cap on its money.
+    purses: Vec<Purse>,
 }
 
 #[derive(Debug, Default)]
@@ -91,12 +114,13 @@ pub struct Standings {
 type Ticks = (u64, u64);
 
 impl Holder {
-    /// A team. Its members count together.
+    /// A team. Its members count together, and spend what is counted at this bank.
     #[must_use]
-    pub fn team(name: &str, limits: Limits, began: Instant) -> Arc<Self> {
-        Self::of("team", name, limits, None, began)
+    pub fn team(name: &str, limits: Limits, began: Instant, bank: &Arc<dyn Bank>) -> Arc<Self> {
+        Arc::new(Self::bare("team", name, limits, None, began).banking(&format!("team/{name}"), bank))
     }
 
+    #[cfg(test)]
     fn of(what: &'static str, name: &str, limits: Limits, above: Option<Arc<Self>>, began: Instant) -> Arc<Self> {
         Arc::new(Self::bare(what, name, limits, above, began))
     }
@@ -113,7 +137,15 @@ impl Holder {
             began,
             rates: Mutex::default(),
             running: AtomicU32::new(0),
+            purses: Vec::new(),
         }
+    }
+
+    /// With its money counted under an account of this name.
+    fn banking(mut self, account: &str, bank: &Arc<dyn Bank>) -> Self {
+        let purse = |(period, cap)| Purse::new(account, period, cap, Arc::clone(bank));
+        self.purses = self.limits.caps().map(purse).collect();
+        self
     }
 
     /// Its name: of a key with its id, so that no two keys ever have the same.
@@ -141,7 +173,7 @@ impl Holder {
     }
 
     /// It and all above it.
-    fn chain<'a>(self: &'a Arc<Self>) -> impl Iterator<Item = &'a Arc<Self>> {
+    fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         successors(Some(self), |holder| holder.above.as_ref())
     }
 
@@ -276,7 +308,60 @@ impl Holder {
     /// Whether some holder limits models or anything that only a request's content shows. Such a key may not use what passes through unread.
     #[must_use]
     pub fn looks_inside(self: &Arc<Self>) -> bool {
-        self.limits_models() || self.counts_tokens()
+        self.limits_models() || self.counts_tokens() || self.counts_money()
+    }
+
+    /// Whether some holder has only so much money.
+    #[must_use]
+    pub fn counts_money(self: &Arc<Self>) -> bool {
+        self.chain().any(|holder| !holder.purses.is_empty())
+    }
+
+    /// Whether a model may be asked whose price is unknown: all whose money is limited must say so.
+    #[must_use]
+    pub fn allows_unpriced(self: &Arc<Self>) -> bool {
+        self.chain().all(|holder| holder.purses.is_empty() || holder.limits.unpriced)
+    }
+
+    /// Sets money aside for one attempt: as much as it may cost at most, from all who hold.
+    ///
+    /// # Errors
+    /// `policy_budget_exceeded` naming the holder, with the wait until its next period; what the store fails with.
+    pub async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
+        let mut spending = Spending { holder: Arc::clone(self), micros, held: Vec::new() };
+        for holder in self.chain() {
+            for purse in &holder.purses {
+                let who = || format!("the {} {}", holder.what, holder.name);
+                match purse.reserve(who, micros, now).await {
+                    Ok(reserved) => spending.held.push(reserved),
+                    Err(error) => {
+                        spending.settle(0);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(spending)
+    }
+
+    /// Tells the bank what was spent beyond the leases, and gives back what lies idle: all but `keep` leases.
+    pub(crate) async fn balance(&self, keep: u64, now: SystemTime) -> Result<()> {
+        for purse in &self.purses {
+            purse.balance(keep, now).await?;
+        }
+        Ok(())
+    }
+
+    /// What was drawn of each cap in this period, as it is counted for all processes: leases at hand included.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn drawn(&self, now: SystemTime) -> Result<Vec<(Period, u64, u64)>> {
+        let mut all = Vec::new();
+        for (purse, (period, cap)) in self.purses.iter().zip(self.limits.caps()) {
+            all.push((period, purse.drawn(now).await?, cap));
+        }
+        Ok(all)
     }
 
     /// Refuses a key whose time is over.
@@ -323,6 +408,29 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.holder.chain().for_each(|holder| holder.leave());
+    }
+}
+
+/// Money set aside for one attempt. Dropped without a word it is spent: nobody could say that it was not.
+#[derive(Debug)]
+pub struct Spending {
+    holder: Arc<Holder>,
+    micros: u64,
+    /// What each purse holds, as far as they were asked, in the order of the holders.
+    held: Vec<Reserved>,
+}
+
+impl Spending {
+    /// Settles it: this is what it cost, in micro-dollars.
+    pub fn settle(mut self, micros: u64) {
+        self.micros = micros;
+    }
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        let purses = self.holder.chain().flat_map(|holder| &holder.purses);
+        purses.zip(&self.held).for_each(|(purse, reserved)| purse.settle(*reserved, self.micros));
     }
 }
 

@@ -11,6 +11,7 @@ mod answer;
 mod asking;
 mod attempts;
 mod builder;
+mod charge;
 mod count;
 mod deadlines;
 mod envelope;
@@ -274,7 +275,7 @@ impl Router {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
-        allowance::admit(self, holder, &request, record)?;
+        allowance::admit(self, holder, &mut request, record)?;
         let passed_over = if provider.is_some() { Vec::new() } else { self.passed_over(&request).await };
         let scope = Scope { vectors: A::VECTORS, ..self.scope(door, &passed_over) };
         let mut plan = match provider {

@@ -7,6 +7,7 @@ use llm_router::Error;
 use llm_router::limits::grant::{Caveats, LONGEST, derive};
 use llm_router::limits::key::{KeyRecord, KeySpec, Role};
 use llm_router::limits::{Keyring, Limits};
+use llm_router::pricing::{dollars, parse_dollars};
 use llm_router::secret::Secret;
 use llm_router_app::App;
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ async fn create(app: &App, keyring: &Keyring, global: &Global, args: &KeyCreate)
     spec.team.clone_from(&args.team);
     spec.tags.clone_from(&args.tag);
     spec.expires = expires(&args.limits)?;
-    spec.limits = limits(&args.limits);
+    spec.limits = limits(&args.limits)?;
     let (record, key) = keyring.create(spec, BY).await?;
     if !app.router.settings().server.virtual_keys {
         output::note(
@@ -69,12 +70,24 @@ async fn create(app: &App, keyring: &Keyring, global: &Global, args: &KeyCreate)
 
 async fn list(keyring: &Keyring, global: &Global) -> Outcome {
     let records = keyring.list().await?;
+    let mut drawn = Vec::new();
+    for record in &records {
+        drawn.push(keyring.drawn(record).await?);
+    }
     if global.json {
-        return output::print_json(&json!({ "keys": records.iter().map(shown).collect::<Vec<_>>() }));
+        let keys = records.iter().zip(&drawn).map(|(record, drawn)| {
+            let mut key = shown(record);
+            let spent = drawn.iter().map(|(period, amount, _)| (period.name().to_owned(), Value::from(*amount)));
+            if let Some(fields) = key.as_object_mut().filter(|_| !drawn.is_empty()) {
+                fields.insert("drawn".to_owned(), Value::Object(spent.collect()));
+            }
+            key
+        });
+        return output::print_json(&json!({ "keys": keys.collect::<Vec<_>>() }));
     }
     let now = seconds(SystemTime::now());
-    let mut rows = vec![["id", "name", "role", "team", "holds", "limits"].map(str::to_owned).to_vec()];
-    rows.extend(records.iter().map(|record| {
+    let mut rows = vec![["id", "name", "role", "team", "holds", "drawn", "limits"].map(str::to_owned).to_vec()];
+    rows.extend(records.iter().zip(&drawn).map(|(record, drawn)| {
         let about = &record.spec;
         let holds = match (about.revoked, about.spec.expires) {
             (Some(_), _) => "revoked".to_owned(),
@@ -84,14 +97,22 @@ async fn list(keyring: &Keyring, global: &Global) -> Outcome {
         };
         let role = if about.spec.role == Role::Admin { "admin" } else { "user" };
         let team = about.spec.team.clone().unwrap_or_else(|| "-".to_owned());
-        vec![record.id.clone(), about.spec.name.clone(), role.to_owned(), team, holds, in_words(&about.spec.limits)]
+        let money = drawn
+            .iter()
+            .map(|(period, amount, cap)| format!("{} of {} {}", dollars(*amount), dollars(*cap), period.words()));
+        let money: Vec<String> = money.collect();
+        let money = if money.is_empty() { "-".to_owned() } else { money.join(", ") };
+        let name = about.spec.name.clone();
+        vec![record.id.clone(), name, role.to_owned(), team, holds, money, in_words(&about.spec.limits)]
     }));
     output::print(&output::table(&rows))
 }
 
 /// Limits as they are in JSON, without its marks.
 fn in_words(limits: &Limits) -> String {
-    let Ok(Value::Object(fields)) = serde_json::to_value(limits) else { return String::new() };
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(limits) else { return String::new() };
+    // Money has a column of its own.
+    fields.retain(|name, _| !name.starts_with("budget"));
     let words: Vec<String> = fields
         .iter()
         .map(|(name, value)| match value {
@@ -141,7 +162,7 @@ pub(crate) fn derived(global: &Global, args: &KeyDerive) -> Outcome {
     }
     let mut caveats = Caveats::default();
     caveats.expires = expires(&args.limits)?;
-    caveats.limits = limits(&args.limits);
+    caveats.limits = limits(&args.limits)?;
     let narrower = derive(&key, &caveats).map_err(Failure::Usage)?;
     if global.json {
         return output::print_json(&json!({ "key": narrower.expose(), "caveats": caveats }));
@@ -149,13 +170,23 @@ pub(crate) fn derived(global: &Global, args: &KeyDerive) -> Outcome {
     output::print(&format!("{}\n", narrower.expose()))
 }
 
-fn limits(args: &KeyLimits) -> Limits {
+fn limits(args: &KeyLimits) -> Outcome<Limits> {
     let mut limits = Limits::default();
     limits.requests_per_minute = args.rpm;
     limits.tokens_per_minute = args.tpm;
     limits.concurrency = args.concurrency;
     limits.models.clone_from(&args.model);
-    limits
+    limits.budget = money("--budget", args.budget.as_deref())?;
+    limits.budget_per_day = money("--budget-per-day", args.budget_per_day.as_deref())?;
+    limits.budget_per_month = money("--budget-per-month", args.budget_per_month.as_deref())?;
+    limits.unpriced = args.unpriced;
+    Ok(limits)
+}
+
+fn money(option: &str, text: Option<&str>) -> Outcome<Option<u64>> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = || Failure::usage(format!("{option}: {text:?} is no amount of dollars"), "write 1, 0.50 or 12.000001");
+    parse_dollars(text).map(Some).ok_or_else(wrong)
 }
 
 /// When a key that is made now holds no more, in seconds since 1970.

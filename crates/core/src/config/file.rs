@@ -58,7 +58,7 @@ pub(super) type Layer = IndexMap<Spot, (Value, Origin)>;
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) layer: Layer,
-    /// The sections with a name of their own (`providers`, `routes`, `teams`) → where they begin.
+    /// The sections with a name of their own (`providers`, `routes`, `teams`, `prices`) → where they begin.
     pub(super) sections: BTreeMap<(&'static str, String), Origin>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
@@ -256,6 +256,10 @@ impl Walk<'_> {
             "providers" => ProviderId::new(name).map(|id| canonical(id.as_str(), value)),
             "routes" => ModelName::new(name).map(String::from),
             "teams" => Namespace::new(name).map(String::from),
+            "prices" if !name.contains('/') => {
+                Err(crate::error::Error::invalid(format!("{:?} is not provider/model", shorten(name))))
+            }
+            "prices" => ModelName::new(name).map(String::from),
             _ => match name.parse::<http::HeaderName>() {
                 Ok(_) => Ok(name.to_owned()),
                 Err(_) => Err(crate::error::Error::invalid(format!("{:?} is not the name of a header", shorten(name)))),
@@ -272,6 +276,7 @@ impl Walk<'_> {
             "providers" => "providers",
             "routes" => "routes",
             "teams" => "teams",
+            "prices" => "prices",
             _ => return Some(name),
         };
         if let Some(first) = self.read.sections.get(&(section, name.clone())) {

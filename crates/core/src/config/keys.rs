@@ -9,6 +9,7 @@ use super::value::{Kind, Value};
 use super::{CacheSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
+use crate::pricing::Price;
 
 /// One key of the config file.
 #[derive(Debug)]
@@ -101,6 +102,10 @@ fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSetti
 
 fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut TeamSettings {
     settings.teams.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
+fn price<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut Price {
+    settings.prices.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
 fn framing(value: &Value) -> Option<Framing> {
@@ -362,6 +367,25 @@ keys! {
         "The most requests of all keys of the team at once." => |s, n, v| team(s, n).concurrency = v.integer();
     "teams.*.models", Kind::List, "", "[\"openai/*\", \"fast\"]";
         "The models that the team's keys may ask: `provider/model`, a model's name or a route, `*` for anything; without it all." => |s, n, v| put(&mut team(s, n).models, v.list());
+
+    "teams.*.budget_per_day", Kind::Dollars, "", "\"20.00\"";
+        "The most money that all keys of the team together spend in a UTC day, in dollars." => |s, n, v| team(s, n).budget_per_day = v.integer();
+    "teams.*.budget_per_month", Kind::Dollars, "", "\"250.00\"";
+        "The most money that all keys of the team together spend in a UTC month, in dollars." => |s, n, v| team(s, n).budget_per_month = v.integer();
+    "teams.*.unpriced", Kind::Flag, "false", "true";
+        "Whether keys of a team with a budget may ask models whose price is unknown; such requests count as free." => |s, n, v| put(&mut team(s, n).unpriced, v.flag());
+
+    "limits.max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "4096", "1024";
+        "The most tokens of an answer to a key with a budget where the request names none: money is set aside for them, and the limit is sent." => |s, _, v| put(&mut s.limits.max_tokens, v.integer());
+
+    "prices.*.input", Kind::Dollars, "", "\"0.15\"";
+        "What a million tokens of a prompt cost at `provider/model`, in dollars. `*` stands for any characters; the first price that fits holds, before the table of the program." => |s, n, v| put(&mut price(s, n).input, v.integer());
+    "prices.*.output", Kind::Dollars, "", "\"0.60\"";
+        "What a million tokens of an answer cost." => |s, n, v| put(&mut price(s, n).output, v.integer());
+    "prices.*.cached", Kind::Dollars, "", "\"0.075\"";
+        "What a million tokens of a prompt cost that the provider has in its cache; without it as `input`." => |s, n, v| price(s, n).cached = v.integer();
+    "prices.*.written", Kind::Dollars, "", "\"0.1875\"";
+        "What a million tokens of a prompt cost that the provider writes to its cache; without it as `input`." => |s, n, v| price(s, n).written = v.integer();
 
     "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
         "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();

@@ -121,4 +121,24 @@ pub struct TeamSettings {
     pub concurrency: Option<u32>,
     /// Models that may be asked; none is all.
     pub models: Vec<String>,
+    /// Money for each UTC day, in micro-dollars.
+    pub budget_per_day: Option<u64>,
+    /// Money for each UTC month, in micro-dollars.
+    pub budget_per_month: Option<u64>,
+    /// Whether models may be asked whose price is unknown, though money is limited.
+    pub unpriced: bool,
+}
+
+/// What limits assume of requests that do not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitSettings {
+    /// The tokens of an answer where money is limited and the request says nothing: set aside, and sent.
+    pub max_tokens: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { max_tokens: 4096 }
+    }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
+use super::budget::{Bank, Period, StoreBank};
 use super::grant::{Caveats, Link, Shown, links, root, same, whole};
 use super::key::{Deed, Kept, KeyRecord, KeySpec, Seal, at, hash, hex, seconds, unhex};
 use super::{Holder, Limits};
@@ -34,6 +35,8 @@ const VERSION: &str = "version";
 const LOOK: Duration = Duration::from_millis(500);
 /// How often all is read again even so: a process that ended between a change and its announcement announced nothing.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Leases that stay at hand while nobody spends.
+const KEPT_LEASES: u64 = 1;
 /// Records read at a time.
 const PAGE: usize = 500;
 /// The most keys that are known.
@@ -47,6 +50,7 @@ pub struct Keyring(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    bank: Arc<dyn Bank>,
     seal: Seal,
     clock: Arc<dyn Clock>,
     scope: Scope,
@@ -105,14 +109,14 @@ impl Keyring {
         scope: Scope,
         teams: impl IntoIterator<Item = (String, Limits)>,
     ) -> Self {
-        let began = clock.instant();
+        let (began, bank) = (clock.instant(), Arc::new(StoreBank(Arc::clone(&store))) as Arc<dyn Bank>);
         let team = |(name, limits): (String, Limits)| {
-            let holder = Holder::team(&name, limits, began);
+            let holder = Holder::team(&name, limits, began, &bank);
             (name, holder)
         };
         let teams = teams.into_iter().map(team).collect();
         let (table, current) = (Mutex::default(), AtomicU64::new(next_number()));
-        Self(Arc::new(Inner { store, seal, clock, scope, teams, began, table, current }))
+        Self(Arc::new(Inner { store, bank, seal, clock, scope, teams, began, table, current }))
     }
 
     /// A team that the configuration names.
@@ -184,7 +188,8 @@ impl Keyring {
         let short = hex(link).get(..16).unwrap_or_default().to_owned();
         // By its own mark and the key's id alone, so that the name does not grow with each derivation.
         let name = above.name.split('/').next().map_or_else(String::new, |key| format!("{key}/{short}"));
-        let mut holder = Holder::bare("derived key", &name, caveats.limits, Some(Arc::clone(above)), self.0.began);
+        let holder = Holder::bare("derived key", &name, caveats.limits, Some(Arc::clone(above)), self.0.began);
+        let mut holder = holder.banking(&format!("grant/{}", hex(link)), &self.0.bank);
         holder.expires = caveats.expires.map(at);
         holder.namespace = match self.0.scope {
             Scope::Key => Namespace::new(&name).unwrap_or_default(),
@@ -240,7 +245,10 @@ impl Keyring {
         let mut trouble = false;
         loop {
             tokio::time::sleep(LOOK).await;
-            let outcome = self.refresh().await;
+            let outcome = match self.refresh().await {
+                Ok(()) => self.balance(KEPT_LEASES).await,
+                failed => failed,
+            };
             if let Err(error) = &outcome
                 && !trouble
             {
@@ -248,6 +256,36 @@ impl Keyring {
             }
             trouble = outcome.is_err();
         }
+    }
+
+    /// Gives back all money that nobody has spent: before the process ends.
+    ///
+    /// # Errors
+    /// `router_unavailable` when the store cannot be written; what is left is forfeited.
+    pub async fn settle_up(&self) -> Result<()> {
+        self.balance(0).await
+    }
+
+    async fn balance(&self, keep: u64) -> Result<()> {
+        let table = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
+        let derived = |entry: &Arc<Entry>| -> Vec<_> {
+            entry.derived.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        };
+        let keys = table.keys.values().flat_map(|entry| [vec![Arc::clone(&entry.holder)], derived(entry)].concat());
+        let holders: Vec<Arc<Holder>> = keys.chain(self.0.teams.values().cloned()).collect();
+        let now = self.0.clock.now();
+        for holder in holders {
+            holder.balance(keep, now).await?;
+        }
+        Ok(())
+    }
+
+    /// What was drawn of a key's money in this period: the period, the amount and the cap, in micro-dollars.
+    ///
+    /// # Errors
+    /// `router_unavailable` when the store cannot be read.
+    pub async fn drawn(&self, record: &KeyRecord) -> Result<Vec<(Period, u64, u64)>> {
+        self.holder(&record.id, &record.spec.spec).drawn(self.0.clock.now()).await
     }
 
     async fn version(&self) -> Result<i64> {
@@ -292,7 +330,8 @@ impl Keyring {
             Scope::Team => spec.team.as_ref().and_then(|team| Namespace::new(team).ok()),
             Scope::Key => None,
         };
-        let mut holder = Holder::bare("key", &name, spec.limits.clone(), team, self.0.began);
+        let holder = Holder::bare("key", &name, spec.limits.clone(), team, self.0.began);
+        let mut holder = holder.banking(&format!("key/{id}"), &self.0.bank);
         holder.role = spec.role;
         holder.namespace = namespace.or_else(|| Namespace::new(&name).ok()).unwrap_or_default();
         holder.expires = spec.expires.map(at);

@@ -14,9 +14,19 @@ use crate::provider::Target;
 use crate::request::Request;
 
 /// Lets a request in, for as long as its record lives.
-pub(super) fn admit(router: &Router, holder: Option<Arc<Holder>>, request: &Request, record: &Record) -> Result<()> {
+pub(super) fn admit(
+    router: &Router,
+    holder: Option<Arc<Holder>>,
+    request: &mut Request,
+    record: &Record,
+) -> Result<()> {
     let Some(holder) = holder else { return Ok(()) };
     let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
+    if holder.counts_money() && request.sampling.max_tokens.is_none() {
+        // What is set aside must be what may come; the body as received would not say so.
+        request.sampling.max_tokens = Some(router.settings().limits.max_tokens);
+        request.origin = None;
+    }
     record.admitted(holder.admit(router.deps().clock.instant(), tokens)?);
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::answer::Committed;
 use super::attempts::{self, Asked, Attempts};
+use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
 use super::record::Record;
 use super::{Op, Router};
@@ -25,6 +26,12 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
 
     /// Whether that is vectors, for which a provider may have another model where none is named.
     const VECTORS: bool = false;
+
+    /// How it is paid.
+    const PAID: Paid;
+
+    /// Settles what an attempt cost, at once or when its answer ends.
+    fn charged(done: Self::Done, charge: Charge) -> Self::Done;
 
     /// Takes over what hooks changed in the request.
     fn heed(&mut self, request: &Request) {
@@ -71,6 +78,11 @@ pub(super) struct Text;
 
 impl Asking for Text {
     type Done = Committed;
+    const PAID: Paid = Paid::ByToken;
+
+    fn charged(committed: Committed, charge: Charge) -> Committed {
+        charge.riding(committed)
+    }
 
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<Committed> {
         Committed::of(provider.generate(call).await?).await
@@ -119,6 +131,12 @@ struct Vectors(Arc<EmbedRequest>);
 impl Asking for Vectors {
     type Done = EmbedResponse;
     const VECTORS: bool = true;
+    const PAID: Paid = Paid::ByInput;
+
+    fn charged(made: EmbedResponse, charge: Charge) -> EmbedResponse {
+        charge.told(made.usage);
+        made
+    }
 
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_texts(request);
@@ -137,6 +155,12 @@ struct Pictures(Arc<ImageRequest>);
 
 impl Asking for Pictures {
     type Done = ImageResponse;
+    const PAID: Paid = Paid::Otherwise;
+
+    fn charged(drawn: ImageResponse, charge: Charge) -> ImageResponse {
+        charge.told(drawn.usage);
+        drawn
+    }
 
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_prompt(request);
@@ -159,6 +183,11 @@ struct Tokens;
 impl Asking for Tokens {
     /// The count, and whether it is an estimate.
     type Done = (u64, bool);
+    const PAID: Paid = Paid::Free;
+
+    fn charged(counted: (u64, bool), _: Charge) -> (u64, bool) {
+        counted
+    }
 
     /// Another target would count for another model: where this one cannot count, the estimate is of its own.
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<(u64, bool)> {

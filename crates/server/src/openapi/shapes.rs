@@ -176,6 +176,10 @@ pub(super) fn key(_: &mut Schemas) -> Schema {
             "tokens_per_minute": count,
             "concurrency": count,
             "models": texts,
+            "budget_per_day": count,
+            "budget_per_month": count,
+            "budget": { "type": "integer", "minimum": 0, "description": "Micro-dollars in all" },
+            "unpriced": { "type": "boolean" },
         },
     });
     json_schema!({
