@@ -9,8 +9,9 @@ mod embedded;
 mod hub;
 mod keys;
 mod lazy;
+mod seal;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llm_router::cache::key::KeyStrategy;
@@ -19,6 +20,10 @@ use llm_router::config::{Environment, Flags, Loaded, Settings};
 use llm_router::deps::{Clock, RouterDeps, SystemClock};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
+use llm_router::limits::Limits;
+use llm_router::limits::key::Seal;
+use llm_router::limits::keyring::{Keyring, Scope};
+use llm_router::pricing::Prices;
 use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
@@ -27,6 +32,7 @@ use llm_router::provider::{Describe, DynProvider};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
 use llm_router::router::resolve::Plan;
+use llm_router::store::Store;
 
 pub use self::child::{Home, serve_worker};
 use self::embedded::Embedded;
@@ -70,8 +76,14 @@ impl App {
         let mut deps = RouterDeps::default();
         deps.http = HttpClient::with_options(&HttpOptions::from(settings))?;
         deps.clock = Arc::clone(&clock);
+        let own = settings.prices.iter().map(|(target, price)| (target.as_str(), price.clone()));
+        deps.prices = Arc::new(Prices::default().with(own));
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
-        deps.store = loaded.places.data().ok().map(|folder| Arc::new(LazyStore::new(folder, clock)) as _);
+        if let Ok(folder) = loaded.places.data() {
+            let store: Arc<dyn Store> = Arc::new(LazyStore::new(folder, Arc::clone(&clock)));
+            deps.keyring = Some(keyring(folder, Arc::clone(&store), clock, settings));
+            deps.store = Some(store);
+        }
 
         let runner = Runner::default();
         let around = embedded::Around { home, environment: environment.clone(), runner: runner.clone() };
@@ -192,6 +204,28 @@ impl App {
     pub fn engine_process_id(&self) -> Option<u32> {
         self.embedded.process_id()
     }
+}
+
+/// The keys of the server's clients, with the teams of the configuration. Nothing is opened before a key is asked for.
+fn keyring(folder: &Path, store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: &Settings) -> Keyring {
+    let scope = match settings.cache.scope.as_str() {
+        "global" => Scope::Global,
+        "team" => Scope::Team,
+        _ => Scope::Key,
+    };
+    let folder = folder.to_owned();
+    let teams = settings.teams.iter().map(|(name, team)| {
+        let mut limits = Limits::default();
+        limits.requests_per_minute = team.requests_per_minute;
+        limits.tokens_per_minute = team.tokens_per_minute;
+        limits.concurrency = team.concurrency;
+        limits.models.clone_from(&team.models);
+        limits.budget_per_day = team.budget_per_day;
+        limits.budget_per_month = team.budget_per_month;
+        limits.unpriced = team.unpriced;
+        (name.clone(), limits)
+    });
+    Keyring::new(store, Seal::new(move || seal::read(&folder)), clock, scope, teams)
 }
 
 /// A provider that runs in Python: where its package lies is looked up, and nothing is imported.

@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Keep provider keys
     #[command(subcommand)]
     Auth(Auth),
+    /// Make, list and revoke the keys of the server's clients
+    #[command(subcommand)]
+    Keys(Keys),
     /// Show which providers would answer a request; nothing is sent
     Explain(Explain),
     /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
@@ -285,6 +288,90 @@ pub(crate) enum Auth {
         /// The provider
         provider: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key and print it; it is never shown again
+    Create(KeyCreate),
+    /// List the keys
+    Ls,
+    /// Revoke a key, and all that were derived from it, for good
+    Revoke {
+        /// Its name or id
+        key: String,
+    },
+    /// Make a narrower key from one on standard input; nobody is asked, and it is never stronger
+    Derive(KeyDerive),
+    /// Show who made and revoked which key
+    Log,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    /// Whose key it is
+    pub name: String,
+
+    /// What it may do besides asking: user, or admin, which makes keys and clears caches
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = ["user", "admin"])]
+    pub role: String,
+
+    /// Team of the configuration, whose limits hold too
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
+    /// Label; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub tag: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: KeyLimits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyDerive {
+    #[command(flatten)]
+    pub limits: KeyLimits,
+}
+
+/// What a key may do.
+#[derive(Debug, Args)]
+pub(crate) struct KeyLimits {
+    /// How long it holds: 30m, 12h, 90d
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<String>,
+
+    /// Model that may be asked: PROVIDER/MODEL, a model or a route, `*` for anything; may be repeated [default: all]
+    #[arg(short, long, value_name = "NAME")]
+    pub model: Vec<String>,
+
+    /// Most requests in any minute
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+
+    /// Most tokens in any minute
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+
+    /// Most requests at once
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+
+    /// Most dollars in all: 1 or 0.50
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
+
+    /// Most dollars in a day of UTC
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget_per_day: Option<String>,
+
+    /// Most dollars in a month of UTC
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget_per_month: Option<String>,
+
+    /// With a budget: models of unknown price too, which count as free
+    #[arg(long)]
+    pub unpriced: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod explain;
 mod generate;
+mod keys;
 mod mcp;
 mod models;
 mod providers;
@@ -18,7 +19,7 @@ use clap::CommandFactory;
 use llm_router::config::{Environment, Flags};
 use llm_router_app::{App, Home, serve_worker};
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command, Global, Keys};
 use crate::log;
 use crate::output::{self, Failure, Outcome};
 use crate::signals::interruptible;
@@ -32,6 +33,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Config(args) => return config::run(&environment, &global, args),
         Command::Completions { shell } => return completions(*shell),
         Command::Serve(args) => return serve::run(environment, &global, args),
+        // It needs nothing but the key.
+        Command::Keys(Keys::Derive(args)) => return keys::derived(&global, args),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,6 +66,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Cache(args) => cache::run(app, global, args).await,
         Command::Pull(args) => pull::run(app, global, args).await,
         Command::Auth(args) => auth::run(app, global, args),
+        Command::Keys(args) => keys::run(app, global, args).await,
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
         Command::Mcp => mcp::run(app).await,

@@ -24,6 +24,7 @@ use indexmap::IndexMap;
 
 use crate::dialect::{Dialect, Framing};
 use crate::ids::{ModelName, ProviderId};
+use crate::pricing::Price;
 use crate::request::{Privacy, Substitute};
 use crate::secret::Secret;
 
@@ -31,7 +32,7 @@ pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
-pub use server::{ClientKey, ServerSettings};
+pub use server::{ClientKey, LimitSettings, ServerSettings, TeamSettings};
 pub use value::Kind;
 
 /// Everything that can be set.
@@ -50,6 +51,12 @@ pub struct Settings {
     pub local: LocalSettings,
     /// The HTTP server.
     pub server: ServerSettings,
+    /// Teams, whose keys count together.
+    pub teams: IndexMap<String, TeamSettings>,
+    /// What limits assume.
+    pub limits: LimitSettings,
+    /// Prices of one's own, by `provider/model`.
+    pub prices: IndexMap<String, Price>,
     /// Other routers on the libp2p network.
     pub peers: PeersSettings,
     /// The MCP server.

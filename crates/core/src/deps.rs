@@ -18,6 +18,8 @@ use crate::cache::{ResponseCache, Tier};
 use crate::delta::DeltaStream;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, RequestId};
+use crate::limits::Keyring;
+use crate::pricing::Prices;
 use crate::provider::http::HttpClient;
 use crate::request::Request;
 use crate::store::Store;
@@ -40,6 +42,10 @@ pub struct RouterDeps {
     pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
+    /// The keys of clients, and the teams that they belong to; without it the router knows none.
+    pub keyring: Option<Keyring>,
+    /// What models cost.
+    pub prices: Arc<Prices>,
     /// The IPFS backend, where one is handed in: it answers as the provider `ipfs_peer`.
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
@@ -62,6 +68,8 @@ impl Default for RouterDeps {
             cache: None,
             remote_cache: None,
             store: None,
+            keyring: None,
+            prices: Arc::default(),
             ipfs_backend: None,
             hooks: Vec::new(),
             ledger: Ledger::default(),
@@ -102,6 +110,11 @@ impl RouterDeps {
     /// in a hook, a tier or a provider that does ends it on [`RouterDeps::shutdown`].
     pub async fn shut_down(&self) {
         self.shutdown.cancel();
+        if let Some(keyring) = &self.keyring
+            && let Err(error) = keyring.settle_up().await
+        {
+            tracing::warn!("money that was set aside is lost to its budgets: {error}");
+        }
         if let Some(cache) = &self.cache {
             cache.flush().await;
         }

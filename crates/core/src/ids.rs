@@ -110,6 +110,20 @@ name_type! {
     Namespace, namespace
 }
 
+/// Whether a text is what a pattern says, in which `*` stands for any characters, none included.
+pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
 fn provider_id(text: &str) -> Result<String> {
     let id = text.trim().to_ascii_lowercase();
     let fits = !id.is_empty()
@@ -211,6 +225,18 @@ impl fmt::Debug for RequestId {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, text) in
+            [("a", "a"), ("*", ""), ("*", "x/y"), ("a*", "a"), ("*b", "ab"), ("a*b*c", "a--b-bc"), ("a/*", "a/b")]
+        {
+            assert!(matches_pattern(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "ab"), ("", "a"), ("a*", "ba"), ("a*a", "a"), ("a*b*c", "acb"), ("*b", "ba")] {
+            assert!(!matches_pattern(pattern, text), "{pattern} {text}");
+        }
+    }
 
     #[test]
     fn provider_ids_are_trimmed_and_lower_cased() {

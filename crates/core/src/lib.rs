@@ -13,6 +13,8 @@ pub mod embedding;
 pub mod error;
 pub mod ids;
 pub mod image;
+pub mod limits;
+pub mod pricing;
 pub mod provider;
 pub mod request;
 pub mod response;

@@ -6,11 +6,13 @@
 //! `router/asking.rs`, failures become decisions in
 //! `router/retry.rs`, what happened is in `router/record.rs`.
 
+mod allowance;
 mod answer;
 mod asking;
 mod attempts;
 pub mod breaker;
 mod builder;
+mod charge;
 mod count;
 mod deadlines;
 mod envelope;
@@ -46,6 +48,7 @@ use crate::deps::RouterDeps;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ProviderId, RequestId};
+use crate::limits::Holder;
 use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Request, Substitute};
 use crate::response::Response;
@@ -84,12 +87,14 @@ pub struct Op<R = Request> {
     pub id: Option<RequestId>,
     /// The name of the key by which a client of the server asks; what it costs is counted under it.
     pub client: Option<Arc<str>>,
+    /// Who holds the limits under which it asks.
+    pub holder: Option<Arc<Holder>>,
 }
 
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None, client: None }
+        Self { request, door, provider: None, id: None, client: None, holder: None }
     }
 
     /// With a provider for this call alone.
@@ -103,6 +108,13 @@ impl<R> Op<R> {
     #[must_use]
     pub fn for_client(mut self, name: Option<Arc<str>>) -> Self {
         self.client = name;
+        self
+    }
+
+    /// Within the limits of this holder.
+    #[must_use]
+    pub fn within(mut self, holder: Option<Arc<Holder>>) -> Self {
+        self.holder = holder;
         self
     }
 
@@ -261,7 +273,7 @@ impl Router {
     }
 
     async fn committed<A: Asking>(&self, op: Op, mut asking: A, record: &Arc<Record>) -> Result<(A::Done, Target)> {
-        let Op { mut request, door, provider, .. } = op;
+        let Op { mut request, door, provider, holder, .. } = op;
         self.ask_hooks(&mut request)?;
         if !self.0.deps.hooks.is_empty() {
             asking.heed(&request);
@@ -271,12 +283,14 @@ impl Router {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
+        allowance::admit(self, holder, &mut request, record)?;
         let passed_over = if provider.is_some() { Vec::new() } else { self.passed_over(&request).await };
         let scope = Scope { vectors: A::VECTORS, ..self.scope(door, &passed_over) };
-        let plan = match provider {
+        let mut plan = match provider {
             Some(provider) => resolve::plan_via(provider, &request, scope)?,
             None => resolve::plan(&request, scope)?,
         };
+        allowance::leave_allowed(self, &mut plan, &request, record)?;
         record.planned(&plan);
         let total = request.timeout;
         let request = Arc::new(request);
@@ -358,16 +372,12 @@ impl Router {
                         Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;
                     }
                     let default = self.default_instead(&error, request, &planned, door);
+                    let remain = !(plan.targets.is_empty() && aside.is_empty());
                     let goes_on = default.is_some()
-                        || retry::decide(
-                            &error,
-                            Place {
-                                attempt: retry::MAX_ATTEMPTS,
-                                others: !(plan.targets.is_empty() && aside.is_empty()),
-                                jitter: 0.0,
-                            },
-                        ) == Decision::Next;
-                    plan.targets.extend(default);
+                        || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others: remain, jitter: 0.0 })
+                            == Decision::Next;
+                    plan.targets
+                        .extend(default.filter(|default| allowance::allows(self, &default.target, request, record)));
                     let deps = &self.0.deps;
                     let noting = self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now());
                     Box::pin(noting).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router as Routes;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use http::Method;
 use llm_router::dialect::Dialect;
 use llm_router::error::Result;
@@ -20,7 +20,7 @@ use crate::kept::Kept;
 use crate::options::ServerOptions;
 use crate::replay::Replays;
 use crate::routes::metrics::Counts;
-use crate::routes::native::{self, generate};
+use crate::routes::native::{self, generate, keys};
 use crate::routes::{completions, embeddings, health, images, metrics, models, passthrough, responses, tokens};
 use crate::{chat, docs, error, exposed, mcp, openapi, ui};
 
@@ -73,8 +73,7 @@ impl Server {
     }
 
     fn with(router: Router, options: ServerOptions, fetcher: Option<Fetcher>) -> Result<Self> {
-        let settings = &router.settings().server;
-        let door = Door::new(&settings.api_keys, &settings.hosts, &router.settings().cache.scope)?;
+        let door = Door::new(router.settings(), router.deps().keyring.as_ref())?;
         let log = options.access_log.as_deref().map(AccessLog::open).transpose()?;
         let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
         let counts = Counts::new(router.deps().clock.now());
@@ -124,6 +123,7 @@ impl Server {
             .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
+            .merge(key_routes())
             .fallback(any(error::not_found))
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self.clone())
@@ -188,4 +188,13 @@ fn native_routes() -> Routes<Server> {
         .route("/api/v0/ai/llm/health", get(native::health))
         .route("/api/v0/ai/llm/cache/clear", post(native::clear_cache))
         .route("/api/v0/ai/llm/breakers/clear", post(native::clear_breakers))
+        .merge(key_routes())
+}
+
+/// Keys of clients: at the administration's address, and for admin keys at the clients'.
+fn key_routes() -> Routes<Server> {
+    Routes::new()
+        .route("/api/v0/ai/llm/keys", get(keys::list).post(keys::create))
+        .route("/api/v0/ai/llm/keys/log", get(keys::log))
+        .route("/api/v0/ai/llm/keys/{key}", delete(keys::revoke))
 }

@@ -81,7 +81,7 @@ async fn converse(
     } else {
         codec.encoder(&request, framing)
     };
-    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name);
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).within(caller.holder);
     respond(server, id, op, encoder, broken).await
 }
 

@@ -11,9 +11,10 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TR
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
-use llm_router::config::ClientKey;
+use llm_router::config::Settings;
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::Namespace;
+use llm_router::limits::{Holder, Keyring};
 
 use crate::keys::ClientKeys;
 
@@ -26,12 +27,16 @@ const GOOGLE: HeaderName = HeaderName::from_static("x-goog-api-key");
 pub(crate) struct GoogleKey;
 
 /// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     /// The name of the key that was shown, where keys are configured.
     pub(crate) name: Option<Arc<str>>,
     /// Where the caller's stored answers are: its own place, its team's, or everybody's.
     pub(crate) namespace: Namespace,
+    /// Whether administration is open to it.
+    pub(crate) admin: bool,
+    /// Who holds the limits under which it asks.
+    pub(crate) holder: Option<Arc<Holder>>,
 }
 
 /// What every request must pass.
@@ -43,9 +48,10 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(keys: &[ClientKey], hosts: &[String], scope: &str) -> Result<Self> {
+    pub(crate) fn new(settings: &Settings, keyring: Option<&Keyring>) -> Result<Self> {
+        let hosts = &settings.server.hosts;
         Ok(Self {
-            keys: ClientKeys::new(keys, scope)?,
+            keys: ClientKeys::new(settings, keyring)?,
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             draining: AtomicBool::new(false),
         })
@@ -85,9 +91,7 @@ impl Door {
             return Err(Error::new(ErrorKind::PolicyUnauthenticated, "this server wants a key and none was shown")
                 .with_hint("send it as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`"));
         };
-        self.keys
-            .owner(&shown)
-            .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, "the key shown is none of this server's"))
+        self.keys.owner(&shown)
     }
 
     /// Lets a request to the administration's socket in: whoever is on this machine, and elsewhere who shows an admin key.
@@ -100,10 +104,12 @@ impl Door {
         if head.method == Method::POST {
             check_json(&head.headers)?;
         }
-        let caller = take_key(head).and_then(|shown| self.keys.owner(&shown)).unwrap_or_default();
+        let mut caller = take_key(head).and_then(|shown| self.keys.owner(&shown).ok()).unwrap_or_default();
         if !from_here && !is_probe(head.uri.path()) {
             self.check_admin(&caller)?;
         }
+        // Whoever reaches this socket administers.
+        caller.admin = true;
         Ok(caller)
     }
 
@@ -112,16 +118,12 @@ impl Door {
     /// # Errors
     /// `policy_forbidden` with the next step.
     pub(crate) fn check_admin(&self, caller: &Caller) -> Result<()> {
-        if self.is_admin(caller) {
+        if caller.admin {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::PolicyForbidden, "this is for administration")
-            .with_hint("show a key with `admin = true`, or ask at the address of `admin` under [server]"))
-    }
-
-    /// Whether a caller's key opens administration.
-    pub(crate) fn is_admin(&self, caller: &Caller) -> bool {
-        caller.name.as_ref().is_some_and(|name| self.keys.is_admin(name))
+        Err(Error::new(ErrorKind::PolicyForbidden, "this is for administration").with_hint(
+            "show a key with `admin = true` or of the role admin, or ask at the address of `admin` under [server]",
+        ))
     }
 
     fn check_host(&self, head: &Parts) -> Result<()> {

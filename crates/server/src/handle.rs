@@ -8,8 +8,9 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use llm_router::dialect::Dialect;
 use llm_router::error::Error;
 use tower_service::Service;
 
@@ -17,7 +18,7 @@ use crate::access::Line;
 use crate::app::{Inner, Server, conversation};
 use crate::door::Caller;
 use crate::replay::KEY;
-use crate::{chat, early, error, headers};
+use crate::{chat, early, error, headers, rates};
 
 /// Which socket a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,17 +67,24 @@ async fn admitted(server: &Server, routes: axum::Router, request: Request<Body>,
         Ok(caller) => caller,
         Err(error) => return refused(&server.0, &head, &error, body),
     };
+    // Where nothing is limited, nothing is copied.
+    let holder = caller.holder.clone();
+    let anthropic = holder.is_some() && error::dialect_of(head.uri.path()) == Dialect::Anthropic;
     if let Some(line) = line {
         line.called_by(&caller);
     }
     let once = head.method == Method::POST && head.headers.contains_key(KEY);
     head.extensions.insert(caller);
     let request = Request::from_parts(head, body);
-    match conversation(&request) {
+    let mut response = match conversation(&request) {
         _ if once => server.0.replays.answer(&server.0, routes, request).await,
         Some(dialect) => chat::answer(State(server.clone()), dialect, request).await,
         None => pass(routes, request).await,
+    };
+    if let Some(holder) = holder.filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS) {
+        rates::tell(&server.0, &holder, anthropic, response.headers_mut());
     }
+    response
 }
 
 async fn administer(server: &Inner, routes: axum::Router, request: Request<Body>, from_here: bool) -> Response {

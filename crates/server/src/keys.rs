@@ -1,11 +1,13 @@
-//! The keys of the server's clients. Looking one up touches no file: files are read at the start and again by [`ClientKeys::reread`], which the listener calls now and then.
+//! The keys of the server's clients: those of the configuration, and those that `keys create` makes. Looking one up touches no file: files are read at the start and again by
+//! [`ClientKeys::reread`], which the listener calls now and then; made keys are in the core's keyring, which the listener has follow its store.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use llm_router::config::{ClientKey, Credential};
-use llm_router::error::{Error, Result};
+use llm_router::config::{ClientKey, Credential, Settings};
+use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::Namespace;
+use llm_router::limits::{Keyring, Role};
 use llm_router::secret::Secret;
 
 use crate::door::Caller;
@@ -18,7 +20,9 @@ const LARGEST: u64 = 64 << 10;
 pub(crate) struct ClientKeys {
     keys: RwLock<Vec<(Caller, Secret)>>,
     files: Vec<(usize, PathBuf)>,
-    admins: Vec<Arc<str>>,
+    /// Where keys are looked up that were made.
+    made: Option<Keyring>,
+    has_admin: bool,
 }
 
 impl ClientKeys {
@@ -26,10 +30,18 @@ impl ClientKeys {
     ///
     /// # Errors
     /// `caller_invalid_request` naming the key that is not there, or whose name or team cannot be a place for answers.
-    pub(crate) fn new(configured: &[ClientKey], scope: &str) -> Result<Self> {
+    pub(crate) fn new(settings: &Settings, keyring: Option<&Keyring>) -> Result<Self> {
+        let (configured, scope) = (&settings.server.api_keys, settings.cache.scope.as_str());
+        let wanted = settings.server.virtual_keys || !settings.teams.is_empty();
+        if wanted && keyring.is_none() {
+            return Err(Error::new(
+                ErrorKind::RouterUnavailable,
+                "`server.virtual_keys` and [teams] need a state store, and there is none",
+            )
+            .with_hint("set HOME or XDG_DATA_HOME, so that there is a place for it"));
+        }
         let (mut keys, mut files) = (Vec::new(), Vec::new());
-        let admins = configured.iter().filter(|key| key.admin).map(|key| Arc::from(key.name.as_str())).collect();
-        for ClientKey { name, key, team, .. } in configured {
+        for ClientKey { name, key, team, admin, .. } in configured {
             let namespace = match scope {
                 "global" => Ok(Namespace::default()),
                 "team" => Namespace::new(team.as_ref().unwrap_or(name)),
@@ -47,32 +59,46 @@ impl ClientKeys {
                 Credential::Command { .. } => return Err(no_key(name, "a client's key does not come from a program")),
                 other => other.at_hand().cloned().ok_or_else(|| no_key(name, "it is empty"))?,
             };
-            keys.push((Caller { name: Some(Arc::from(name.as_str())), namespace }, secret));
+            let holder = team.as_ref().zip(keyring).and_then(|(team, keyring)| keyring.team(team)).cloned();
+            let caller = Caller { name: Some(Arc::from(name.as_str())), namespace, admin: *admin, holder };
+            keys.push((caller, secret));
         }
-        Ok(Self { keys: RwLock::new(keys), files, admins })
+        let made = keyring.filter(|_| settings.server.virtual_keys).cloned();
+        let has_admin = made.is_some() || configured.iter().any(|key| key.admin);
+        Ok(Self { keys: RwLock::new(keys), files, made, has_admin })
     }
 
     /// Whether nobody needs a key.
     pub(crate) fn is_open(&self) -> bool {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.made.is_none() && self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Whose key this is.
-    pub(crate) fn owner(&self, shown: &str) -> Option<Caller> {
+    ///
+    /// # Errors
+    /// `policy_unauthenticated` where it is nobody's, or holds no more.
+    pub(crate) fn owner(&self, shown: &str) -> Result<Caller> {
+        if let Some(found) = self.made.as_ref().and_then(|made| made.find(shown)) {
+            let holder = found?;
+            let (name, namespace) = (Some(Arc::clone(holder.name())), holder.namespace().clone());
+            return Ok(Caller { name, namespace, admin: holder.role() == Role::Admin, holder: Some(holder) });
+        }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.
         let owner = keys.iter().fold(None, |found, (caller, key)| if key.is(shown) { Some(caller) } else { found });
-        owner.cloned()
+        owner
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, "the key shown is none of this server's"))
     }
 
-    /// Whether the key of this name opens administration too.
-    pub(crate) fn is_admin(&self, name: &str) -> bool {
-        self.admins.iter().any(|admin| **admin == *name)
+    /// The keys that were made, where they are taken.
+    pub(crate) fn made(&self) -> Option<&Keyring> {
+        self.made.as_ref()
     }
 
     /// Whether some key opens administration.
     pub(crate) fn has_admin(&self) -> bool {
-        !self.admins.is_empty()
+        self.has_admin
     }
 
     /// Whether some keys are in files.

@@ -25,6 +25,7 @@ mod listen;
 mod mcp;
 mod openapi;
 mod options;
+mod rates;
 mod relay;
 mod replay;
 mod riders;

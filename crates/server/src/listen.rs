@@ -51,7 +51,7 @@ pub struct Bound {
     files: Option<Files>,
 }
 
-/// Files that may change while the server runs.
+/// What may change while the server runs: files, and the keys that are kept in the state store.
 struct Files {
     certificate: Option<Arc<Certificate>>,
 }
@@ -92,7 +92,9 @@ impl Server {
         let listener = open(address, "server.port or --port")?;
         let admin =
             settings.admin.as_deref().map(|text| open(self.admin_address(text)?, "server.admin")).transpose()?;
-        let files = (certificate.is_some() || server.0.door.keys.in_files()).then_some(Files { certificate });
+        let keys = &server.0.door.keys;
+        let files =
+            (certificate.is_some() || keys.in_files() || keys.made().is_some()).then_some(Files { certificate });
         Ok(Bound { server, listener, admin, tls, files })
     }
 
@@ -160,9 +162,13 @@ impl Bound {
     /// Serves on the runtime it is called on until `ended` is ready, then ends in the steps of what it says. What is still under way after the grace time is cut off.
     ///
     /// # Errors
-    /// `router_internal` when the runtime cannot watch the sockets.
+    /// `router_internal` when the runtime cannot watch the sockets; `router_unavailable` when the keys of clients cannot be read.
     pub async fn serve(self, ended: impl Future<Output = Stop>) -> Result<()> {
         let Self { server, listener, admin, tls, files } = self;
+        if let Some(keys) = server.0.door.keys.made() {
+            // Nobody is told that a key is unknown before the keys were read.
+            keys.refresh().await?;
+        }
         let (listener, admin) = (watch(listener)?, admin.map(watch).transpose()?);
         let connections = GracefulShutdown::new();
         let accepting = Accepting {
@@ -227,6 +233,16 @@ fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr> {
 
 /// Looks at the files of keys and certificates again and again. They are small, and read off the request's path.
 async fn reread(server: Server, files: Files) {
+    let following = async {
+        match server.0.door.keys.made() {
+            Some(keys) => keys.watch().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(following, reread_files(&server, &files));
+}
+
+async fn reread_files(server: &Server, files: &Files) {
     loop {
         tokio::time::sleep(server.0.options.reread).await;
         server.0.door.keys.reread();

@@ -15,7 +15,7 @@ use super::keys::{KEYS, Key, key_at, named};
 use super::names::{builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::{Base, Raw, Value};
-use crate::ids::{ModelName, ProviderId, shorten};
+use crate::ids::{ModelName, Namespace, ProviderId, shorten};
 use crate::secret::mask;
 
 /// The largest config file.
@@ -58,7 +58,7 @@ pub(super) type Layer = IndexMap<Spot, (Value, Origin)>;
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) layer: Layer,
-    /// The sections with a name of their own (`providers`, `routes`) → where they begin.
+    /// The sections with a name of their own (`providers`, `routes`, `teams`, `prices`) → where they begin.
     pub(super) sections: BTreeMap<(&'static str, String), Origin>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
@@ -255,6 +255,11 @@ impl Walk<'_> {
         let checked = match prefix {
             "providers" => ProviderId::new(name).map(|id| canonical(id.as_str(), value)),
             "routes" => ModelName::new(name).map(String::from),
+            "teams" => Namespace::new(name).map(String::from),
+            "prices" if !name.contains('/') => {
+                Err(crate::error::Error::invalid(format!("{:?} is not provider/model", shorten(name))))
+            }
+            "prices" => ModelName::new(name).map(String::from),
             _ => match name.parse::<http::HeaderName>() {
                 Ok(_) => Ok(name.to_owned()),
                 Err(_) => Err(crate::error::Error::invalid(format!("{:?} is not the name of a header", shorten(name)))),
@@ -270,6 +275,8 @@ impl Walk<'_> {
         let section = match prefix {
             "providers" => "providers",
             "routes" => "routes",
+            "teams" => "teams",
+            "prices" => "prices",
             _ => return Some(name),
         };
         if let Some(first) = self.read.sections.get(&(section, name.clone())) {

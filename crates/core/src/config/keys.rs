@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use super::value::{Kind, Value};
-use super::{CacheSettings, ProviderSettings, RouteSettings, Settings};
+use super::{CacheSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
+use crate::pricing::Price;
 
 /// One key of the config file.
 #[derive(Debug)]
@@ -99,6 +100,14 @@ fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSetti
     settings.routes.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
+fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut TeamSettings {
+    settings.teams.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
+fn price<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut Price {
+    settings.prices.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
 fn framing(value: &Value) -> Option<Framing> {
     value.text().map(|word| Framing::of(word == "stream"))
 }
@@ -116,6 +125,7 @@ pub(super) const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
+const LIMIT: Kind = Kind::Integer { min: 0, max: 1_000_000_000_000 };
 const NO_PEERS: &str = "this version has no peer network";
 const IN_ORDER: &str = "the targets of a group are tried in the order written";
 
@@ -321,6 +331,8 @@ keys! {
         "Whether the key also opens metrics and administration." => joined;
     "server.api_keys.[].team", Kind::Text, "", "\"research\"";
         "The team that the key belongs to, for `cache.scope = \"team\"`; a key without one is a team of its own, under its name." => joined;
+    "server.virtual_keys", Kind::Flag, "false", "true";
+        "Whether the keys that `llm-router keys create` makes are taken. The server then wants a key, one of those or of `api_keys`." => |s, _, v| put(&mut s.server.virtual_keys, v.flag());
     "server.admin", Kind::Address, "", "\"127.0.0.1:8001\"";
         "Where metrics and administration listen without TLS; an address that others reach wants an admin key." => |s, _, v| s.server.admin = v.text();
     "server.hosts", Kind::List, "", "[\"router.example.org\"]";
@@ -352,6 +364,34 @@ keys! {
 
     "server.passthrough", Kind::List, "", "[\"openai\"]";
         "Providers to which `/passthrough/{provider}/…` passes requests as they are, with the provider's key: audio, files, batches, moderations, reranking. Every client may then do with that key whatever the provider's API can." => |s, _, v| put(&mut s.server.passthrough, v.list());
+
+    "teams.*.requests_per_minute", LIMIT, "", "600";
+        "The most requests of all keys of the team together in any sixty seconds; 0 lets none pass." => |s, n, v| team(s, n).requests_per_minute = v.integer();
+    "teams.*.tokens_per_minute", LIMIT, "", "1000000";
+        "The most tokens of all keys of the team together in any sixty seconds, those of prompts and of answers." => |s, n, v| team(s, n).tokens_per_minute = v.integer();
+    "teams.*.concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "", "32";
+        "The most requests of all keys of the team at once." => |s, n, v| team(s, n).concurrency = v.integer();
+    "teams.*.models", Kind::List, "", "[\"openai/*\", \"fast\"]";
+        "The models that the team's keys may ask: `provider/model`, a model's name or a route, `*` for anything; without it all." => |s, n, v| put(&mut team(s, n).models, v.list());
+
+    "teams.*.budget_per_day", Kind::Dollars, "", "\"20.00\"";
+        "The most money that all keys of the team together spend in a UTC day, in dollars." => |s, n, v| team(s, n).budget_per_day = v.integer();
+    "teams.*.budget_per_month", Kind::Dollars, "", "\"250.00\"";
+        "The most money that all keys of the team together spend in a UTC month, in dollars." => |s, n, v| team(s, n).budget_per_month = v.integer();
+    "teams.*.unpriced", Kind::Flag, "false", "true";
+        "Whether keys of a team with a budget may ask models whose price is unknown; such requests count as free." => |s, n, v| put(&mut team(s, n).unpriced, v.flag());
+
+    "limits.max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "4096", "1024";
+        "The most tokens of an answer to a key with a budget where the request names none: money is set aside for them, and the limit is sent." => |s, _, v| put(&mut s.limits.max_tokens, v.integer());
+
+    "prices.*.input", Kind::Dollars, "", "\"0.15\"";
+        "What a million tokens of a prompt cost at `provider/model`, in dollars. `*` stands for any characters; the first price that fits holds, before the table of the program." => |s, n, v| put(&mut price(s, n).input, v.integer());
+    "prices.*.output", Kind::Dollars, "", "\"0.60\"";
+        "What a million tokens of an answer cost." => |s, n, v| put(&mut price(s, n).output, v.integer());
+    "prices.*.cached", Kind::Dollars, "", "\"0.075\"";
+        "What a million tokens of a prompt cost that the provider has in its cache; without it as `input`." => |s, n, v| price(s, n).cached = v.integer();
+    "prices.*.written", Kind::Dollars, "", "\"0.1875\"";
+        "What a million tokens of a prompt cost that the provider writes to its cache; without it as `input`." => |s, n, v| price(s, n).written = v.integer();
 
     "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
         "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();

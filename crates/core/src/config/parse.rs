@@ -42,6 +42,16 @@ pub(super) fn integer(raw: &Raw, kind: Kind, min: u64, max: u64) -> Read<u64> {
     fits.ok_or_else(|| format!("{number} is out of range: write {}", kind.describe()).into())
 }
 
+/// Money in micro-dollars.
+pub(super) fn dollars(raw: &Raw) -> Read<u64> {
+    let text = match raw {
+        Raw::Integer(number) => number.to_string(),
+        other => other.text(Kind::Dollars)?.to_owned(),
+    };
+    let wrong = || format!("{} is not {}, with six decimals at most", show(&text), Kind::Dollars.describe());
+    Ok(crate::pricing::parse_dollars(&text).ok_or_else(wrong)?)
+}
+
 /// Splits `"1.5h"` into its number and its unit.
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();

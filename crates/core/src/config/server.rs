@@ -14,6 +14,8 @@ pub struct ServerSettings {
     pub port: u16,
     /// Keys of the server's clients.
     pub api_keys: Vec<ClientKey>,
+    /// Whether the keys that `keys create` makes are taken, and a key is wanted.
+    pub virtual_keys: bool,
     /// Where metrics and administration listen, `host:port`.
     pub admin: Option<String>,
     /// Names that `Host` may have besides the loopback's.
@@ -52,6 +54,7 @@ impl Default for ServerSettings {
             host: "127.0.0.1".into(),
             port: 8000,
             api_keys: Vec::new(),
+            virtual_keys: false,
             admin: None,
             hosts: Vec::new(),
             public: false,
@@ -103,5 +106,39 @@ impl ClientKey {
     pub fn for_admin(mut self) -> Self {
         self.admin = true;
         self
+    }
+}
+
+/// What the keys of a team may do together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TeamSettings {
+    /// Requests in any sixty seconds.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens in any sixty seconds, of prompts and answers together.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
+    /// Models that may be asked; none is all.
+    pub models: Vec<String>,
+    /// Money for each UTC day, in micro-dollars.
+    pub budget_per_day: Option<u64>,
+    /// Money for each UTC month, in micro-dollars.
+    pub budget_per_month: Option<u64>,
+    /// Whether models may be asked whose price is unknown, though money is limited.
+    pub unpriced: bool,
+}
+
+/// What limits assume of requests that do not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitSettings {
+    /// The tokens of an answer where money is limited and the request says nothing: set aside, and sent.
+    pub max_tokens: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { max_tokens: 4096 }
     }
 }

@@ -82,6 +82,7 @@ impl<'a> Check<'a> {
         self.configured_provider(registered);
         self.unusable();
         self.routes(registered);
+        self.prices();
         self.warn();
     }
 
@@ -102,6 +103,8 @@ impl<'a> Check<'a> {
             match (section, ProviderId::new(&name)) {
                 ("providers", Ok(id)) => self.settings.providers.entry(id).or_default().configured = true,
                 ("routes", _) => drop(self.settings.routes.entry(name).or_default()),
+                ("prices", _) => drop(self.settings.prices.entry(name).or_default()),
+                ("teams", _) => drop(self.settings.teams.entry(name).or_default()),
                 _ => {}
             }
         }
@@ -121,6 +124,9 @@ impl<'a> Check<'a> {
         self.settings.providers.sort_by_cached_key(|id, _| (order(id.as_str()).is_none(), order(id.as_str())));
         let order = |name: &str| self.read.sections.get(&("routes", name.to_owned())).cloned();
         self.settings.routes.sort_by_cached_key(|name, _| order(name));
+        // The first price that fits holds.
+        let order = |name: &str| self.read.sections.get(&("prices", name.to_owned())).cloned();
+        self.settings.prices.sort_by_cached_key(|name, _| order(name));
     }
 
     /// Gives the provider that heads the plan its id, where an alias was written, and marks it.
@@ -212,6 +218,23 @@ impl<'a> Check<'a> {
                 (_, None) => {
                     let message = format!("a key needs one of {}", FORMS_OF_A_CLIENT_KEY.join(", "));
                     self.problem(origin, "server.api_keys".into(), message, None);
+                }
+            }
+        }
+    }
+
+    /// A price without one of its halves would make half of each answer free.
+    fn prices(&mut self) {
+        for name in self.settings.prices.keys().cloned().collect::<Vec<_>>() {
+            for half in ["input", "output"] {
+                if self.get(&format!("prices.*.{half}"), std::slice::from_ref(&name)).is_none() {
+                    let origin = self.section("prices", &name);
+                    self.problem(
+                        origin,
+                        format!("prices.{name:?}.{half}"),
+                        "a price needs input and output; \"0\" is free",
+                        None,
+                    );
                 }
             }
         }

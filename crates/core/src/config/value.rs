@@ -9,8 +9,8 @@ use crate::ids::{ModelName, ProviderId};
 use crate::secret::{Secret, mask};
 
 use super::parse::{
-    address, argv, command, describe_error, duration, flag, groups, integer, path, plain, secret, show_duration,
-    show_size, size, texts, url, variable_name, word,
+    address, argv, command, describe_error, dollars, duration, flag, groups, integer, path, plain, secret,
+    show_duration, show_size, size, texts, url, variable_name, word,
 };
 
 /// What a key takes.
@@ -30,6 +30,8 @@ pub enum Kind {
     Duration,
     /// A number of bytes.
     Size,
+    /// An amount of money.
+    Dollars,
     /// An `http` or `https` address.
     Url,
     /// A path of a file or folder.
@@ -74,6 +76,7 @@ impl Kind {
             Self::Integer { min, max } => format!("a whole number, {min} to {max}"),
             Self::Duration => "a duration such as `500ms`, `5s`, `10m`, `24h`, `7d`".into(),
             Self::Size => "a size in bytes such as `64MiB`, `1GiB`".into(),
+            Self::Dollars => "an amount of dollars such as `\"2.50\"`, or a whole number".into(),
             Self::Url => "an http or https address".into(),
             Self::Path => "a path".into(),
             Self::Text => "text".into(),
@@ -193,6 +196,7 @@ impl Kind {
                 _ => duration(raw.text(self)?)?,
             }),
             Kind::Size => Value::Integer(size(raw)?),
+            Kind::Dollars => Value::Integer(dollars(raw)?),
             Kind::Url => Value::Text(url(raw.text(self)?)?),
             Kind::Path => Value::Text(path(raw.text(self)?, base)?),
             Kind::ModelSource => Value::Text(match raw.text(self)?.trim() {
@@ -281,6 +285,9 @@ impl Value {
         match self {
             Value::Flag(flag) => (*flag).into(),
             Value::Integer(bytes) if kind == Kind::Size => show_size(*bytes).into(),
+            Value::Integer(micros) if kind == Kind::Dollars => {
+                crate::pricing::dollars(*micros).trim_start_matches('$').into()
+            }
             Value::Integer(number) => (*number).into(),
             Value::Duration(duration) => show_duration(*duration).into(),
             Value::Text(text) => mask(text).into(),

@@ -50,6 +50,11 @@ impl Committed {
         Self { head, rest: DeltaStream::of([]) }
     }
 
+    /// What was read of it already.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.head.iter()
+    }
+
     /// With the rest of its stream changed.
     pub(crate) fn then(self, change: impl FnOnce(DeltaStream) -> DeltaStream) -> Self {
         Self { head: self.head, rest: change(self.rest) }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::answer::Committed;
 use super::attempts::{self, Asked, Attempts};
+use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
 use super::record::Record;
 use super::{Op, Router};
@@ -26,6 +27,12 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
 
     /// Whether that is vectors, for which a provider may have another model where none is named.
     const VECTORS: bool = false;
+
+    /// How it is paid.
+    const PAID: Paid;
+
+    /// Settles what an attempt cost, at once or when its answer ends.
+    fn charged(done: Self::Done, charge: Charge) -> Self::Done;
 
     /// Takes over what hooks changed in the request.
     fn heed(&mut self, request: &Request) {
@@ -77,6 +84,11 @@ pub(super) struct Text;
 
 impl Asking for Text {
     type Done = Committed;
+    const PAID: Paid = Paid::ByToken;
+
+    fn charged(committed: Committed, charge: Charge) -> Committed {
+        charge.riding(committed)
+    }
 
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<Committed> {
         Committed::of(provider.generate(call).await?).await
@@ -125,6 +137,12 @@ struct Vectors(Arc<EmbedRequest>);
 impl Asking for Vectors {
     type Done = EmbedResponse;
     const VECTORS: bool = true;
+    const PAID: Paid = Paid::ByInput;
+
+    fn charged(made: EmbedResponse, charge: Charge) -> EmbedResponse {
+        charge.told(made.usage);
+        made
+    }
 
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_texts(request);
@@ -143,6 +161,12 @@ struct Pictures(Arc<ImageRequest>);
 
 impl Asking for Pictures {
     type Done = ImageResponse;
+    const PAID: Paid = Paid::Otherwise;
+
+    fn charged(drawn: ImageResponse, charge: Charge) -> ImageResponse {
+        charge.told(drawn.usage);
+        drawn
+    }
 
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_prompt(request);
@@ -165,6 +189,11 @@ struct Tokens;
 impl Asking for Tokens {
     /// The count, and whether it is an estimate.
     type Done = (u64, bool);
+    const PAID: Paid = Paid::Free;
+
+    fn charged(counted: (u64, bool), _: Charge) -> (u64, bool) {
+        counted
+    }
 
     /// Another target would count for another model: where this one cannot count, the estimate is of its own.
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<(u64, bool)> {
@@ -214,8 +243,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id, client } = op;
-    (Op { request: outline(&request), door, provider, id, client }, request)
+    let Op { request, door, provider, id, client, holder } = op;
+    (Op { request: outline(&request), door, provider, id, client, holder }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.

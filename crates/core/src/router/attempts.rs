@@ -14,6 +14,7 @@ use super::Router;
 use super::answer::Committed;
 use super::asking::{Asking, Text};
 use super::breaker::{self, Permit};
+use super::charge::Charge;
 use super::record::Record;
 use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
@@ -22,6 +23,7 @@ use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
+use crate::limits::Holder;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
 use crate::trace::{CacheStatus, Candidate};
@@ -49,6 +51,8 @@ pub(super) struct Attempts<A> {
     id: RequestId,
     /// Ends the call when the router does.
     ending: CancellationToken,
+    /// Whose money it costs.
+    holder: Option<Arc<Holder>>,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -65,6 +69,7 @@ impl<A: Asking> Attempts<A> {
             others: asked.others,
             id: record.id(),
             ending: record.ending().clone(),
+            holder: record.holder().cloned(),
             record: Arc::downgrade(record),
         }
     }
@@ -127,7 +132,7 @@ impl<A: Asking> Attempts<A> {
         call.attempt = attempt;
         call.deadlines = self.deadlines;
         let outcome = match call.note_dropped(self.withheld.iter().cloned()) {
-            Ok(()) => self.asking.attempt(&*self.planned.provider, Arc::new(call)).await,
+            Ok(()) => self.charged(call).await,
             Err(strict) => Err(strict),
         };
         if let Some(permit) = permit {
@@ -155,6 +160,19 @@ impl<A: Asking> Attempts<A> {
             Ok(_) => permit.answered(now),
             Err(error) if error.kind() == ErrorKind::ProviderTimeout && self.request.timeout.is_some_and(hurried) => {}
             Err(error) => permit.failed(error, now, self.router.deps().ids.jitter()),
+        }
+    }
+
+    /// One call, with what it may cost set aside.
+    async fn charged(&self, call: Call) -> Result<A::Done> {
+        let (target, request) = (&self.planned.target, &self.request);
+        let charge = Charge::reserve(&self.router, self.holder.as_ref(), target, request, A::PAID).await?;
+        match self.asking.attempt(&*self.planned.provider, Arc::new(call)).await {
+            Ok(done) => Ok(A::charged(done, charge)),
+            Err(error) => {
+                charge.failed(&error);
+                Err(error)
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ fn of_block(block: &Block) -> u64 {
     }
 }
 
-fn of_text(text: &str) -> u64 {
+pub(super) fn of_text(text: &str) -> u64 {
     let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
     ascii.div_ceil(4) + text.chars().filter(|sign| !sign.is_ascii()).count() as u64
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -18,6 +18,7 @@ use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
+use crate::limits::{Holder, Permit};
 use crate::provider::Target;
 use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
 use crate::trace::{Attempt, CacheStatus, Served, Trace};
@@ -54,6 +55,8 @@ pub(crate) struct Record {
     ending: CancellationToken,
     /// The name of the client's key.
     client: Option<Arc<str>>,
+    /// Its place within the limits of its key, given back at its end.
+    permit: OnceLock<Permit>,
 }
 
 impl Record {
@@ -68,7 +71,18 @@ impl Record {
             router: router.clone(),
             ending: deps.shutdown.child_token(),
             client,
+            permit: OnceLock::new(),
         }
+    }
+
+    /// Keeps a place until the request's end.
+    pub(crate) fn admitted(&self, permit: Permit) {
+        let _ = self.permit.set(permit);
+    }
+
+    /// Who holds the limits under which the request asks.
+    pub(crate) fn holder(&self) -> Option<&Arc<Holder>> {
+        self.permit.get().map(Permit::holder)
     }
 
     /// Cancelled when the router shuts down.
@@ -166,6 +180,11 @@ impl Drop for Record {
         let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
         let mut trace = std::mem::replace(record, empty);
         trace.total.get_or_insert(took);
+        if let Some(permit) = self.permit.get_mut()
+            && let Some(tokens) = tokens_taken(&trace)
+        {
+            permit.took(tokens);
+        }
         let trace = Arc::new(trace);
         count(&self.router.0.meters, &trace, self.client.as_deref());
         self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
@@ -192,6 +211,18 @@ pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) 
     };
     let clients = settings.server.api_keys.iter().map(|key| key.name.as_str());
     Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
+}
+
+/// How many tokens a request took that ended; none where nobody can tell, and what was thought of it stands.
+fn tokens_taken(trace: &Trace) -> Option<u64> {
+    let left = trace.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::CallerCancelled);
+    match (trace.cache, &trace.usage) {
+        // Somebody else's call answered.
+        (CacheStatus::Hit | CacheStatus::Coalesced, _) => Some(0),
+        (_, Some(usage)) => Some(usage.total()),
+        (_, None) if trace.served.is_none() && !left => Some(0),
+        _ => None,
+    }
 }
 
 /// Counts a request that ended under whoever answered, or was tried last.

@@ -70,7 +70,10 @@ pub(super) async fn run(
     request.riders.namespace.clone_from(&caller.namespace);
     let mut progress = context.meta.get_progress_token().map(|token| Progress::new(token, context.peer.clone()));
     request.stream = progress.is_some();
-    let mut answer = mcp.router.call(Op::new(request, Door::NativeApi).for_client(caller.name.clone())).await?;
+    let mut answer = mcp
+        .router
+        .call(Op::new(request, Door::NativeApi).for_client(caller.name.clone()).within(caller.holder.clone()))
+        .await?;
     let mut folder = Folder::default();
     while let Some(event) = answer.next().await {
         for delta in &event?.deltas {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{Mcp, generate};
 use crate::door::Caller;
 use crate::routes::native::generate::Generated;
-use crate::routes::native::{Providers, cleared};
+use crate::routes::native::{Providers, cleared, may_clear};
 
 /// A tool.
 pub(super) struct Row {
@@ -203,7 +203,10 @@ pub(super) async fn call(
             Ok(key) => cache_get(mcp, key, caller).await,
             Err(error) => Err(error),
         },
-        "cache_clear" => cleared(&mcp.router, caller).await.and_then(|cleared| structured(&Cleared { cleared })),
+        "cache_clear" => match may_clear(caller, "caches") {
+            Ok(()) => cleared(&mcp.router, caller).await.and_then(|cleared| structured(&Cleared { cleared })),
+            Err(error) => Err(error),
+        },
         "explain" => match read(arguments) {
             Ok(wanted) => explain(mcp, wanted, caller).await,
             Err(error) => Err(error),

@@ -74,6 +74,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("Forget the caller's stored answers"),
     Operation::post("/api/v0/ai/llm/breakers/clear", "clear_breakers", &[(JSON, Schemas::written::<Done>)])
         .about("Close all breakers, so that every provider is asked again; for an admin key, or where there are no keys"),
+    Operation::get("/api/v0/ai/llm/keys", "keys", &[(JSON, shapes::object)])
+        .about("The keys of clients, for administration; nothing that opens anything"),
+    Operation::post("/api/v0/ai/llm/keys", "create_key", &[(JSON, shapes::object)])
+        .about("Make a key, for administration: it is in this answer and nowhere else")
+        .takes(shapes::key),
+    Operation::delete("/api/v0/ai/llm/keys/{key}", "revoke_key", &[(JSON, shapes::object)])
+        .about("Revoke a key by its name or id, for administration"),
+    Operation::get("/api/v0/ai/llm/keys/log", "key_log", &[(JSON, shapes::object)])
+        .about("What was done to keys and by whom, for administration"),
     Operation::get("/v1/models", "models", &[(JSON, shapes::models)])
         .about("The models that can be named, in the shape that the headers ask for")
         .of("models", shapes::any_refusal),

@@ -158,3 +158,36 @@ pub(super) fn ready_refusal(schemas: &mut Schemas) -> Schema {
 pub(super) fn any_refusal(schemas: &mut Schemas) -> Schema {
     any_of([openai_refusal(schemas), anthropic_refusal(schemas), google_refusal(schemas), schemas.written::<Refused>()])
 }
+
+/// A key to be made.
+pub(super) fn key(_: &mut Schemas) -> Schema {
+    let (text, count) = (json_schema!({ "type": "string" }), json_schema!({ "type": "integer", "minimum": 0 }));
+    let texts = json_schema!({ "type": "array", "items": { "type": "string" } });
+    let limits = json_schema!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "requests_per_minute": count,
+            "tokens_per_minute": count,
+            "concurrency": count,
+            "models": texts,
+            "budget_per_day": count,
+            "budget_per_month": count,
+            "budget": { "type": "integer", "minimum": 0, "description": "Micro-dollars in all" },
+            "unpriced": { "type": "boolean" },
+        },
+    });
+    json_schema!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name"],
+        "properties": {
+            "name": text,
+            "role": { "enum": ["user", "admin"] },
+            "team": text,
+            "tags": texts,
+            "expires": { "type": "integer", "minimum": 0, "description": "Seconds since 1970" },
+            "limits": limits,
+        },
+    })
+}

@@ -17,6 +17,7 @@ use llm_router::router::resolve::Door;
 use llm_router::trace::Trace;
 
 use crate::app::Server;
+use crate::door::Caller;
 use crate::{body, chat, early, error, headers, riders};
 
 /// A request whose body is here.
@@ -28,7 +29,7 @@ pub(super) struct Arrived {
     pub(super) body: Bytes,
     /// What headers and key say, in a request that says nothing else.
     said: Result<Request>,
-    client: Option<Arc<str>>,
+    caller: Caller,
 }
 
 impl Arrived {
@@ -46,7 +47,7 @@ impl Arrived {
                 return Err(early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest));
             }
         };
-        let caller = head.extensions.get().cloned().unwrap_or_default();
+        let caller: Caller = head.extensions.get().cloned().unwrap_or_default();
         let mut said = Request::default();
         let said = riders::read(&head.headers, &caller, &mut said).map(|()| said);
         let head = RequestHead {
@@ -55,7 +56,7 @@ impl Arrived {
             method: head.method,
             headers: head.headers,
         };
-        Ok(Self { codec, id, head, body, said, client: caller.name })
+        Ok(Self { codec, id, head, body, said, caller })
     }
 
     /// What headers and key say.
@@ -68,7 +69,10 @@ impl Arrived {
 
     /// An op of the compatible APIs under this request's id.
     pub(super) fn op<R>(&self, ask: R) -> Op<R> {
-        Op::new(ask, Door::CompatibleApi).with_id(self.id.clone()).for_client(self.client.clone())
+        Op::new(ask, Door::CompatibleApi)
+            .with_id(self.id.clone())
+            .for_client(self.caller.name.clone())
+            .within(self.caller.holder.clone())
     }
 
     /// The answer: a JSON body with the record of how it came about, or the error.

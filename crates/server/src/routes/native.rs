@@ -4,6 +4,7 @@
 //! answer without knowing it (`"provider": "auto"`, `"cached": false`) is the truth here.
 
 pub(crate) mod generate;
+pub(crate) mod keys;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use llm_router::error::Result;
+use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::provider::Availability;
 use llm_router::request::Request;
 use llm_router::router::Router;
@@ -78,6 +79,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("/health", "Health check"),
     ("/cache/clear", "Forget stored answers"),
     ("/breakers/clear", "Ask providers again that are left alone"),
+    ("/keys", "Make, list and revoke the keys of clients"),
 ];
 
 /// `GET /api/v0/ai/llm`: what the router is.
@@ -221,20 +223,21 @@ pub(crate) struct Done {
     message: String,
 }
 
-/// `POST /api/v0/ai/llm/cache/clear`: forgets the stored answers of whoever asks, and for this machine's owner or an admin key also what was learnt of providers.
+/// `POST /api/v0/ai/llm/cache/clear`: forgets the stored answers of whoever asks, and what was learnt of providers: for this machine's owner or an admin key.
 ///
 /// The original drops its provider objects as well, so that the next call makes them from its environment anew. Here they are made once, from the configuration, and
 /// hold what is dear (connections, loaded models, agents): what could be stale of them is who refused a key and what models there are, and that is forgotten.
 pub(crate) async fn clear_cache(State(server): State<Server>, caller: Option<Extension<Caller>>) -> Response {
     let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
     let inner = &server.0;
+    if let Err(error) = may_clear(&caller, "caches") {
+        return error::native(&error, None);
+    }
     let cleared = cleared(&inner.router, &caller).await;
-    if inner.door.keys.is_open() || inner.door.is_admin(&caller) {
-        inner.catalog.forget().await;
-        // A state store that cannot be written changes nothing about the answers, which are what was asked about.
-        if let Err(error) = inner.router.forget_refusals().await {
-            tracing::warn!("what was learnt of providers is not forgotten: {error}");
-        }
+    inner.catalog.forget().await;
+    // A state store that cannot be written changes nothing about the answers, which are what was asked about.
+    if let Err(error) = inner.router.forget_refusals().await {
+        tracing::warn!("what was learnt of providers is not forgotten: {error}");
     }
     match cleared {
         Ok(cleared) => {
@@ -250,9 +253,7 @@ pub(crate) async fn clear_cache(State(server): State<Server>, caller: Option<Ext
 pub(crate) async fn clear_breakers(State(server): State<Server>, caller: Option<Extension<Caller>>) -> Response {
     let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
     let inner = &server.0;
-    if !inner.door.keys.is_open()
-        && let Err(error) = inner.door.check_admin(&caller)
-    {
+    if let Err(error) = may_clear(&caller, "breakers") {
         return error::native(&error, None);
     }
     let open = inner.router.breakers().len();
@@ -264,6 +265,18 @@ pub(crate) async fn clear_breakers(State(server): State<Server>, caller: Option<
         }
         Err(error) => error::native(&error, None),
     }
+}
+
+/// Whether a caller may clear what others use too: whoever needs no key, and who shows an admin key.
+///
+/// # Errors
+/// `policy_forbidden`.
+pub(crate) fn may_clear(caller: &Caller, what: &str) -> Result<()> {
+    if caller.name.is_none() || caller.admin {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::PolicyForbidden, format!("only administration clears {what}"))
+        .with_hint("show a key with `admin = true` or of the role admin"))
 }
 
 /// Forgets the stored answers of a caller and says how many there were.

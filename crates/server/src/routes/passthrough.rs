@@ -18,6 +18,7 @@ use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::RequestId;
+use llm_router::limits::Permit;
 use llm_router::provider::DynProvider;
 use llm_router::provider::http::{HttpBody, Limits, Upload};
 use llm_router::provider::passthrough::{Passed, Passthrough};
@@ -25,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::{Inner, Server};
+use crate::door::Caller;
 use crate::{early, error, headers};
 
 /// The most bytes of a request or an answer: the largest file that a provider takes.
@@ -63,6 +65,20 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
     let rest = head.uri.path().strip_prefix("/passthrough/").unwrap_or_default();
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let provider = named(server, name)?;
+    let caller = head.extensions.get::<Caller>().cloned().unwrap_or_default();
+    let permit = match &caller.holder {
+        Some(holder) if holder.looks_inside() => {
+            return Err(Error::new(
+                ErrorKind::PolicyForbidden,
+                "this key has limits that what passes through unread cannot be held to",
+            )
+            .with_hint(
+                "ask by one of the router's own paths, or for a key without limits on models, tokens and money",
+            ));
+        }
+        Some(holder) => Some(holder.admit(server.router.deps().clock.instant(), 0)?),
+        None => None,
+    };
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > LARGEST) {
         return Err(too_large());
@@ -85,7 +101,7 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
     // What the client did wrong while it sent is not the provider's fault.
     let Passed { status, headers, body, place: slot, .. } =
         answer.map_err(|error| failed.get().cloned().unwrap_or(error))?;
-    let mut response = Response::new(Body::from_stream(Answering { body, _places: (place, slot) }));
+    let mut response = Response::new(Body::from_stream(Answering { body, _places: (place, slot, permit) }));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
@@ -177,7 +193,7 @@ impl Stream for Uploading {
 /// An answer on its way, with the places that it takes.
 struct Answering {
     body: HttpBody,
-    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>, Option<Permit>),
 }
 
 impl Stream for Answering {

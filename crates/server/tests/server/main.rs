@@ -7,6 +7,7 @@ mod ending;
 mod exposure;
 mod fetch;
 mod hostile;
+mod keys;
 mod limits;
 mod observe;
 mod protocols;

@@ -24,7 +24,7 @@ fn serving(scope: &str) -> Serving {
     settings.server.admin = Some("127.0.0.1:0".into());
     let key = |name: &str| ClientKey::new(name, Credential::Value(Secret::new(format!("{name}-key"))));
     settings.server.api_keys =
-        vec![key("ann").of_team("lab"), key("bob").of_team("lab"), key("eve"), key("ops").for_admin()];
+        vec![key("ann").of_team("lab"), key("bob").of_team("lab").for_admin(), key("eve"), key("ops").for_admin()];
     let options = ServerOptions::of(&settings);
     let router =
         Router::builder().provider(Scripted::text("s", "hello")).deps(deps).settings(settings).build().unwrap();
@@ -48,9 +48,10 @@ async fn clients_share_stored_answers_as_the_scope_says() {
             (bob, eve),
             "{scope}"
         );
-        // What is cleared is what is shared.
-        let clear = Ask::post("/api/v0/ai/llm/cache/clear", "{}").header("x-api-key", "bob-key");
-        assert_eq!(serving.send(clear).await.status, 200);
+        // What is cleared is what is shared, and by administration alone.
+        let clear = |key: &str| Ask::post("/api/v0/ai/llm/cache/clear", "{}").header("x-api-key", key);
+        assert_eq!(serving.send(clear("ann-key")).await.status, 403);
+        assert_eq!(serving.send(clear("bob-key")).await.status, 200);
         let after = if scope == "key" { "hit" } else { "miss" };
         assert_eq!(cache(&serving, "ann").await, after, "{scope}");
     }

@@ -124,7 +124,14 @@ async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) 
     riders::read(&head.headers, &caller, &mut request)?;
     let encoder = Box::new(GenerateEncoder::new(request.stream));
     let broken = head.extensions.get().cloned();
-    chat::respond(server, id, Op::new(request, Door::NativeApi).for_client(caller.name), encoder, broken).await
+    chat::respond(
+        server,
+        id,
+        Op::new(request, Door::NativeApi).for_client(caller.name).within(caller.holder),
+        encoder,
+        broken,
+    )
+    .await
 }
 
 /// An answer, or the end of a streamed one, where `text` is missing.

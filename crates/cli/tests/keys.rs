@@ -1,0 +1,150 @@
+//! Keys of clients with the real program: made and revoked by commands while a server runs, and after the server was killed without a word.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const CONFIG: &str = r#"
+[server]
+virtual_keys = true
+[providers.echo]
+command = "/usr/bin/env MODEL={model} /bin/cat"
+# A dollar for each token, so that a few requests spend a budget.
+[prices."echo/x"]
+input = 0
+output = 1000000
+[limits]
+max_tokens = 4
+"#;
+
+fn program(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
+    command.env_clear().env("HOME", home).current_dir("/").arg("--config").arg(home.join("router.toml"));
+    command
+}
+
+/// What a command prints that succeeds.
+fn says(home: &Path, words: &[&str], input: &str) -> String {
+    let mut child =
+        program(home).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A server under way. Dropping it kills it, with the signal that no program sees.
+struct Service {
+    child: Child,
+    address: SocketAddr,
+    _stderr: BufReader<ChildStderr>,
+}
+
+impl Service {
+    fn start(home: &Path) -> Self {
+        let mut command = program(home);
+        command.args(["serve", "--port", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended: {:?}", child.wait());
+            if let Some((_, address)) = line.trim().split_once("listening on http://") {
+                break address.parse().unwrap();
+            }
+        };
+        Self { child, address, _stderr: stderr }
+    }
+
+    fn status(&self, key: &str) -> u16 {
+        let body = r#"{"model":"echo/x","messages":[{"role":"user","content":"again"}]}"#;
+        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
+        let length = body.len();
+        let text = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\n{head}\r\nx-api-key: {key}\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Waits until a key is answered so, for two seconds at most.
+    fn until(&self, key: &str, status: u16) {
+        let began = Instant::now();
+        while self.status(key) != status {
+            assert!(began.elapsed() < Duration::from_secs(2), "not within two seconds");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_key_survives_the_end_of_whoever_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    fs::write(home.join("router.toml"), CONFIG).unwrap();
+    let service = Service::start(home);
+    let key = says(home, &["keys", "create", "alice", "--rpm", "1000"], "");
+    service.until(&key, 200);
+    let narrower = says(home, &["keys", "derive", "--ttl", "1h", "--model", "echo/x"], &key);
+    let useless = says(home, &["keys", "derive", "--model", "other"], &narrower);
+    assert_eq!((service.status(&narrower), service.status(&useless)), (200, 403));
+    drop(service);
+
+    let service = Service::start(home);
+    assert_eq!((service.status(&key), service.status(&narrower)), (200, 200), "no key is lost");
+    says(home, &["keys", "revoke", "alice"], "");
+    service.until(&key, 401);
+    drop(service);
+
+    let service = Service::start(home);
+    assert_eq!((service.status(&key), service.status(&narrower)), (401, 401), "nor is a revocation");
+    let log = says(home, &["keys", "log"], "");
+    assert!(log.contains("create") && log.contains("revoke") && log.contains("by command line"), "{log}");
+    let listed = says(home, &["keys", "ls", "--json"], "");
+    assert!(listed.contains("alice") && !listed.contains(&key), "{listed}");
+}
+
+#[test]
+fn a_cap_survives_the_end_of_whoever_spends() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    fs::write(home.join("router.toml"), CONFIG).unwrap();
+    let key = says(home, &["keys", "create", "spender", "--budget", "20"], "");
+    let mut answered = 0;
+    // Each server is killed in the middle of its lease; the next one begins with what the books say.
+    for _ in 0..3 {
+        let service = Service::start(home);
+        for _ in 0..2 {
+            answered += u32::from(service.status(&key) == 200);
+        }
+    }
+    let service = Service::start(home);
+    while service.status(&key) == 200 {
+        answered += 1;
+        assert!(answered <= 10, "an answer costs two dollars");
+    }
+    assert!(answered >= 6, "{answered}: a killed server forfeits its leases and no more");
+    assert_eq!(service.status(&key), 429);
+    drop(service);
+    let service = Service::start(home);
+    assert_eq!(service.status(&key), 429, "no cap is lost");
+    let listed = says(home, &["keys", "ls"], "");
+    assert!(listed.contains("of $20.00 in all"), "{listed}");
+}

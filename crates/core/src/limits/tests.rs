@@ -1,0 +1,120 @@
+//! Holders above each other, on time that stands still.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
+
+fn bank() -> Arc<dyn Bank> {
+    let clock = Arc::new(crate::testing::ManualClock::default());
+    Arc::new(budget::StoreBank(Arc::new(crate::store::MemoryStore::new(clock))))
+}
+
+fn key(limits: Limits, above: Option<&Arc<Holder>>, began: Instant) -> Arc<Holder> {
+    Holder::of("key", "k", limits, above.cloned(), began)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_counts_its_keys_together_and_a_refusal_takes_nothing() {
+    let now = Instant::now();
+    let team = Holder::team("lab", limits(|l| l.requests_per_minute = Some(3)), now, &bank());
+    let first = key(limits(|l| l.requests_per_minute = Some(2)), Some(&team), now);
+    let second = key(Limits::default(), Some(&team), now);
+    drop((first.admit(now, 1).unwrap(), first.admit(now, 1).unwrap()));
+    let error = first.admit(now, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyRateLimited);
+    assert!(error.message().contains("the key k allows 2 requests a minute"), "{error}");
+    assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(59)));
+    assert!(second.admit(now, 1).is_ok(), "what the key refused, the team did not count");
+    let error = second.admit(now, 1).unwrap_err();
+    assert!(error.message().contains("the team lab allows 3 requests a minute"), "{error}");
+    let later = now + Duration::from_secs(61);
+    assert!(first.admit(later, 1).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_at_once_is_given_back_at_its_end_and_after_a_refusal_above() {
+    let now = Instant::now();
+    let team = Holder::team("lab", limits(|l| l.concurrency = Some(1)), now, &bank());
+    let first = key(limits(|l| l.concurrency = Some(5)), Some(&team), now);
+    let held = first.admit(now, 1).unwrap();
+    for _ in 0..20 {
+        assert!(first.admit(now, 1).unwrap_err().message().contains("team lab"), "the key's own places stay free");
+    }
+    drop(held);
+    assert!(first.admit(now, 1).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_counted_as_thought_and_then_as_they_were() {
+    let now = Instant::now();
+    let key = key(limits(|l| l.tokens_per_minute = Some(100)), None, now);
+    let mut permit = key.admit(now, 80).unwrap();
+    assert!(key.admit(now, 30).is_err());
+    permit.took(10);
+    drop(permit);
+    assert_eq!(key.standings(now).tokens.unwrap().remaining, 90);
+    let error = key.admit(now, 101).unwrap_err();
+    assert!(error.retry_after().is_none() && error.hint().is_some(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn models_must_be_allowed_by_all_who_hold() {
+    let now = Instant::now();
+    let team = Holder::team("lab", limits(|l| l.models = vec!["openai/*".into(), "fast".into()]), now, &bank());
+    let key = key(limits(|l| l.models = vec!["gpt-4o*".into(), "fast".into()]), Some(&team), now);
+    assert!(key.allows("openai", Some("gpt-4o-mini"), None));
+    assert!(!key.allows("openai", Some("o3"), None), "not the key's");
+    assert!(!key.allows("azure", Some("gpt-4o-mini"), None), "not the team's");
+    assert!(key.allows("groq", Some("llama"), Some("fast")), "a route is allowed with all that it leads to");
+    assert!(!key.allows("openai", None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_at_once_never_pass_more_than_the_limit() {
+    let now = Instant::now();
+    let key = key(limits(|l| l.requests_per_minute = Some(100)), None, now);
+    let passed: usize = std::thread::scope(|scope| {
+        let asks = || (0..250).filter(|_| key.admit(now, 1).is_ok()).count();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(asks)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_is_set_aside_by_all_who_hold_or_by_none() {
+    let (now, at) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
+    let bank = bank();
+    let team = Holder::team("lab", limits(|l| l.budget_per_day = Some(1_000)), now, &bank);
+    let make = |name: &str, l: Limits| {
+        Arc::new(Holder::bare("key", name, l, Some(Arc::clone(&team)), now).banking(&format!("key/{name}"), &bank))
+    };
+    let first = make("a", limits(|l| l.budget = Some(700)));
+    let second = make("b", limits(|l| l.unpriced = true));
+    assert!(first.counts_money() && second.counts_money() && !second.allows_unpriced());
+    first.reserve(600, at).await.unwrap().settle(500);
+    let error = first.reserve(201, at).await.unwrap_err();
+    assert!(error.message().contains("the key a may spend $0.0007 in all"), "{error}");
+    assert_eq!(error.retry_after(), None, "no wait helps");
+    let error = second.reserve(501, at).await.unwrap_err();
+    assert!(error.message().contains("the team lab"), "{error}");
+    assert!(error.retry_after().is_some());
+    // Gone without a word: spent.
+    drop(second.reserve(500, at).await.unwrap());
+    let error = first.reserve(1, at).await.unwrap_err();
+    assert!(error.message().contains("the team lab"), "{error}");
+    for holder in [&team, &first, &second] {
+        holder.balance(0, at).await.unwrap();
+    }
+    assert_eq!(
+        first.drawn(at).await.unwrap(),
+        [(Period::Ever, 500, 700)],
+        "what the team refused, the key did not spend"
+    );
+    assert_eq!(team.drawn(at).await.unwrap(), [(Period::Day, 1_000, 1_000)]);
+}

@@ -1,0 +1,60 @@
+//! What a client's key allows: whether a request may come in at all, and which targets it may reach.
+//!
+//! Who holds limits and how they are counted is `../limits.rs`; here a request is put into its terms. A request without a key's limits passes untouched.
+
+use std::sync::Arc;
+
+use super::Router;
+use super::count::estimate;
+use super::record::Record;
+use super::resolve::Plan;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Holder;
+use crate::provider::Target;
+use crate::request::Request;
+
+/// Lets a request in, for as long as its record lives.
+pub(super) fn admit(
+    router: &Router,
+    holder: Option<Arc<Holder>>,
+    request: &mut Request,
+    record: &Record,
+) -> Result<()> {
+    let Some(holder) = holder else { return Ok(()) };
+    let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
+    if holder.counts_money() && request.sampling.max_tokens.is_none() {
+        // What is set aside must be what may come; the body as received would not say so.
+        request.sampling.max_tokens = Some(router.settings().limits.max_tokens);
+        request.origin = None;
+    }
+    record.admitted(holder.admit(router.deps().clock.instant(), tokens)?);
+    Ok(())
+}
+
+/// The tokens that a request may take: those of its prompt, and all that its answer may have where it says so.
+fn thought(request: &Request) -> u64 {
+    estimate(request).saturating_add(request.sampling.max_tokens.map_or(0, u64::from))
+}
+
+/// Leaves the targets in a plan that the key allows.
+pub(super) fn leave_allowed(router: &Router, plan: &mut Plan, request: &Request, record: &Record) -> Result<()> {
+    if record.holder().is_none_or(|holder| !holder.limits_models()) {
+        return Ok(());
+    }
+    plan.targets.retain(|planned| allows(router, &planned.target, request, record));
+    if !plan.targets.is_empty() {
+        return Ok(());
+    }
+    let asked = request.model.as_deref().or(request.provider.as_ref().map(|id| id.as_str())).unwrap_or("any model");
+    let asked: String = asked.chars().take(64).collect();
+    Err(Error::new(ErrorKind::PolicyForbidden, format!("this key does not allow {asked:?}"))
+        .with_hint("ask for a model that the key names, or for another key"))
+}
+
+/// Whether the key allows a target. A route that it names is allowed with all that it leads to.
+pub(super) fn allows(router: &Router, target: &Target, request: &Request, record: &Record) -> bool {
+    let Some(holder) = record.holder() else { return true };
+    let route = request.model.as_deref().filter(|_| request.provider.is_none());
+    let route = route.filter(|name| router.settings().routes.contains_key(*name));
+    holder.allows(target.provider.as_str(), target.model.as_ref().map(|model| model.as_str()), route)
+}

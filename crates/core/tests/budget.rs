@@ -1,0 +1,167 @@
+//! Money from the router's public door: set aside before each attempt, settled however it ends, and never more than the cap.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use llm_router::deps::RouterDeps;
+use llm_router::limits::key::{KeyRecord, KeySpec, Seal};
+use llm_router::limits::keyring::{Keyring, Scope};
+use llm_router::limits::{Holder, Limits};
+use llm_router::pricing::{Price, Prices};
+use llm_router::provider::Provider;
+use llm_router::request::Request;
+use llm_router::router::resolve::Door;
+use llm_router::router::{Op, Router};
+use llm_router::store::MemoryStore;
+use llm_router::testing::ManualClock;
+use llm_router::testing::scripted::{Scripted, Turn, text_events};
+use llm_router::{Error, ErrorKind};
+
+/// A key with a budget, and a router whose provider `s` takes a tenth of a cent for each token of its answer and nothing for the prompt.
+struct World {
+    router: Router,
+    keyring: Keyring,
+    holder: Arc<Holder>,
+    record: KeyRecord,
+}
+
+impl World {
+    async fn new(provider: impl Provider, change: impl FnOnce(&mut Limits)) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let keyring = Keyring::new(store.clone(), Seal::new(|| Ok([3; 32])), clock.clone(), Scope::Key, []);
+        let mut spec = KeySpec::new("k");
+        change(&mut spec.limits);
+        let (record, key) = keyring.create(spec, "tests").await.unwrap();
+        let holder = keyring.find(key.expose()).unwrap().unwrap();
+        let mut deps = RouterDeps::default();
+        let mut price = Price::default();
+        price.output = 1_000_000_000;
+        deps.prices = Arc::new(Prices::default().with([("s/m", price)]));
+        deps.clock = clock;
+        deps.store = Some(store);
+        deps.keyring = Some(keyring.clone());
+        let router = Router::builder().provider(provider).deps(deps).build().unwrap();
+        Self { router, keyring, holder, record }
+    }
+
+    fn op(&self, model: &str, max_tokens: Option<u32>) -> Op {
+        let mut request = Request::new("hi");
+        request.model = Some(model.to_owned());
+        request.sampling.max_tokens = max_tokens;
+        Op::new(request, Door::Library).within(Some(Arc::clone(&self.holder)))
+    }
+
+    /// What the books say once nothing is held any more.
+    async fn counted(&self) -> u64 {
+        self.keyring.settle_up().await.unwrap();
+        self.keyring.drawn(&self.record).await.unwrap()[0].1
+    }
+}
+
+fn a_dollar(limits: &mut Limits) {
+    limits.budget_per_day = Some(1_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_counter() {
+    let slow = text_events("one two three four five", None).into_iter().map(Ok).collect();
+    let world = Arc::new(World::new(Scripted::new("s", [Turn::Slow(Duration::from_millis(7), slow)]), a_dollar).await);
+    let tasks: Vec<_> = (0..200)
+        .map(|at| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let mut ledger = 0;
+                for _ in 0..3 {
+                    let answered = match world.router.call(world.op("s/m", Some(5 + at % 7))).await {
+                        Ok(answer) => answer.collect().await,
+                        Err(error) => Err(error),
+                    };
+                    match answered {
+                        Ok(response) => ledger += response.usage.unwrap().output * 1_000,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded, "{error}"),
+                    }
+                }
+                ledger
+            })
+        })
+        .collect();
+    let mut ledger = 0;
+    for task in tasks {
+        ledger += task.await.unwrap();
+    }
+    assert!((900_000..=1_000_000).contains(&ledger), "{ledger}");
+    assert_eq!(world.counted().await, ledger);
+    let error = world.router.call(world.op("s/m", Some(1_000))).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(86_400)), "until the next day of UTC");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_pays_for_what_may_have_been_made() {
+    let begun = text_events("one two three four five", None).into_iter().take(3).collect();
+    let turns = [
+        Turn::Hang(begun),
+        Turn::Hang(Vec::new()),
+        Turn::Fail(Error::new(ErrorKind::ProviderUnavailable, "down")),
+        Turn::Text("one two".into()),
+    ];
+    let world = World::new(Scripted::new("s", turns), a_dollar).await;
+    let mut answer = world.router.call(world.op("s/m", Some(50))).await.unwrap();
+    for _ in 0..3 {
+        answer.next().await.unwrap().unwrap();
+    }
+    drop(answer);
+    assert_eq!(world.counted().await, 2_000, "two words were seen");
+    let waiting = world.router.call(world.op("s/m", Some(50)));
+    assert!(tokio::time::timeout(Duration::from_secs(1), waiting).await.is_err());
+    assert_eq!(world.counted().await, 52_000, "nothing was seen, and all may have been made");
+    assert!(world.router.call(world.op("s/m", Some(50))).await.is_err());
+    assert_eq!(world.counted().await, 52_000, "a failure is no answer");
+    world.router.call(world.op("s/m", Some(50))).await.unwrap().collect().await.unwrap();
+    assert_eq!(world.counted().await, 54_000, "what it cost, and not what was set aside");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_price_is_refused_unless_allowed_and_no_limit_is_left_open() {
+    let provider = Arc::new(Scripted::text("s", "hello"));
+    let world = World::new(Shared(Arc::clone(&provider)), a_dollar).await;
+    let error = world.router.call(world.op("s/other", None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyForbidden);
+    assert!(error.message().contains("s/other") && error.hint().unwrap().contains("[prices."), "{error}");
+    assert!(provider.calls().is_empty(), "nobody was asked");
+    let error = world.router.call(world.op("s/m", None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded, "4,096 tokens are more than a dollar");
+    assert!(provider.calls().is_empty());
+
+    let world = World::new(Shared(Arc::clone(&provider)), |limits| {
+        a_dollar(limits);
+        limits.budget_per_day = Some(9_000_000);
+        limits.unpriced = true;
+    })
+    .await;
+    world.router.call(world.op("s/other", None)).await.unwrap().collect().await.unwrap();
+    assert_eq!(world.counted().await, 0);
+    assert_eq!(provider.calls()[0].request.sampling.max_tokens, Some(4096), "what was set aside is sent");
+}
+
+/// A provider that the test looks at, too.
+struct Shared(Arc<Scripted>);
+
+impl Provider for Shared {
+    fn describe(&self) -> &llm_router::provider::Describe {
+        Provider::describe(&*self.0)
+    }
+
+    fn availability(&self) -> llm_router::provider::Availability {
+        Provider::availability(&*self.0)
+    }
+
+    async fn generate(
+        &self,
+        call: Arc<llm_router::provider::Call>,
+    ) -> llm_router::Result<llm_router::delta::DeltaStream> {
+        Provider::generate(&*self.0, call).await
+    }
+}
