@@ -1,7 +1,7 @@
 //! Prices: what a model's tokens cost, from a dated table that the configuration may override, in whole micro-dollars.
 //!
-//! What is not known is not known, and never nothing: a row of zeros is a model that runs on one's own machine. The table is data, `pricing/prices.toml`; a price that a provider's
-//! page no longer gives is corrected there, with its date. Who may spend what is `limits/budget.rs`.
+//! What is not known is not known, and never nothing: a row of zeros is a model that runs on one's own machine. The table is data, `pricing/prices.toml`, which says where its rows
+//! come from; a price that changed is corrected there, with its date. Who may spend what is `limits/budget.rs`.
 
 use std::fmt;
 
@@ -60,8 +60,8 @@ pub struct Row {
     pub price: Price,
     /// When that was read, `YYYY-MM-DD`; empty for the configuration's own.
     pub date: String,
-    /// The page that says so, by its name.
-    pub page: String,
+    /// Where it was read, by its name.
+    pub source: String,
 }
 
 /// Prices by provider and model; the first row that fits holds.
@@ -87,7 +87,7 @@ impl Prices {
         let rows = own.into_iter().filter_map(|(target, price)| {
             let (provider, model) = target.split_once('/')?;
             let (provider, model) = (provider.to_owned(), model.to_owned());
-            Some(Row { provider, model, price, date: String::new(), page: "the configuration".to_owned() })
+            Some(Row { provider, model, price, date: String::new(), source: "the configuration".to_owned() })
         });
         self.0.splice(0..0, rows.collect::<Vec<_>>());
         self
@@ -151,7 +151,7 @@ mod tests {
             let own = row.price == Price::default() || row.price.cached == Some(0) && row.price.input == 0;
             assert!(own || row.price.output >= row.price.input, "{row:?}");
             assert!(row.price.cached.is_none_or(|cached| cached <= row.price.input), "{row:?}");
-            assert!(row.date.len() == 10 && !row.page.is_empty(), "{row:?}");
+            assert!(row.date.len() == 10 && !row.source.is_empty(), "{row:?}");
             let hidden = rows[..at].iter().any(|other| {
                 other.provider == row.provider && matches_pattern(&other.model, &row.model.replace('*', "x"))
             });
