@@ -184,7 +184,7 @@ pub const PRESETS: &[Preset] = &[
         id: "together",
         base_url: Some("https://api.together.xyz/v1"),
         keys: &["TOGETHER_API_KEY"],
-        default_model: Some("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+        default_model: Some("zai-org/GLM-5.3-Flash"),
         quirks: Quirks { max_tokens: MaxTokens::Old, ..PLAIN },
         ..ROW
     },
@@ -192,7 +192,7 @@ pub const PRESETS: &[Preset] = &[
         id: "fireworks",
         base_url: Some("https://api.fireworks.ai/inference/v1"),
         keys: &["FIREWORKS_API_KEY"],
-        default_model: Some("accounts/fireworks/models/gpt-oss-120b"),
+        default_model: Some("accounts/fireworks/models/glm-5p3-flash"),
         quirks: Quirks { max_tokens: MaxTokens::Old, ..PLAIN },
         ..ROW
     },

@@ -31,11 +31,11 @@ const MANUAL: &[(&str, &str)] = &[
     ("xai", "https://api.x.ai/v1 | openai_chat:authorization | XAI_API_KEY | grok-4.3"),
     (
         "together",
-        "https://api.together.xyz/v1 | openai_chat:authorization | TOGETHER_API_KEY | meta-llama/Llama-3.3-70B-Instruct-Turbo",
+        "https://api.together.xyz/v1 | openai_chat:authorization | TOGETHER_API_KEY | zai-org/GLM-5.3-Flash",
     ),
     (
         "fireworks",
-        "https://api.fireworks.ai/inference/v1 | openai_chat:authorization | FIREWORKS_API_KEY | accounts/fireworks/models/gpt-oss-120b",
+        "https://api.fireworks.ai/inference/v1 | openai_chat:authorization | FIREWORKS_API_KEY | accounts/fireworks/models/glm-5p3-flash",
     ),
     ("cerebras", "https://api.cerebras.ai/v1 | openai_chat:authorization | CEREBRAS_API_KEY | gpt-oss-120b"),
     (
