@@ -65,7 +65,10 @@ async fn converse(
         headers: head.headers,
     };
     let mut request = codec.decode_request(&head, &body)?;
+    // It is a part of the connection's read buffer, which is free again while the answer is awaited.
+    drop(body);
     riders::read(&head.headers, &caller, &mut request)?;
+    drop(head);
     if let Some(fetcher) = &server.fetcher {
         Box::pin(fetcher.inline(&mut request)).await?;
     }

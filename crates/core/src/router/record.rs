@@ -116,6 +116,8 @@ impl Record {
             let mut attempt = Attempt::new(target.provider.clone(), target.model.clone());
             attempt.error = error.cloned();
             attempt.took = Some(took);
+            // Nearly always the only one.
+            trace.attempts.reserve_exact(1);
             trace.attempts.push(attempt);
         }
     }

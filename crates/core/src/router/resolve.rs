@@ -180,12 +180,14 @@ fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice<'a>>> {
         return Ok(vec![Choice::new(entry, Some(ModelName::new(rest)?), "its id heads the model's name")]);
     }
     let model = ModelName::new(name)?;
-    let listed: Vec<_> = scope
+    // Nearly always one, and a plan is made for every request.
+    let mut listed = Vec::with_capacity(1);
+    let all = scope
         .entries
         .iter()
         .filter(|entry| entry.automatic != Automatic::No && lists(entry, &model))
-        .map(|entry| Choice::new(entry, Some(model.clone()), "it lists the model"))
-        .collect();
+        .map(|entry| Choice::new(entry, Some(model.clone()), "it lists the model"));
+    listed.extend(all);
     if !listed.is_empty() {
         return Ok(listed);
     }
@@ -269,7 +271,8 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
     let only = choices.len() == 1;
     let needs = needs(request);
     let automatic = named_in(request) == (None, None) && scope.settings.router.provider.is_none() && !only;
-    let mut plan = Plan { automatic, ..Plan::default() };
+    let most = choices.len();
+    let mut plan = Plan { automatic, targets: Vec::with_capacity(most), candidates: Vec::with_capacity(most) };
     let mut programs: Vec<String> = Vec::new();
     let mut refusal = None;
     for Choice { entry, model, reason, timeouts, foreign } in choices {

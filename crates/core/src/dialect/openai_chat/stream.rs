@@ -217,6 +217,7 @@ impl Decoder for ChatDecoder {
             Framing::Stream if data == b"[DONE]" => self.close(&mut deltas)?,
             Framing::Stream => deltas = self.piece(data)?,
             Framing::Whole => {
+                deltas.reserve(8);
                 self.chunk(data, &mut deltas)?;
                 self.close(&mut deltas)?;
             }

@@ -29,10 +29,7 @@ const MANUAL: &[(&str, &str)] = &[
     ("mistral", "https://api.mistral.ai/v1 | openai_chat:authorization | MISTRAL_API_KEY | mistral-small-latest"),
     ("deepseek", "https://api.deepseek.com/v1 | openai_chat:authorization | DEEPSEEK_API_KEY | deepseek-flash"),
     ("xai", "https://api.x.ai/v1 | openai_chat:authorization | XAI_API_KEY | grok-4.3"),
-    (
-        "together",
-        "https://api.together.xyz/v1 | openai_chat:authorization | TOGETHER_API_KEY | zai-org/GLM-5.3-Flash",
-    ),
+    ("together", "https://api.together.xyz/v1 | openai_chat:authorization | TOGETHER_API_KEY | zai-org/GLM-5.3-Flash"),
     (
         "fireworks",
         "https://api.fireworks.ai/inference/v1 | openai_chat:authorization | FIREWORKS_API_KEY | accounts/fireworks/models/glm-5p3-flash",
