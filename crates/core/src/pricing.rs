@@ -4,6 +4,7 @@
 //! come from; a price that changed is corrected there, with its date. Who may spend what is `limits/budget.rs`.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +65,8 @@ pub struct Row {
     pub source: String,
 }
 
-/// Prices by provider and model; the first row that fits holds.
-#[derive(Clone, PartialEq, Eq)]
+/// Prices by provider and model, one's own before those of the table; the first row that fits holds.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Prices(Vec<Row>);
 
 #[derive(Deserialize)]
@@ -73,12 +74,10 @@ struct Table {
     row: Vec<Row>,
 }
 
-impl Default for Prices {
-    fn default() -> Self {
-        // A test reads every row; a table that cannot be read knows no price, which no budget mistakes for nothing.
-        Self(toml::from_str::<Table>(TABLE).map(|table| table.row).unwrap_or_default())
-    }
-}
+/// The table, read when a price is first asked for: most programs ask for none. A test reads every row; a table that cannot be read knows no price, which no budget
+/// mistakes for nothing.
+static ROWS: LazyLock<Vec<Row>> =
+    LazyLock::new(|| toml::from_str::<Table>(TABLE).map(|table| table.row).unwrap_or_default());
 
 impl Prices {
     /// With prices of one's own before those of the table, each under `provider/model`.
@@ -97,20 +96,19 @@ impl Prices {
     #[must_use]
     pub fn of(&self, provider: &str, model: Option<&str>) -> Option<&Price> {
         let model = model.unwrap_or_default();
-        let row = self.0.iter().find(|row| row.provider == provider && matches_pattern(&row.model, model));
+        let row = self.rows().find(|row| row.provider == provider && matches_pattern(&row.model, model));
         row.map(|row| &row.price)
     }
 
-    /// The rows.
-    #[must_use]
-    pub fn rows(&self) -> &[Row] {
-        &self.0
+    /// The rows, in the order in which they are asked.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.0.iter().chain(&*ROWS)
     }
 }
 
 impl fmt::Debug for Prices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Prices({} rows)", self.0.len())
+        write!(f, "Prices({} of one's own before the table)", self.0.len())
     }
 }
 
