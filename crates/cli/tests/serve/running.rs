@@ -1,109 +1,20 @@
-//! The real program as a service: started with nothing but a configuration file, asked over HTTP, told to end by signals.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! What it does from its start to its end: whom it serves, what it writes, how it goes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use llm_router_local::testing::encoder;
 use llm_router_local::testing::tiny::{self, Family};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A server under way. Dropping it ends it.
-struct Service {
-    child: Child,
-    stderr: Option<BufReader<ChildStderr>>,
-    address: SocketAddr,
-}
-
-impl Service {
-    /// Started with no environment at all, in the root folder.
-    fn start(folder: &Path, config: &str) -> Self {
-        Self::start_as(folder, config, |_| {})
-    }
-
-    /// The same, with something changed about the command.
-    fn start_as(folder: &Path, config: &str, change: impl FnOnce(&mut Command)) -> Self {
-        let file = folder.join("router.toml");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
-        command.args(["serve", "--port", "0", "--config"]).arg(&file).env_clear().current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        change(&mut command);
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended: {:?}", child.wait());
-            if let Some((_, address)) = line.trim().split_once("listening on http://") {
-                break address.parse().unwrap();
-            }
-        };
-        Self { child, stderr: Some(stderr), address }
-    }
-
-    fn ask(&self, text: &str) -> String {
-        let mut socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.write_all(text.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
-    }
-
-    fn chat(&self) -> String {
-        let body = r#"{"model":"echo/x","messages":[{"role":"user","content":"say it again"}]}"#;
-        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
-        self.ask(&format!(
-            "POST /v1/chat/completions HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        ))
-    }
-
-    /// The body of what is answered to this one.
-    fn post(&self, path: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
-        let answer =
-            self.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|_| panic!("{answer}"))
-    }
-
-    fn tell(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::service::{PATIENCE, Service};
 
 #[test]
 fn the_embedded_engine_counts_exactly_and_makes_vectors_for_every_client() {

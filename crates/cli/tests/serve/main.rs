@@ -1,0 +1,6 @@
+//! The real program as a service: started with nothing but a configuration file, asked over HTTP, told to end by signals or killed.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod keys;
+mod running;
+mod service;
