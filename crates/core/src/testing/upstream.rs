@@ -294,7 +294,8 @@ async fn write(socket: &mut TcpStream, bytes: &[u8], script: &Script) -> bool {
     true
 }
 
-async fn read_request(socket: &mut TcpStream, buffer: &mut BytesMut) -> Option<Received> {
+/// One request; none when the connection is over.
+pub(super) async fn read_request(socket: &mut TcpStream, buffer: &mut BytesMut) -> Option<Received> {
     let head_end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;

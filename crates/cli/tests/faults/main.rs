@@ -1,0 +1,198 @@
+//! The real program in front of providers that fail: every fault, streamed and whole, for clients of every dialect.
+//!
+//! What is expected of each stands in `cases.rs`. Waits are scaled by `LLM_ROUTER_FAULT_SCALE`: a twentieth where it is not set, 1 in `make faults`.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cases;
+mod client;
+#[path = "../serve/service.rs"]
+#[allow(dead_code)]
+mod service;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use llm_router::testing::faults::{Faults, words};
+use llm_router::testing::voice::Voice;
+
+use crate::cases::{CASES, Case, HUGE, Outcome};
+use crate::client::{Heard, ask};
+use crate::service::Service;
+
+/// How many cases are under way at once: little enough for a small machine to keep their time.
+const AT_ONCE: usize = 6;
+
+/// How long things take here that take this many seconds in full.
+fn scaled(seconds: f64) -> Duration {
+    let scale = std::env::var("LLM_ROUTER_FAULT_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(0.05);
+    Duration::from_secs_f64(seconds * scale)
+}
+
+/// A router before scripted providers.
+struct Scene {
+    faults: Faults,
+    service: Service,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Each case with its own providers, in the dialects of these upstreams.
+    async fn of(cases: &[&Case], upstreams: &[Voice], settings: &str) -> Self {
+        let mut scripts = Vec::new();
+        for case in cases {
+            scripts.push((case.name.to_owned(), (case.primary)()));
+            scripts.push((format!("{}-next", case.name), (case.next)()));
+        }
+        let faults = Faults::serve(scripts).await;
+        let mut config = format!("[router]\n{settings}\n");
+        for case in cases {
+            for upstream in upstreams {
+                let id = id(case, *upstream);
+                let ids = [id.clone(), format!("{id}-next")];
+                let ids = if case.alone { &ids[..1] } else { &ids[..] };
+                for (id, script) in ids.iter().zip([case.name.to_owned(), format!("{}-next", case.name)]) {
+                    provider(&mut config, id, &faults.url(&script, *upstream), *upstream);
+                }
+                let groups: Vec<String> = ids.iter().map(|id| format!("[\"{id}/m\"]")).collect();
+                let _ = write!(config, "[routes.route-{id}]\ngroups = [{}]\n{}\n", groups.join(", "), case.route);
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::start(folder.path(), &config);
+        Self { faults, service, _folder: folder }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.service.address
+    }
+}
+
+fn id(case: &Case, upstream: Voice) -> String {
+    format!("{}-{}", case.name, upstream.name().replace('_', "-"))
+}
+
+fn provider(config: &mut String, id: &str, url: &str, upstream: Voice) {
+    let dialect = upstream.name();
+    let _ = write!(
+        config,
+        "[providers.{id}]\nbase_url = \"{url}\"\ndialect = \"{dialect}\"\napi_key = \"k\"\nmodels = [\"m\"]\n"
+    );
+}
+
+/// Little time where nothing needs more than a moment: everything that is expected to take longer is expected to be given up.
+fn timeouts() -> String {
+    let ms = |seconds| scaled(seconds).as_millis();
+    format!(
+        "timeouts = {{ connect = \"5s\", first_event = \"{}ms\", idle = \"{}ms\", whole = \"{}ms\", total = \"60s\" }}\n",
+        ms(15.0),
+        ms(20.0),
+        ms(20.0),
+    )
+}
+
+/// What is wrong with what was heard, and with who was asked how often.
+fn judge(case: &Case, streamed: bool, heard: &Heard, asked: [usize; 2]) -> Result<(), String> {
+    let expected = if streamed { case.streamed } else { case.at_once };
+    let fail = |what: &str| {
+        let text = heard.text.get(..heard.text.len().min(300)).unwrap_or_default();
+        let shown = (heard.status, text, heard.whole, &heard.error);
+        Err(format!("{what}: expected {expected:?}, heard {shown:?}, asked {asked:?}, …{}", heard.tail()))
+    };
+    let script = match (case.long, streamed) {
+        (0, _) => words().concat(),
+        (long, true) => "x".repeat(long) + &words().concat(),
+        (long, false) => "x".repeat(long),
+    };
+    match expected {
+        Outcome::Answer => {
+            if heard.status != 200 || heard.error.is_some() || !heard.whole {
+                return fail("no whole answer");
+            }
+            if heard.text != script {
+                return fail("not the script");
+            }
+        }
+        Outcome::Broken(kind, least) => {
+            if heard.status != 200 || heard.whole {
+                return fail("not broken");
+            }
+            let Some(error) = &heard.error else { return fail("no error in the stream") };
+            if !error.to_string().contains(kind) {
+                return fail("another error");
+            }
+            if !script.starts_with(&heard.text) || heard.text.len() < words()[..least].concat().len() {
+                return fail("not the beginning of the script");
+            }
+        }
+        Outcome::Error(status, kind) => {
+            if heard.status != status || !heard.error.as_ref().is_some_and(|error| error.to_string().contains(kind)) {
+                return fail("another error");
+            }
+            if !heard.text.is_empty() {
+                return fail("text beside an error");
+            }
+            if [429, 503].contains(&status) && heard.header("retry-after").is_empty() {
+                return fail("no Retry-After");
+            }
+        }
+    }
+    let times = if streamed { case.asked_streamed } else { case.asked_at_once };
+    if asked != times { fail("asked otherwise") } else { Ok(()) }
+}
+
+/// Every case for clients of one dialect, one way.
+async fn play(client: Voice, streamed: bool, settings: &str, cases: &[&Case]) -> Vec<(String, Result<(), String>)> {
+    let at = Voice::ALL.iter().position(|voice| *voice == client).unwrap();
+    // What the client speaks, where bytes pass as they are, and another, where all is translated.
+    let upstreams = [client, Voice::ALL[(at + 1 + usize::from(streamed)) % Voice::ALL.len()]];
+    let scene = Scene::of(cases, &upstreams, settings).await;
+    let all = cases.iter().flat_map(|case| upstreams.map(|upstream| (*case, upstream)));
+    let played = stream::iter(all).map(|(case, upstream)| {
+        let scene = &scene;
+        async move {
+            let heard = ask(scene.address(), client, streamed, &format!("route-{}", id(case, upstream))).await;
+            let next = format!("{}-next", case.name);
+            let asked = [case.name, &next].map(|script| scene.faults.asked(script, upstream).requests);
+            (id(case, upstream), judge(case, streamed, &heard, asked))
+        }
+    });
+    played.buffer_unordered(AT_ONCE).collect().await
+}
+
+#[track_caller]
+fn all_pass(played: Vec<(String, Result<(), String>)>) {
+    let wrong: Vec<_> =
+        played.into_iter().filter_map(|(name, judged)| Some(format!("{name}: {}", judged.err()?))).collect();
+    assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+macro_rules! every_case {
+    ($($name:ident: $voice:expr, $streamed:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            all_pass(play(Voice::ALL[$voice], $streamed, &timeouts(), &CASES.iter().collect::<Vec<_>>()).await);
+        }
+    )*};
+}
+
+every_case! {
+    chat_clients_survive_every_fault_in_a_stream: 0, true;
+    chat_clients_survive_every_fault_of_a_whole_answer: 0, false;
+    responses_clients_survive_every_fault_in_a_stream: 1, true;
+    responses_clients_survive_every_fault_of_a_whole_answer: 1, false;
+    anthropic_clients_survive_every_fault_in_a_stream: 2, true;
+    anthropic_clients_survive_every_fault_of_a_whole_answer: 2, false;
+    gemini_clients_survive_every_fault_in_a_stream: 3, true;
+    gemini_clients_survive_every_fault_of_a_whole_answer: 3, false;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_ten_megabytes_passes_in_every_dialect() {
+    for client in Voice::ALL {
+        for streamed in [true, false] {
+            all_pass(play(client, streamed, "", &[&HUGE]).await);
+        }
+    }
+}
