@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mcp test-openapi test-sdks test-page check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-mcp test-openapi test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -14,6 +14,8 @@ help: ## say what there is
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
+	@echo 'make faults              every fault of providers at its full length (20 minutes); `make test` plays them at a twentieth'
+	@echo 'make soak                mixed faults for SOAK_MINUTES (30) at SOAK_RATE (200) requests a second: what leaks?'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'
 	@echo 'make deny                licences, bans and sources of every dependency'
@@ -44,6 +46,16 @@ test-sdks:
 
 test-page:
 	@scripts/test-page.sh
+
+faults: export LLM_ROUTER_FAULT_SCALE = 1
+faults:
+	@scripts/tools.sh
+	cargo nextest run --locked -p llm-router-cli --test faults --no-capture
+
+SOAK_MINUTES = 30
+SOAK_RATE = 200
+soak:
+	cargo bench --locked -p llm-router-cli --bench soak -- $(SOAK_MINUTES) $(SOAK_RATE)
 
 check:
 	cargo fmt --all --check

@@ -39,7 +39,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    const fn new(name: &'static str, primary: fn() -> Vec<Act>, expected: Outcome, asked: [usize; 2]) -> Self {
+    pub(crate) const fn new(
+        name: &'static str,
+        primary: fn() -> Vec<Act>,
+        expected: Outcome,
+        asked: [usize; 2],
+    ) -> Self {
         Self {
             name,
             long: 0,
@@ -78,7 +83,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("reset", || vec![Act::Reset], Answer, [TRIES, 1]),
     Case::new("reset-once", || vec![Act::Reset, Act::Answer], Answer, [2, 0]),
     Case::new("silent", || vec![Act::Silence], Answer, [1, 1]),
-    Case::new("late", || vec![Act::Late(scaled(40.0))], Answer, [1, 1]),
+    Case::new("late", || vec![Act::Late(scaled(25.0))], Answer, [1, 1]),
     Case::new("cut", || vec![Act::CutAfter(40)], Answer, [TRIES, 1]).in_a_stream(Broken("provider_", 40), [1, 0]),
     Case::new("stalls", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1])
         .in_a_stream(Broken("provider_timeout", 20), [1, 0]),

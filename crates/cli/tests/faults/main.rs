@@ -1,10 +1,13 @@
 //! The real program in front of providers that fail: every fault, streamed and whole, for clients of every dialect.
 //!
 //! What is expected of each stands in `cases.rs`. Waits are scaled by `LLM_ROUTER_FAULT_SCALE`: a twentieth where it is not set, 1 in `make faults`.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
+mod blind;
 mod cases;
 mod client;
+mod leaving;
+mod outage;
 #[path = "../serve/service.rs"]
 #[allow(dead_code)]
 mod service;
@@ -33,11 +36,19 @@ fn scaled(seconds: f64) -> Duration {
 /// A router before scripted providers.
 struct Scene {
     faults: Faults,
-    service: Service,
+    address: SocketAddr,
+    /// The real program, or one of this process that lacks something.
+    _served: Box<dyn Send + Sync>,
     _folder: tempfile::TempDir,
 }
 
-impl Scene {
+/// Scripted providers, and the configuration that puts them behind a router.
+struct Stage {
+    faults: Faults,
+    config: String,
+}
+
+impl Stage {
     /// Each case with its own providers, in the dialects of these upstreams.
     async fn of(cases: &[&Case], upstreams: &[Voice], settings: &str) -> Self {
         let mut scripts = Vec::new();
@@ -59,13 +70,14 @@ impl Scene {
                 let _ = write!(config, "[routes.route-{id}]\ngroups = [{}]\n{}\n", groups.join(", "), case.route);
             }
         }
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(folder.path(), &config);
-        Self { faults, service, _folder: folder }
+        Self { faults, config }
     }
 
-    fn address(&self) -> SocketAddr {
-        self.service.address
+    /// Behind the real program.
+    fn real(self) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::start(folder.path(), &self.config);
+        Scene { faults: self.faults, address: service.address, _served: Box::new(service), _folder: folder }
     }
 }
 
@@ -144,19 +156,25 @@ fn judge(case: &Case, streamed: bool, heard: &Heard, asked: [usize; 2]) -> Resul
 
 /// Every case for clients of one dialect, one way.
 async fn play(client: Voice, streamed: bool, settings: &str, cases: &[&Case]) -> Vec<(String, Result<(), String>)> {
+    let upstreams = upstreams(client, streamed);
+    let scene = Stage::of(cases, &upstreams, settings).await.real();
+    before(&scene, client, streamed, cases).await
+}
+
+/// What the client speaks, where bytes pass as they are, and another, where all is translated.
+fn upstreams(client: Voice, streamed: bool) -> [Voice; 2] {
     let at = Voice::ALL.iter().position(|voice| *voice == client).unwrap();
-    // What the client speaks, where bytes pass as they are, and another, where all is translated.
-    let upstreams = [client, Voice::ALL[(at + 1 + usize::from(streamed)) % Voice::ALL.len()]];
-    let scene = Scene::of(cases, &upstreams, settings).await;
+    [client, Voice::ALL[(at + 1 + usize::from(streamed)) % Voice::ALL.len()]]
+}
+
+async fn before(scene: &Scene, client: Voice, streamed: bool, cases: &[&Case]) -> Vec<(String, Result<(), String>)> {
+    let upstreams = upstreams(client, streamed);
     let all = cases.iter().flat_map(|case| upstreams.map(|upstream| (*case, upstream)));
-    let played = stream::iter(all).map(|(case, upstream)| {
-        let scene = &scene;
-        async move {
-            let heard = ask(scene.address(), client, streamed, &format!("route-{}", id(case, upstream))).await;
-            let next = format!("{}-next", case.name);
-            let asked = [case.name, &next].map(|script| scene.faults.asked(script, upstream).requests);
-            (id(case, upstream), judge(case, streamed, &heard, asked))
-        }
+    let played = stream::iter(all).map(|(case, upstream)| async move {
+        let heard = ask(scene.address, client, streamed, &format!("route-{}", id(case, upstream))).await;
+        let next = format!("{}-next", case.name);
+        let asked = [case.name, &next].map(|script| scene.faults.asked(script, upstream).requests);
+        (id(case, upstream), judge(case, streamed, &heard, asked))
     });
     played.buffer_unordered(AT_ONCE).collect().await
 }
@@ -177,6 +195,17 @@ macro_rules! every_case {
     )*};
 }
 
+/// The names of the cases that did not come out as expected.
+fn failing(played: Vec<(String, Result<(), String>)>) -> Vec<String> {
+    let mut failing: Vec<_> = played.into_iter().filter(|(_, judged)| judged.is_err()).map(|(name, _)| name).collect();
+    failing.sort();
+    failing
+}
+
+fn named(names: &[&str]) -> Vec<&'static Case> {
+    CASES.iter().filter(|case| names.contains(&case.name)).collect()
+}
+
 every_case! {
     chat_clients_survive_every_fault_in_a_stream: 0, true;
     chat_clients_survive_every_fault_of_a_whole_answer: 0, false;
@@ -195,4 +224,14 @@ async fn an_event_of_ten_megabytes_passes_in_every_dialect() {
             all_pass(play(client, streamed, "", &[&HUGE]).await);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_retries_what_fails_once_is_seen_to_fail() {
+    let settings = format!("{}retry_percent = 0\nretry_floor = 0\n", timeouts());
+    let cases = named(&["well", "fails-once", "reset-once"]);
+    let client = Voice::ALL[0];
+    let failing = failing(play(client, true, &settings, &cases).await);
+    let names = ["fails-once-anthropic", "fails-once-openai-chat", "reset-once-anthropic", "reset-once-openai-chat"];
+    assert_eq!(failing, names);
 }

@@ -35,10 +35,11 @@ impl Service {
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
         let address = loop {
-            let mut line = String::new();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended: {:?}", child.wait());
-            if let Some((_, address)) = line.trim().split_once("listening on http://") {
+            let begins = said.len();
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended: {:?}\n{said}", child.wait());
+            if let Some((_, address)) = said[begins..].trim().split_once("listening on http://") {
                 break address.parse().unwrap();
             }
         };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -65,6 +66,8 @@ pub enum Act {
     Drip(Duration),
     /// Answers as another act does until so long after the script's first request, and in full from then on.
     Until(Duration, Box<Act>),
+    /// Answers as each of these does in turn, over and over.
+    InTurn(Vec<Act>),
 }
 
 /// What was asked of one script.
@@ -96,6 +99,7 @@ struct Stage {
     scripts: HashMap<String, Vec<Act>>,
     /// By the first two parts of the path.
     asked: Mutex<BTreeMap<String, Asked>>,
+    changed: Notify,
 }
 
 impl Faults {
@@ -108,7 +112,7 @@ impl Faults {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let scripts = scripts.into_iter().map(|(name, acts)| (name.into(), acts)).collect();
-        let stage = Arc::new(Stage { scripts, asked: Mutex::default() });
+        let stage = Arc::new(Stage { scripts, asked: Mutex::default(), changed: Notify::new() });
         let playing = Arc::clone(&stage);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -131,6 +135,21 @@ impl Faults {
         self.stage.lock().get(&format!("{script}/{}", voice.name())).cloned().unwrap_or_default()
     }
 
+    /// Waits until what was asked of a script in a dialect is as expected.
+    pub async fn until(&self, script: &str, voice: Voice, expected: impl Fn(&Asked) -> bool) -> Asked {
+        loop {
+            let changed = self.stage.changed.notified();
+            tokio::pin!(changed);
+            // Listened for before looking, so that no change falls in between.
+            changed.as_mut().enable();
+            let asked = self.asked(script, voice);
+            if expected(&asked) {
+                return asked;
+            }
+            changed.await;
+        }
+    }
+
     /// How many answers are under way, of all scripts.
     pub fn running(&self) -> usize {
         self.stage.lock().values().map(|asked| asked.running).sum()
@@ -144,6 +163,7 @@ impl Stage {
 
     fn note(&self, place: &str, change: impl FnOnce(&mut Asked)) {
         change(self.lock().entry(place.to_owned()).or_default());
+        self.changed.notify_waiters();
     }
 
     /// Counts a request, and says what is done with it.
@@ -160,6 +180,7 @@ impl Stage {
         });
         match acts.get(at).or(acts.last())?.clone() {
             Act::Until(over, act) => Some(if since < over { *act } else { Act::Answer }),
+            Act::InTurn(acts) => acts.get(at % acts.len().max(1)).cloned(),
             act => Some(act),
         }
     }

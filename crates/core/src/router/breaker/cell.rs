@@ -13,7 +13,7 @@ use crate::ids::ModelName;
 pub(super) const IN_A_ROW: u32 = crate::router::retry::MAX_ATTEMPTS;
 /// How long a breaker is open after such failures the first time; doubled with each probe that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest of these pauses, before chance changes it by a fifth: a target that is back is used again within five seconds.
+/// The longest of these pauses, whatever chance adds: where there are two requests a second, a target that is back is used again within five.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// How long a refused login or an unpaid bill keeps a target from being asked, where no reset is named: then one request tries.
 const LASTING: Duration = crate::router::refused::PASSED_OVER;
@@ -146,10 +146,10 @@ impl Cell {
     }
 }
 
-/// The pause after the breaker opened so often in a row: 1, 2, 4 s, each a fifth longer or shorter by chance.
+/// The pause after the breaker opened so often in a row: 1, 2, 4 s, each a fifth longer or shorter by chance, but never longer than the longest.
 fn pause(trips: u32, jitter: f64) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(1 << trips.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
-    pause.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+    pause.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn chance_changes_a_pause_by_a_fifth() {
         assert_eq!((pause(1, 0.0), pause(1, 1.0)), (Duration::from_millis(800), Duration::from_millis(1200)));
-        assert_eq!(pause(99, 1.0), Duration::from_millis(4800));
+        assert_eq!((pause(99, 0.0), pause(99, 1.0)), (Duration::from_millis(3200), LONGEST_PAUSE));
     }
 
     #[tokio::test(start_paused = true)]
