@@ -25,9 +25,10 @@ use indexmap::IndexMap;
 use crate::dialect::{Dialect, Framing};
 use crate::ids::{ModelName, ProviderId};
 use crate::pricing::Price;
-use crate::request::{Privacy, Substitute};
+use crate::request::{Hold, Privacy, Resume, Substitute};
 use crate::secret::Secret;
 
+pub use crate::request::Timeouts;
 pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub teams: IndexMap<String, TeamSettings>,
     /// What limits assume.
     pub limits: LimitSettings,
+    /// What is set of single models, by `provider/model`.
+    pub models: IndexMap<String, ModelSettings>,
     /// Prices of one's own, by `provider/model`.
     pub prices: IndexMap<String, Price>,
     /// Other routers on the libp2p network.
@@ -110,6 +113,10 @@ pub struct RouterSettings {
     pub retry_percent: u32,
     /// Retries for each second besides.
     pub retry_floor: u32,
+    /// When an answer is given out, where neither the request nor its route says so.
+    pub hold: Hold,
+    /// Whether somebody else goes on with an answer that broke off, where neither the request nor its route says so.
+    pub resume: Resume,
 }
 
 impl Default for RouterSettings {
@@ -126,19 +133,20 @@ impl Default for RouterSettings {
             breaker: true,
             retry_percent: 20,
             retry_floor: 10,
+            hold: Hold::default(),
+            resume: Resume::default(),
         }
     }
 }
 
-/// Deadlines as far as they are set; see [`Deadlines`](crate::provider::Deadlines) for what each means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub struct Timeouts {
-    pub connect: Option<Duration>,
-    pub first_event: Option<Duration>,
-    pub idle: Option<Duration>,
-    pub whole: Option<Duration>,
-    pub total: Option<Duration>,
+/// What is set of one model at one provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelSettings {
+    /// Its deadlines.
+    pub timeouts: Timeouts,
+    /// Whether it goes on behind the beginning of an answer; unset is what is known of its provider.
+    pub prefill: Option<bool>,
 }
 
 /// One provider's settings. What is not set comes from its preset.
@@ -163,6 +171,8 @@ pub struct ProviderSettings {
     pub headers: IndexMap<String, Secret>,
     /// The most calls at once.
     pub max_in_flight: Option<usize>,
+    /// Whether its models go on behind the beginning of an answer; unset is what its preset knows.
+    pub prefill: Option<bool>,
     /// Its deadlines.
     pub timeouts: Timeouts,
     /// Ask upstream for this framing whatever the caller asked for.
@@ -246,6 +256,10 @@ pub struct RouteSettings {
     pub upstream: Option<Framing>,
     /// Its deadlines.
     pub timeouts: Timeouts,
+    /// When its answers are given out.
+    pub hold: Option<Hold>,
+    /// Whether somebody else goes on with an answer of it that broke off.
+    pub resume: Option<Resume>,
 }
 
 /// The response cache.

@@ -32,7 +32,7 @@ use self::passthrough::{Passed, Passthrough};
 
 pub use boxed::DynProvider;
 pub use call::{Call, Context, Deadlines, Target};
-pub use describe::{Availability, Capabilities, Describe};
+pub use describe::{Availability, Capabilities, Describe, Liveness};
 
 /// What turns a call into a delta stream.
 pub trait Provider: Send + Sync + 'static {

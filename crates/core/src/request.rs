@@ -18,7 +18,7 @@ use crate::ids::ProviderId;
 
 pub use message::{Block, BlockBody, Message, Role, Source, TokenLogprob};
 pub use raw::{Extra, RawJson};
-pub use settings::{CacheControl, Privacy, Reasoning, Riders, Sampling, Substitute};
+pub use settings::{CacheControl, Hold, Privacy, Reasoning, Resume, Riders, Sampling, Substitute, Timeouts};
 pub use tool::{JsonSchema, ResponseFormat, Tool, ToolChoice};
 
 /// A request for text: the one type that every door of the router takes and every codec translates.
@@ -74,6 +74,9 @@ pub struct Request {
     /// when serialised.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     pub timeout: Option<Duration>,
+    /// Single deadlines, over those of the configuration.
+    #[serde(skip_serializing_if = "Timeouts::is_default")]
+    pub timeouts: Timeouts,
     /// The request as it came over the wire, for targets that speak the same dialect. Who changes anything above but the model, the provider and `stream`
     /// takes it away, or that change would not reach such a target.
     #[serde(skip)]

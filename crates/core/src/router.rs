@@ -16,7 +16,9 @@ mod charge;
 mod count;
 mod deadlines;
 mod envelope;
+mod first_event;
 mod needs;
+mod opening;
 mod reach;
 mod record;
 pub mod refused;
@@ -37,6 +39,7 @@ use self::breaker::{Aside, Breakers, Instances};
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
 use self::envelope::Enveloping;
+use self::first_event::FirstEvent;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
@@ -50,7 +53,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ProviderId, RequestId};
 use crate::limits::Holder;
 use crate::provider::{Context, DynProvider, Target};
-use crate::request::{Request, Substitute};
+use crate::request::{Hold, Request, Resume, Substitute};
 use crate::response::Response;
 use crate::telemetry::Meters;
 use crate::trace::{Served, Trace};
@@ -334,6 +337,13 @@ impl Router {
         if request.riders != before {
             request.origin.take_if(|origin| origin.dialect == Dialect::Native);
         }
+        let route = request.model.as_deref().filter(|_| request.provider.is_none());
+        let route = route.and_then(|model| self.0.settings.routes.get(model));
+        // What a request says of these goes before everything. What is nobody's wish is not written down.
+        let hold = route.and_then(|route| route.hold).unwrap_or(most.hold);
+        request.riders.hold = request.riders.hold.or(Some(hold)).filter(|hold| *hold != Hold::default());
+        let resume = route.and_then(|route| route.resume).unwrap_or(most.resume);
+        request.riders.resume = request.riders.resume.or(Some(resume)).filter(|resume| *resume != Resume::default());
     }
 
     /// Whom this request's plan passes over; nobody where somebody was named.
@@ -354,9 +364,11 @@ impl Router {
         let mut failures = Vec::new();
         let mut looked_ahead = false;
         let mut aside = Aside::default();
+        let mut first_event = FirstEvent::of(request);
         plan.targets.reverse();
         while let Some(mut planned) = plan.targets.pop().or_else(|| aside.soonest(&mut failures)) {
             let others = aside.judge(self, &mut planned, &plan.targets);
+            let turn = first_event.turn(&mut planned, others, self.0.deps.clock.instant());
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
             let asked = Asked { request: seen, withheld, planned: &planned, others };
             match asking.answer_from(self, &asked, record).await {
@@ -367,6 +379,7 @@ impl Router {
                     return Ok((done, target));
                 }
                 Err(error) => {
+                    first_event.spend(turn, self.0.deps.clock.instant());
                     if plan.automatic && !looked_ahead && reach::was_silent(&error) {
                         looked_ahead = true;
                         Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;

@@ -27,6 +27,9 @@ pub struct Trace {
     pub held: Vec<Attempt>,
     /// Who answered.
     pub served: Option<Served>,
+    /// Whether the answer was to be held back until it was complete, and was given out before that because it is too large to be held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spilled: bool,
     /// How the request failed, also after its first content: `caller_cancelled` where the caller left before the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -62,6 +65,7 @@ impl Trace {
             attempts: Vec::new(),
             held: Vec::new(),
             served: None,
+            spilled: false,
             error: None,
             cache: CacheStatus::Bypass,
             key: None,

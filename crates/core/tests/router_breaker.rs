@@ -12,7 +12,7 @@ use llm_router::request::Request;
 use llm_router::response::Response;
 use llm_router::router::Router;
 use llm_router::router::resolve::Entry;
-use llm_router::testing::scripted::{Scripted, Turn};
+use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
@@ -132,7 +132,7 @@ async fn what_stays_away_for_long_is_an_error_at_once_that_names_when() {
     assert_eq!(ask(&router, "main/m").await.unwrap_err().kind(), ErrorKind::ProviderQuotaExhausted);
     let began = Instant::now();
     let error = ask(&router, "main/m").await.unwrap_err();
-    assert_eq!((error.kind(), began.elapsed()), (ErrorKind::ProviderUnavailable, Duration::ZERO));
+    assert_eq!((error.kind(), began.elapsed()), (ErrorKind::ProviderQuotaExhausted, Duration::ZERO));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(90)));
     assert!(error.message().contains("quota") && error.message().contains("90 s"), "{error}");
     pass(90_000).await;
@@ -201,7 +201,8 @@ async fn a_router_made_anew_knows_what_was_learnt_of_the_instances_it_keeps() {
     let first = router_of(deps.clone(), settings(), &[&main]);
     ask(&first, "main/m").await.unwrap_err();
     let second = router_of(deps, settings(), &[&main]);
-    assert_eq!(ask(&second, "main/m").await.unwrap_err().kind(), ErrorKind::ProviderUnavailable);
+    let again = ask(&second, "main/m").await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::ProviderBilling, "told what is the matter");
     assert_eq!(second.close_breakers(), 1);
     assert_eq!(ask(&second, "main/m").await.unwrap().text(), "main");
 }
@@ -222,4 +223,45 @@ async fn retries_are_a_share_of_the_requests() {
         "{}",
         router.prometheus()
     );
+}
+
+/// Says a word and breaks off.
+fn broken() -> Turn {
+    let half = text_events("half of it", None).into_iter().take(2).map(Ok);
+    Turn::Events(half.chain([Err(Error::protocol("cut"))]).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_breaks_off_each_of_its_answers_is_found_out() {
+    let turns = (0..4).map(|_| broken()).chain([Turn::Text("main".into())]);
+    let main = Arc::new(Scripted::new("main", turns));
+    let other = saying("other");
+    let router = router(&[&main, &other]);
+    for _ in 0..3 {
+        assert_eq!(ask(&router, "both").await.unwrap_err().kind(), ErrorKind::ProviderProtocol);
+    }
+    assert_eq!(ask(&router, "both").await.unwrap().text(), "other");
+    pass(1000).await;
+    assert_eq!(ask(&router, "both").await.unwrap_err().kind(), ErrorKind::ProviderProtocol, "the probe");
+    assert_eq!(ask(&router, "both").await.unwrap().text(), "other", "closed anew, by one failure");
+    pass(2000).await;
+    assert_eq!(ask(&router, "both").await.unwrap().text(), "main");
+    assert!(router.breakers().is_empty());
+    assert_eq!(main.calls().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_content_of_a_probe_lets_the_others_pass() {
+    let turns = (0..3).map(|_| fail(ErrorKind::ProviderServerError));
+    let begun = text_events("long answer", None).into_iter().take(2).collect();
+    let main = Arc::new(Scripted::new("main", turns.chain([Turn::Hang(begun), Turn::Text("main".into())])));
+    let router = router(&[&main, &saying("other")]);
+    ask(&router, "both").await.unwrap();
+    pass(1000).await;
+    let mut request = Request::new("hello");
+    request.model = Some("both".into());
+    let under_way = router.call(request).await.unwrap();
+    assert_eq!(ask(&router, "both").await.unwrap().text(), "main", "while the probe's answer is under way");
+    drop(under_way);
+    assert!(router.breakers().is_empty(), "a caller who leaves says nothing of the target");
 }

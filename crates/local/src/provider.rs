@@ -20,7 +20,7 @@ use llm_router::delta::DeltaStream;
 use llm_router::dialect::{Dialect, FieldPath};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
-use llm_router::provider::{Availability, Call, Capabilities, Describe, Provider};
+use llm_router::provider::{Availability, Call, Capabilities, Describe, Liveness, Provider};
 use llm_router::request::{Privacy, Request};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -81,6 +81,7 @@ impl LocalProvider {
             .with_default_model(file.name.clone())
             .with_dialects(vec![Dialect::Native])
             .with_capabilities(capabilities)
+            .with_liveness(Liveness::Progress)
             .with_privacy(Privacy::Local);
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;

@@ -280,7 +280,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// About how many bytes an event holds.
-fn weight(event: &Event) -> usize {
+pub(crate) fn weight(event: &Event) -> usize {
     let raw = event.raw.as_ref().map_or(0, |raw| raw.data.len());
     let parts: usize = event.deltas.iter().map(delta_weight).sum();
     std::mem::size_of::<Event>() + raw + parts

@@ -23,7 +23,7 @@ use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
 use crate::provider::{Deadlines, Target};
-use crate::request::{Privacy, Request, Substitute};
+use crate::request::{Hold, Privacy, Request, Substitute};
 use crate::response::{Folder, Response};
 
 /// Answers larger than this are not stored.
@@ -76,6 +76,8 @@ pub struct Terms {
     pub substitute: Substitute,
     /// Whether nothing of the request may be left out.
     pub strict: bool,
+    /// When its answer is given out: one that is held back may be tried again after more than another.
+    pub hold: Hold,
 }
 
 /// A stored answer.

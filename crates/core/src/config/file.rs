@@ -58,7 +58,7 @@ pub(super) type Layer = IndexMap<Spot, (Value, Origin)>;
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) layer: Layer,
-    /// The sections with a name of their own (`providers`, `routes`, `teams`, `prices`) → where they begin.
+    /// The sections with a name of their own (`providers`, `routes`, `models`, `teams`, `prices`) → where they begin.
     pub(super) sections: BTreeMap<(&'static str, String), Origin>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
@@ -256,10 +256,10 @@ impl Walk<'_> {
             "providers" => ProviderId::new(name).map(|id| canonical(id.as_str(), value)),
             "routes" => ModelName::new(name).map(String::from),
             "teams" => Namespace::new(name).map(String::from),
-            "prices" if !name.contains('/') => {
+            "prices" | "models" if !name.contains('/') => {
                 Err(crate::error::Error::invalid(format!("{:?} is not provider/model", shorten(name))))
             }
-            "prices" => ModelName::new(name).map(String::from),
+            "prices" | "models" => ModelName::new(name).map(String::from),
             _ => match name.parse::<http::HeaderName>() {
                 Ok(_) => Ok(name.to_owned()),
                 Err(_) => Err(crate::error::Error::invalid(format!("{:?} is not the name of a header", shorten(name)))),
@@ -276,6 +276,7 @@ impl Walk<'_> {
             "providers" => "providers",
             "routes" => "routes",
             "teams" => "teams",
+            "models" => "models",
             "prices" => "prices",
             _ => return Some(name),
         };

@@ -203,6 +203,7 @@ fn entries(layer: &Layer, settings: &Settings) -> Vec<Entry> {
         let name = names.first().map_or("", String::as_str);
         let named = match section(key) {
             "providers" => settings.providers.get_index_of(name),
+            "models" => settings.models.get_index_of(name),
             "prices" => settings.prices.get_index_of(name),
             "teams" => settings.teams.get_index_of(name),
             _ => settings.routes.get_index_of(name),

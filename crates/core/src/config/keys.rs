@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::value::{Kind, Value};
-use super::{CacheSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
+use super::{CacheSettings, ModelSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
 use crate::pricing::Price;
@@ -104,6 +104,10 @@ fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut TeamSetting
     settings.teams.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
+fn model<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut ModelSettings {
+    settings.models.entry(names.first().cloned().unwrap_or_default()).or_default()
+}
+
 fn price<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut Price {
     settings.prices.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
@@ -124,6 +128,9 @@ pub(super) const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 
 const FRAMINGS: &[&str] = &["whole", "stream"];
 const PRIVACY: &[&str] = &["local", "trusted", "any"];
+const HOLD: Kind = Kind::Word(&["content", "whole"]);
+const RESUME: Kind = Kind::Word(&["off", "continue", "restart"]);
+const PACE: Kind = Kind::Integer { min: 0, max: 1_000_000_000 };
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const LIMIT: Kind = Kind::Integer { min: 0, max: 1_000_000_000_000 };
 const NO_PEERS: &str = "this version has no peer network";
@@ -171,13 +178,19 @@ keys! {
     "router.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "Name look-up, TCP and TLS; 5s where nothing sets it." => |s, _, v| s.router.timeouts.connect = v.duration();
     "router.timeouts.first_event", Kind::Duration, "", "\"15s\"";
-        "Until the first content of a streamed answer; empty events do not count; 15s where nothing sets it." => |s, _, v| s.router.timeouts.first_event = v.duration();
+        "Until the first content of a streamed answer, for the whole request: while another target remains, one gets at most half of what is left. Empty events do not count, but where the embedded model reads a prompt its progress does. 15s where nothing sets it." => |s, _, v| s.router.timeouts.first_event = v.duration();
     "router.timeouts.idle", Kind::Duration, "", "\"30s\"";
         "Between two events of a streamed answer; 30s where nothing sets it." => |s, _, v| s.router.timeouts.idle = v.duration();
     "router.timeouts.whole", Kind::Duration, "", "\"5m\"";
         "A whole answer; 5m where nothing sets it." => |s, _, v| s.router.timeouts.whole = v.duration();
     "router.timeouts.total", Kind::Duration, "", "\"10m\"";
         "One target: all attempts until the first content, and each attempt until its end; 10m where nothing sets it." => |s, _, v| s.router.timeouts.total = v.duration();
+    "router.timeouts.min_bytes_per_s", PACE, "", "16";
+        "The least bytes of a whole answer that must come in each second once it has begun, over any time of `idle`'s length; 0 for none; 16 where nothing sets it." => |s, _, v| s.router.timeouts.min_bytes_per_s = v.integer();
+    "router.hold", HOLD, "\"content\"", "\"whole\"";
+        "When an answer is given out: from its first content on, or when it is complete, so that whatever goes wrong another target can take over (docs/routing.md, \"Holding an answer back\"). 8 MiB are held at most." => |s, _, v| put(&mut s.router.hold, v.parsed());
+    "router.resume", RESUME, "\"off\"", "\"continue\"";
+        "Whether somebody goes on with an answer that broke off after its first content: behind what was given out, where the target is known to do that, or anew, heard once it has said the same (docs/routing.md, \"Resuming\")." => |s, _, v| put(&mut s.router.resume, v.parsed());
 
     "providers.*.preset", Kind::Preset, "", "\"vllm\"";
         "The preset that fills what is not given. A provider named like a preset uses that one." => |s, n, v| at(s, n, |p| p.preset = v.text());
@@ -225,6 +238,10 @@ keys! {
         "As `router.timeouts.whole`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.whole = v.duration());
     "providers.*.timeouts.total", Kind::Duration, "", "\"10m\"";
         "As `router.timeouts.total`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.total = v.duration());
+    "providers.*.timeouts.min_bytes_per_s", PACE, "", "16";
+        "As `router.timeouts.min_bytes_per_s`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.min_bytes_per_s = v.integer());
+    "providers.*.prefill", Kind::Flag, "", "true";
+        "Whether its models go on behind the beginning of an answer that a conversation ends with, for `resume = \"continue\"`. Unset is what its preset knows: yes for `llama_cpp`, `lmstudio`, `mistral`, `ollama`, `sglang` and `vllm`." => |s, n, v| at(s, n, |p| p.prefill = v.flag());
     "providers.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"";
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
     "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";
@@ -264,6 +281,27 @@ keys! {
         "As `router.timeouts.whole`, for this route." => |s, n, v| route(s, n).timeouts.whole = v.duration();
     "routes.*.timeouts.total", Kind::Duration, "", "\"10m\"";
         "As `router.timeouts.total`, for this route." => |s, n, v| route(s, n).timeouts.total = v.duration();
+    "routes.*.timeouts.min_bytes_per_s", PACE, "", "16";
+        "As `router.timeouts.min_bytes_per_s`, for this route." => |s, n, v| route(s, n).timeouts.min_bytes_per_s = v.integer();
+    "routes.*.hold", HOLD, "", "\"whole\"";
+        "As `router.hold`, for this route." => |s, n, v| route(s, n).hold = v.parsed();
+    "routes.*.resume", RESUME, "", "\"continue\"";
+        "As `router.resume`, for this route." => |s, n, v| route(s, n).resume = v.parsed();
+
+    "models.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
+        "As `router.timeouts.connect`, for this model: `[models.\"provider/model\"]`. What a route says of its targets goes before it." => |s, n, v| model(s, n).timeouts.connect = v.duration();
+    "models.*.timeouts.first_event", Kind::Duration, "", "\"60s\"";
+        "As `router.timeouts.first_event`, for this model." => |s, n, v| model(s, n).timeouts.first_event = v.duration();
+    "models.*.timeouts.idle", Kind::Duration, "", "\"30s\"";
+        "As `router.timeouts.idle`, for this model." => |s, n, v| model(s, n).timeouts.idle = v.duration();
+    "models.*.timeouts.whole", Kind::Duration, "", "\"5m\"";
+        "As `router.timeouts.whole`, for this model." => |s, n, v| model(s, n).timeouts.whole = v.duration();
+    "models.*.timeouts.total", Kind::Duration, "", "\"10m\"";
+        "As `router.timeouts.total`, for this model." => |s, n, v| model(s, n).timeouts.total = v.duration();
+    "models.*.timeouts.min_bytes_per_s", PACE, "", "16";
+        "As `router.timeouts.min_bytes_per_s`, for this model." => |s, n, v| model(s, n).timeouts.min_bytes_per_s = v.integer();
+    "models.*.prefill", Kind::Flag, "", "false";
+        "As `providers.*.prefill`, for this model." => |s, n, v| model(s, n).prefill = v.flag();
 
     "cache.providers", Kind::Flag, "true", "false";
         "Whether provider instances are kept between calls." => |s, _, v| put(&mut cache(s).providers, v.flag());

@@ -103,6 +103,7 @@ impl<'a> Check<'a> {
             match (section, ProviderId::new(&name)) {
                 ("providers", Ok(id)) => self.settings.providers.entry(id).or_default().configured = true,
                 ("routes", _) => drop(self.settings.routes.entry(name).or_default()),
+                ("models", _) => drop(self.settings.models.entry(name).or_default()),
                 ("prices", _) => drop(self.settings.prices.entry(name).or_default()),
                 ("teams", _) => drop(self.settings.teams.entry(name).or_default()),
                 _ => {}
@@ -124,6 +125,8 @@ impl<'a> Check<'a> {
         self.settings.providers.sort_by_cached_key(|id, _| (order(id.as_str()).is_none(), order(id.as_str())));
         let order = |name: &str| self.read.sections.get(&("routes", name.to_owned())).cloned();
         self.settings.routes.sort_by_cached_key(|name, _| order(name));
+        let order = |name: &str| self.read.sections.get(&("models", name.to_owned())).cloned();
+        self.settings.models.sort_by_cached_key(|name, _| order(name));
         // The first price that fits holds.
         let order = |name: &str| self.read.sections.get(&("prices", name.to_owned())).cloned();
         self.settings.prices.sort_by_cached_key(|name, _| order(name));

@@ -46,7 +46,8 @@ impl fmt::Display for Target {
 pub struct Deadlines {
     /// Name look-up, TCP and TLS.
     pub connect: Duration,
-    /// Until the first content of a streamed answer, or a local program's first sign of life.
+    /// Until the first content of a streamed answer, or a local program's first sign of life. In a plan: of a target alone; in a call: what the request has left
+    /// for it.
     pub first_event: Duration,
     /// Between two events of a streamed answer.
     pub idle: Duration,
@@ -54,6 +55,8 @@ pub struct Deadlines {
     pub whole: Duration,
     /// The router: all attempts at a target until the first content. A provider: what it waits for in one attempt, until the answer's end.
     pub total: Duration,
+    /// The least bytes of a whole answer in each second once it has begun, over any time of `idle`'s length; 0 is none.
+    pub min_bytes_per_s: u32,
 }
 
 impl Default for Deadlines {
@@ -64,6 +67,7 @@ impl Default for Deadlines {
             idle: Duration::from_secs(30),
             whole: Duration::from_secs(300),
             total: Duration::from_secs(600),
+            min_bytes_per_s: 16,
         }
     }
 }

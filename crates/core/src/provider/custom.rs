@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use super::{Availability, Call, Describe, Provider};
+use super::{Availability, Call, Describe, Liveness, Provider};
 use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use crate::error::Result;
 use crate::ids::{ModelName, ProviderId};
@@ -61,7 +61,9 @@ where
     Answering: Future<Output = Result<R>> + Send,
     R: Into<Reply>,
 {
-    Ok(ProviderFn { describe: Describe::new(ProviderId::new(id)?), models: Vec::new(), answer })
+    // Most give an answer when it is done.
+    let describe = Describe::new(ProviderId::new(id)?).with_liveness(Liveness::End);
+    Ok(ProviderFn { describe, models: Vec::new(), answer })
 }
 
 impl<F> ProviderFn<F> {

@@ -29,6 +29,26 @@ pub struct Describe {
     /// Whether nobody said that it is there: its address is a default one, and only connecting tells.
     #[serde(default)]
     pub guess: bool,
+    /// What shows that it is at work on a streamed answer.
+    #[serde(default)]
+    pub liveness: Liveness,
+    /// Whether it is known to go on behind the beginning of an answer that a conversation ends with.
+    #[serde(default)]
+    pub prefill: bool,
+}
+
+/// What shows that a provider is at work on a streamed answer, and so by which deadline it is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Liveness {
+    /// Content alone: what comes before it may come from anything that stands in between.
+    #[default]
+    Content,
+    /// Any event: it sends empty ones as it gets on with the prompt.
+    Progress,
+    /// The answer's end: it says nothing before.
+    End,
 }
 
 impl Describe {
@@ -43,6 +63,8 @@ impl Describe {
             privacy: Privacy::Any,
             agent: false,
             guess: false,
+            liveness: Liveness::default(),
+            prefill: false,
         }
     }
 
@@ -71,6 +93,20 @@ impl Describe {
     #[must_use]
     pub fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// With what shows that it is at work.
+    #[must_use]
+    pub fn with_liveness(mut self, liveness: Liveness) -> Self {
+        self.liveness = liveness;
+        self
+    }
+
+    /// With whether it goes on behind the beginning of an answer.
+    #[must_use]
+    pub fn with_prefill(mut self, prefill: bool) -> Self {
+        self.prefill = prefill;
         self
     }
 

@@ -2,12 +2,13 @@
 //!
 //! This file and its folder are the only ones that know hyper and rustls. It knows nothing of dialects, keys or retries: it sends one request and
 //! hands back a head and a bounded stream of bytes. It follows no redirect, asks for no compression, reads no environment, and dropping an answer
-//! ends its transfer at once. Read next: `http/connect.rs` (TCP, proxies, TLS), `http/pool.rs` (reuse), `http/outgoing.rs` and `http/body.rs`
-//! (the bytes of requests and answers).
+//! ends its transfer at once. Read next: `http/connect.rs` (TCP, proxies, TLS), `http/pool.rs` (reuse), `http/outgoing.rs`, `http/body.rs` and
+//! `http/pace.rs` (the bytes of requests and answers, and how slowly they may come).
 
 mod body;
 mod connect;
 mod outgoing;
+mod pace;
 mod pool;
 
 use std::{borrow::Borrow, fmt, path::PathBuf, pin::pin, sync::Arc, task::Poll, time::Duration};
@@ -21,6 +22,7 @@ pub use self::connect::Certificates;
 pub(crate) use self::connect::is_loopback_host;
 use self::connect::{Connector, Origin};
 pub use self::outgoing::Upload;
+pub(crate) use self::pace::Pace;
 use self::pool::{Pool, SendFailure};
 use crate::config::Settings;
 use crate::error::{Error, Result};

@@ -86,6 +86,65 @@ pub struct Riders {
     /// Whether a target that cannot be told all of the request is passed over, in place of being told the rest.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// When the answer is given out; unset leaves it to the route and the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Whether somebody else may go on with an answer that broke off; unset leaves it to the route and the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+}
+
+/// When an answer is given out. Until then another target may take over unseen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hold {
+    /// From its first content on.
+    #[default]
+    Content,
+    /// When it is complete, as far as it fits in the memory set aside for that.
+    Whole,
+}
+
+/// What becomes of an answer that breaks off after its first content. Only for one choice of which nothing but text was given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Resume {
+    /// The caller hears of the failure.
+    #[default]
+    Off,
+    /// A target that is known to take the beginning of an answer goes on behind what was given out.
+    Continue,
+    /// A target answers anew, and is heard once it has said all that was given out, byte for byte.
+    Restart,
+}
+
+/// Deadlines as far as they are set; see [`Deadlines`](crate::provider::Deadlines) for what each means. In seconds when serialised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Timeouts {
+    #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub connect: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub first_event: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub idle: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub whole: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub total: Option<Duration>,
+    /// No time, but the pace below which an answer counts as none: 0 for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_bytes_per_s: Option<u32>,
+}
+
+impl Timeouts {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What may stand in for what a request names: each level includes those before it. A provider or model that is named is a plan of its own; the plan's order is

@@ -9,64 +9,142 @@ use std::{
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 
+use super::Router;
 use super::envelope::Enveloping;
+use super::opening::Opening;
 use super::record::Record;
+use super::resolve::Planned;
 use super::sealed::Learning;
+use crate::cache::flight::weight;
 use crate::delta::{Delta, DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::ModelName;
+use crate::provider::DynProvider;
 use crate::provider::ending::Ending;
+use crate::request::Hold;
 use crate::response::{Folder, Response};
 use crate::trace::Trace;
 
 /// The most events that may come before the first content: starts, pings, empty blocks.
 const MOST_BEFORE_CONTENT: usize = 1024;
 
+/// The most bytes of an answer that is held back until it is complete: past them it is given out as it comes.
+pub(crate) const MOST_HELD: usize = 8 << 20;
+
 /// A stream whose first content has come: from here on no other target takes over.
 #[derive(Debug)]
 pub(crate) struct Committed {
     head: Vec<Event>,
     rest: DeltaStream,
+    /// Whether it was to be held back until it was complete, and grew too large.
+    spilled: bool,
+    /// Whom to tell how the rest goes.
+    aftermath: Option<Aftermath>,
 }
 
 impl Committed {
-    /// Reads until the first content event, or the end of an empty answer.
-    pub(crate) async fn of(mut events: DeltaStream) -> Result<Self> {
+    /// Reads until the first content event, or the end of an empty answer; one that is held back until its end, as far as there is room.
+    pub(crate) async fn of(mut events: DeltaStream, mut opening: Opening) -> Result<Self> {
         let mut head = Vec::with_capacity(2);
         while head.len() < MOST_BEFORE_CONTENT {
-            let event = events.next().await.unwrap_or_else(|| Err(cut()))?;
-            let commits = event.is_content() || event.deltas.iter().any(|delta| matches!(delta, Delta::End));
+            let event = opening.next(&mut events).await?.ok_or_else(cut)?;
+            let ends = is_end(&event);
+            let commits = ends || event.is_content();
             head.push(event);
             if commits {
-                return Ok(Self { head, rest: events });
+                let mut committed = Self { head, rest: events, spilled: false, aftermath: None };
+                if !ends && opening.hold == Hold::Whole {
+                    committed.complete().await?;
+                }
+                return Ok(committed);
             }
         }
         Err(Error::protocol(format!("no content in the first {MOST_BEFORE_CONTENT} events")))
+    }
+
+    /// Reads on until the end, or until it is too large to be kept.
+    async fn complete(&mut self) -> Result<()> {
+        let mut held: usize = self.head.iter().map(weight).sum();
+        loop {
+            let event = self.rest.next().await.unwrap_or_else(|| Err(cut()))?;
+            let ends = is_end(&event);
+            held = held.saturating_add(weight(&event));
+            self.head.push(event);
+            self.spilled = !ends && held > MOST_HELD;
+            if ends || self.spilled {
+                return Ok(());
+            }
+        }
     }
 
     /// A stored answer: one event where the caller wants it whole, one a delta where it wants a stream.
     pub(crate) fn replay(stored: &Response, streamed: bool) -> Self {
         let deltas = stored.to_deltas();
         let head = if streamed { deltas.into_iter().map(Event::from).collect() } else { vec![Event::from(deltas)] };
-        Self { head, rest: DeltaStream::of([]) }
+        Self { head, rest: DeltaStream::of([]), spilled: false, aftermath: None }
     }
 
-    /// What was read of it already.
-    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
-        self.head.iter()
+    /// Whether it was to be held back until it was complete, and is given out before that.
+    pub(crate) fn is_spilled(&self) -> bool {
+        self.spilled
+    }
+
+    /// With somebody to tell how the rest goes.
+    pub(crate) fn telling(self, aftermath: Option<Aftermath>) -> Self {
+        Self { aftermath, ..self }
     }
 
     /// With the rest of its stream changed.
     pub(crate) fn then(self, change: impl FnOnce(DeltaStream) -> DeltaStream) -> Self {
-        Self { head: self.head, rest: change(self.rest) }
+        Self { rest: change(self.rest), ..self }
     }
 
-    /// The whole stream, what was read included.
+    /// The whole stream, what was read included, which tells by itself how it goes.
     pub(crate) fn into_stream(self) -> DeltaStream {
-        DeltaStream::new(stream::iter(self.head.into_iter().map(Ok)).chain(self.rest))
+        let Self { head, rest, aftermath, .. } = self;
+        let events = stream::iter(head.into_iter().map(Ok)).chain(rest);
+        let Some(aftermath) = aftermath else { return DeltaStream::new(events) };
+        DeltaStream::new(events.inspect(move |event| aftermath.see(event)))
     }
 }
 
-fn cut() -> Error {
+fn is_end(event: &Event) -> bool {
+    event.deltas.iter().any(|delta| matches!(delta, Delta::End))
+}
+
+/// Whom to tell how an answer goes on after its first content: the breakers of who gives it.
+#[derive(Debug)]
+pub(crate) struct Aftermath {
+    router: Router,
+    provider: Arc<dyn DynProvider>,
+    model: Option<ModelName>,
+}
+
+impl Aftermath {
+    pub(super) fn new(router: &Router, planned: &Planned) -> Self {
+        let (provider, model) = (Arc::clone(&planned.provider), planned.target.model.clone());
+        Self { router: router.clone(), provider, model }
+    }
+
+    /// Looks at what comes of it.
+    pub(super) fn see(&self, event: &Result<Event>) {
+        match event {
+            Ok(event) if is_end(event) => self.ended(),
+            Ok(_) => {}
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn ended(&self) {
+        self.router.tell_breakers(&self.provider, self.model.as_ref(), None);
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        self.router.tell_breakers(&self.provider, self.model.as_ref(), Some(error));
+    }
+}
+
+pub(super) fn cut() -> Error {
     Error::protocol("the answer was cut: it ended without its last event")
         .with_hint("try again, or name another provider")
 }
@@ -79,6 +157,7 @@ pub struct Answer {
     learning: Learning,
     /// Where the caller's dialect is not the answer's.
     enveloping: Option<Box<Enveloping>>,
+    aftermath: Option<Aftermath>,
     /// The router's end, which a provider need not watch for itself.
     ending: Ending,
     ended: bool,
@@ -94,10 +173,10 @@ impl Answer {
     ) -> Self {
         record.first_content();
         let ending = Ending::of(record.ending().clone());
-        let Committed { head, rest } = committed;
+        let Committed { head, rest, aftermath, .. } = committed;
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self { events, record, learning, enveloping, ending, ended: false, over: false }
+        Self { events, record, learning, enveloping, aftermath, ending, ended: false, over: false }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -142,7 +221,12 @@ impl Stream for Answer {
                 for delta in &event.deltas {
                     match delta {
                         Delta::Usage(usage) => self.record.usage(*usage),
-                        Delta::End => self.ended = true,
+                        Delta::End => {
+                            self.ended = true;
+                            if let Some(aftermath) = self.aftermath.take() {
+                                aftermath.ended();
+                            }
+                        }
                         delta => self.learning.see(delta),
                     }
                 }
@@ -162,6 +246,9 @@ impl Stream for Answer {
         self.over = true;
         self.events = DeltaStream::of([]);
         let error = next.and_then(Result::err).unwrap_or_else(cut);
+        if let Some(aftermath) = self.aftermath.take() {
+            aftermath.failed(&error);
+        }
         self.record.failed(&error);
         Poll::Ready(Some(Err(error)))
     }

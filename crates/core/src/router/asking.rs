@@ -6,10 +6,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::Committed;
+use super::answer::{Aftermath, Committed};
 use super::attempts::{self, Asked, Attempts};
 use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
+use super::opening::Opening;
 use super::record::Record;
 use super::{Op, Router};
 use crate::embedding::{EmbedRequest, EmbedResponse, Traced};
@@ -31,16 +32,27 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     /// How it is paid.
     const PAID: Paid;
 
-    /// Settles what an attempt cost, at once or when its answer ends.
-    fn charged(done: Self::Done, charge: Charge) -> Self::Done;
+    /// Whether it has a first event and a rest, so that more may go wrong after an attempt has succeeded.
+    const STREAMS: bool = false;
+
+    /// Has somebody told how the rest of it goes.
+    fn telling(done: Self::Done, aftermath: impl FnOnce() -> Option<Aftermath>) -> Self::Done {
+        let _ = aftermath;
+        done
+    }
 
     /// Takes over what hooks changed in the request.
     fn heed(&mut self, request: &Request) {
         let _ = request;
     }
 
-    /// One try at one target.
-    fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> impl Future<Output = Result<Self::Done>> + Send;
+    /// One try at one target, and what it costs settled, at once or when its answer ends.
+    fn attempt(
+        &self,
+        provider: &dyn DynProvider,
+        call: Arc<Call>,
+        charge: Charge,
+    ) -> impl Future<Output = Result<Self::Done>> + Send;
 
     /// What one target gives, after as many tries as it takes.
     fn answer_from(
@@ -85,44 +97,57 @@ pub(super) struct Text;
 impl Asking for Text {
     type Done = Committed;
     const PAID: Paid = Paid::ByToken;
+    const STREAMS: bool = true;
 
-    fn charged(committed: Committed, charge: Charge) -> Committed {
-        charge.riding(committed)
+    fn telling(committed: Committed, aftermath: impl FnOnce() -> Option<Aftermath>) -> Committed {
+        committed.telling(aftermath())
     }
 
-    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<Committed> {
-        Committed::of(provider.generate(call).await?).await
+    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, charge: Charge) -> Result<Committed> {
+        let opening = Opening::of(&call, provider.describe());
+        match opening.wait(provider.generate(call)).await {
+            Ok(events) => Committed::of(charge.riding(events), opening).await,
+            Err(error) => Err(charge.failed(error)),
+        }
     }
 
     /// From the cache, from a call under way, or from a call of our own.
     async fn answer_from(&self, router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> Result<Committed> {
-        let Asked { request, planned, .. } = asked;
-        record.dropped(asked.withheld.clone());
-        let cache = router.0.deps.cache.clone().filter(|cache| cache.covers(request));
-        let kept = cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)));
-        let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
-        record.cache(status, kept.as_ref().map(|(_, key)| key));
-        // A stored answer may be one to a part of the request: what was left out then is in nobody's key.
-        if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
-            && let Some(stored) = Box::pin(cache.get(key, request)).await
-        {
-            record.cache(CacheStatus::Hit, Some(key));
-            return Ok(Committed::replay(&stored, request.stream));
+        let committed = Box::pin(text_from(router, asked, record)).await?;
+        if committed.is_spilled() {
+            record.spilled();
         }
-        if request.cache.only_if_cached {
-            return Err(not_cached(if kept.is_some() {
-                "the answer is not in the cache, and the request asked for nothing else"
-            } else {
-                "the request asked for a stored answer, and the cache is off for it"
-            }));
-        }
-        match &kept {
-            Some((cache, key)) => match unreached(router, asked, record) {
-                Some(error) => Err(error),
-                None => Box::pin(attempts::shared(router, cache, key, asked, record)).await,
-            },
-            None => own_call(router, Text, asked, record).await,
-        }
+        Ok(committed)
+    }
+}
+
+async fn text_from(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> Result<Committed> {
+    let Asked { request, planned, .. } = asked;
+    record.dropped(asked.withheld.clone());
+    let cache = router.0.deps.cache.clone().filter(|cache| cache.covers(request));
+    let kept = cache.and_then(|cache| cache.key(request, &planned.target).ok().map(|key| (cache, key)));
+    let status = if kept.is_some() { CacheStatus::Miss } else { CacheStatus::Bypass };
+    record.cache(status, kept.as_ref().map(|(_, key)| key));
+    // A stored answer may be one to a part of the request: what was left out then is in nobody's key.
+    if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
+        && let Some(stored) = Box::pin(cache.get(key, request)).await
+    {
+        record.cache(CacheStatus::Hit, Some(key));
+        return Ok(Committed::replay(&stored, request.stream));
+    }
+    if request.cache.only_if_cached {
+        return Err(not_cached(if kept.is_some() {
+            "the answer is not in the cache, and the request asked for nothing else"
+        } else {
+            "the request asked for a stored answer, and the cache is off for it"
+        }));
+    }
+    match &kept {
+        Some((cache, key)) => match unreached(router, asked, record) {
+            Some(error) => Err(error),
+            None => Box::pin(attempts::shared(router, cache, key, asked, record)).await,
+        },
+        None => own_call(router, Text, asked, record).await,
     }
 }
 
@@ -139,19 +164,23 @@ impl Asking for Vectors {
     const VECTORS: bool = true;
     const PAID: Paid = Paid::ByInput;
 
-    fn charged(made: EmbedResponse, charge: Charge) -> EmbedResponse {
-        charge.told(made.usage);
-        made
-    }
-
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_texts(request);
     }
 
-    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<EmbedResponse> {
-        let made = provider.embed(call, Arc::clone(&self.0)).await?;
-        made.check(self.0.inputs.len()).map_err(|error| error.at(&provider.describe().id, None))?;
-        Ok(made)
+    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, charge: Charge) -> Result<EmbedResponse> {
+        let made = async {
+            let made: EmbedResponse = provider.embed(call, Arc::clone(&self.0)).await?;
+            made.check(self.0.inputs.len()).map_err(|error| error.at(&provider.describe().id, None))?;
+            Ok(made)
+        };
+        match made.await {
+            Ok(made) => {
+                charge.told(made.usage);
+                Ok(made)
+            }
+            Err(error) => Err(charge.failed(error)),
+        }
     }
 }
 
@@ -163,22 +192,25 @@ impl Asking for Pictures {
     type Done = ImageResponse;
     const PAID: Paid = Paid::Otherwise;
 
-    fn charged(drawn: ImageResponse, charge: Charge) -> ImageResponse {
-        charge.told(drawn.usage);
-        drawn
-    }
-
     fn heed(&mut self, request: &Request) {
         Arc::make_mut(&mut self.0).take_prompt(request);
     }
 
-    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<ImageResponse> {
-        let drawn = provider.image(call, Arc::clone(&self.0)).await?;
-        if drawn.pictures.is_empty() {
-            let error = Error::protocol("it answered without a picture").with_hint("say more plainly what to draw");
-            return Err(error.at(&provider.describe().id, None));
+    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, charge: Charge) -> Result<ImageResponse> {
+        let drawn = match provider.image(call, Arc::clone(&self.0)).await {
+            Ok(drawn) if drawn.pictures.is_empty() => {
+                let error = Error::protocol("it answered without a picture").with_hint("say more plainly what to draw");
+                Err(error.at(&provider.describe().id, None))
+            }
+            drawn => drawn,
+        };
+        match drawn {
+            Ok(drawn) => {
+                charge.told(drawn.usage);
+                Ok(drawn)
+            }
+            Err(error) => Err(charge.failed(error)),
         }
-        Ok(drawn)
     }
 }
 
@@ -191,12 +223,8 @@ impl Asking for Tokens {
     type Done = (u64, bool);
     const PAID: Paid = Paid::Free;
 
-    fn charged(counted: (u64, bool), _: Charge) -> (u64, bool) {
-        counted
-    }
-
     /// Another target would count for another model: where this one cannot count, the estimate is of its own.
-    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>) -> Result<(u64, bool)> {
+    async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, _: Charge) -> Result<(u64, bool)> {
         match provider.count_tokens(Arc::clone(&call)).await {
             Err(error) if error.kind() == ErrorKind::CallerUnsupported => Ok((estimate(&call.request), true)),
             counted => Ok((counted?, false)),

@@ -11,10 +11,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Router;
-use super::answer::Committed;
+use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
 use super::breaker::{self, Permit};
 use super::charge::Charge;
+use super::first_event;
+use super::opening::{self, Opening};
 use super::record::Record;
 use super::resolve::{self, Planned};
 use super::retry::{self, Decision, Place};
@@ -78,8 +80,13 @@ impl<A: Asking> Attempts<A> {
     /// not count the time that a slow reader takes.
     pub(super) async fn committed(self) -> Result<A::Done> {
         let total = self.deadlines.total;
+        // All tries together have this share of the request's time for its first event.
+        let share = self.deadlines.first_event;
+        let counts = A::STREAMS && opening::counts(&self.request, self.planned.provider.describe());
+        let ends = Instant::now() + share;
+        let left = || if counts { ends.saturating_duration_since(Instant::now()) } else { share };
         let tries = Box::pin(async {
-            let mut patience = if self.others { Duration::ZERO } else { breaker::PATIENCE };
+            let mut patience = if self.others { Duration::ZERO } else { breaker::PATIENCE.min(left()) };
             let mut last: Option<Error> = None;
             for attempt in 1.. {
                 let permit = match self.enter(&mut patience).await {
@@ -87,12 +94,16 @@ impl<A: Asking> Attempts<A> {
                     // What went wrong here says more than that the target is left alone for it.
                     Err(held) => return Err(last.unwrap_or(held)),
                 };
-                let error = match self.attempt(attempt, permit).await {
+                let error = match self.attempt(attempt, left(), permit).await {
                     Ok(committed) => return Ok(committed),
                     Err(error) => error,
                 };
                 let jitter = self.router.deps().ids.jitter();
                 match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
+                    // Nobody is asked once more who would have no time to answer.
+                    Decision::Again(wait) if counts && !first_event::is_enough(left().saturating_sub(wait), share) => {
+                        return Err(error);
+                    }
                     Decision::Again(wait) if self.may_retry() => tokio::time::sleep(wait).await,
                     Decision::Again(_) | Decision::Next | Decision::Stop => return Err(error),
                 }
@@ -125,18 +136,19 @@ impl<A: Asking> Attempts<A> {
         entered.map(Some).map_err(|_| error.unwrap_or_else(|| Error::unavailable("it is left alone")))
     }
 
-    async fn attempt(&self, attempt: u32, permit: Option<Permit<'_>>) -> Result<A::Done> {
+    async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
         let cx = self.router.context_until(self.ending.clone(), self.id.clone());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
-        call.deadlines = self.deadlines;
-        let outcome = match call.note_dropped(self.withheld.iter().cloned()) {
+        call.deadlines = Deadlines { first_event, ..self.deadlines };
+        let mut outcome = match call.note_dropped(self.withheld.iter().cloned()) {
             Ok(()) => self.charged(call).await,
             Err(strict) => Err(strict),
         };
         if let Some(permit) = permit {
             self.tell(permit, &outcome, began);
+            outcome = outcome.map(|done| A::telling(done, || Some(Aftermath::new(&self.router, &self.planned))));
         }
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
@@ -156,9 +168,14 @@ impl<A: Asking> Attempts<A> {
     fn tell(&self, permit: Permit<'_>, outcome: &Result<A::Done>, began: Instant) {
         let now = self.router.deps().clock.instant();
         let hurried = |limit: Duration| now.saturating_duration_since(began) >= limit;
+        // Nor does one who had but little of it, because others used it up before.
+        let rushed = !first_event::is_fair(self.deadlines.first_event, self.planned.shared.first_event);
+        let timed_out = |error: &Error| error.kind() == ErrorKind::ProviderTimeout && !error.is_unsent();
         match outcome {
+            Ok(_) if A::STREAMS => permit.begun(now),
             Ok(_) => permit.answered(now),
             Err(error) if error.kind() == ErrorKind::ProviderTimeout && self.request.timeout.is_some_and(hurried) => {}
+            Err(error) if A::STREAMS && self.request.stream && rushed && timed_out(error) => {}
             Err(error) => permit.failed(error, now, self.router.deps().ids.jitter()),
         }
     }
@@ -167,13 +184,7 @@ impl<A: Asking> Attempts<A> {
     async fn charged(&self, call: Call) -> Result<A::Done> {
         let (target, request) = (&self.planned.target, &self.request);
         let charge = Charge::reserve(&self.router, self.holder.as_ref(), target, request, A::PAID).await?;
-        match self.asking.attempt(&*self.planned.provider, Arc::new(call)).await {
-            Ok(done) => Ok(A::charged(done, charge)),
-            Err(error) => {
-                charge.failed(&error);
-                Err(error)
-            }
-        }
+        self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
     }
 }
 
@@ -181,6 +192,7 @@ impl Attempts<Text> {
     /// The attempts as a stream, for a call that several may listen to.
     fn into_stream(mut self) -> DeltaStream {
         self.deadlines = self.planned.shared;
+        self.deadlines.first_event = first_event::first_share(self.deadlines.first_event, self.others);
         DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
     }
 }
@@ -201,20 +213,27 @@ pub(super) async fn shared(
         privacy: request.riders.privacy,
         substitute: request.riders.substitute,
         strict: request.riders.strict,
+        hold: request.riders.hold.unwrap_or_default(),
     };
     let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, Text, asked, record).into_stream());
     let (events, joined) = cache.join(key, request, terms, begin);
     let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
     record.cache(status, Some(key));
     let (began, total) = (Instant::now(), planned.deadlines.total);
-    let heard = timeout(total, Committed::of(events)).await;
+    // The call ends by itself when its own time is over; who has less of it left leaves before.
+    let (own, of_call) =
+        (planned.deadlines.first_event, first_event::first_share(planned.shared.first_event, asked.others));
+    let hurries = own < of_call && opening::counts(request, planned.provider.describe());
+    let limit = if hurries { own.min(total) } else { total };
+    let heard = timeout(limit, Committed::of(events, Opening::unhurried(request))).await;
     let left = total.saturating_sub(began.elapsed());
     match heard {
         Ok(Ok(committed)) => Ok(committed.then(|rest| within(rest, total, left))),
         // The one that began the call has its attempts in its record already.
         Ok(Err(error)) if joined == Joined::First => Err(error),
         heard => {
-            let error = heard.ok().and_then(Result::err).unwrap_or_else(|| late(total));
+            let silent = || if hurries { opening::late(own) } else { late(total) };
+            let error = heard.ok().and_then(Result::err).unwrap_or_else(silent);
             record.attempted(&planned.target, began, Some(&error));
             Err(error)
         }

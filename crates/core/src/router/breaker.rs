@@ -58,6 +58,11 @@ impl Held {
     /// As the caller hears it.
     pub(super) fn error(self, now: Instant) -> Error {
         let left = self.until.saturating_duration_since(now).max(Duration::from_millis(1));
+        let kind = match self.kind {
+            // Who named this target is told what is the matter with it, not only that it is left alone.
+            ErrorKind::ProviderAuth | ErrorKind::ProviderBilling | ErrorKind::ProviderQuotaExhausted => self.kind,
+            _ => ErrorKind::ProviderUnavailable,
+        };
         let (why, hint) = match self.kind {
             ErrorKind::ProviderAuth => ("its key or login was refused", MENDED),
             ErrorKind::ProviderBilling => ("it wants to be paid", MENDED),
@@ -69,8 +74,9 @@ impl Held {
         };
         // Tenths are enough for a person.
         let shown = (left.as_secs_f64() * 10.0).ceil() / 10.0;
-        Error::unavailable(format!("{why}, so it is left alone for another {shown} s ({})", self.kind))
+        Error::new(kind, format!("{why}, so it is left alone for another {shown} s ({})", self.kind))
             .with_hint(hint)
+            .unsent()
             .with_retry_after(left)
     }
 }
@@ -251,28 +257,50 @@ fn applies(scope: &Scope, asked: Asked<'_>) -> bool {
 }
 
 impl Permit<'_> {
-    /// The target answered.
-    pub(super) fn answered(mut self, now: Instant) {
+    /// The target began to answer: others may ask it again. That is no success yet, which [`Breakers::answered`] is: a target that breaks off each of its answers
+    /// fails as often.
+    pub(super) fn begun(mut self, now: Instant) {
         if !self.breakers.is_well() {
             self.probed.clear();
             let asked = self.asked;
-            self.breakers.change(|cells| cells.retain(|cell| cell.is_open(now) || !applies(&cell.scope, asked)));
+            let trusted = |cell: &&mut Cell| !cell.is_open(now) && applies(&cell.scope, asked);
+            self.breakers.change(|cells| cells.iter_mut().filter(trusted).for_each(|cell| cell.trust(now)));
         }
+    }
+
+    /// The target answered.
+    pub(super) fn answered(mut self, now: Instant) {
+        self.probed.clear();
+        self.breakers.answered(self.asked, now);
     }
 
     /// The target failed. `jitter` is a random number from 0 to 1.
     pub(super) fn failed(self, error: &Error, now: Instant, jitter: f64) {
+        self.breakers.failed(self.asked, error, now, jitter);
+    }
+}
+
+impl Breakers {
+    /// A target answered to the end.
+    pub(super) fn answered(&self, asked: Asked<'_>, now: Instant) {
+        if !self.is_well() {
+            self.change(|cells| cells.retain(|cell| cell.is_open(now) || !applies(&cell.scope, asked)));
+        }
+    }
+
+    /// A target failed, before its answer or in the midst of it.
+    pub(super) fn failed(&self, asked: Asked<'_>, error: &Error, now: Instant, jitter: f64) {
         let lesson = lesson(error);
         let scope = match lesson {
-            Lesson::Alive => return self.answered(now),
+            Lesson::Alive => return self.answered(asked, now),
             Lesson::Nothing => return,
             Lesson::Failed(part) | Lesson::Barred(part, _) | Lesson::Limited(part, _) => match part {
                 Part::Provider => Scope::Provider,
-                Part::Model => Scope::Model(self.asked.model.cloned()),
-                Part::Credential => Scope::Credential(self.asked.provider.login_mark()),
+                Part::Model => Scope::Model(asked.model.cloned()),
+                Part::Credential => Scope::Credential(asked.provider.login_mark()),
             },
         };
-        self.breakers.change(|cells| {
+        self.change(|cells| {
             cells.retain(|cell| !cell.is_over(now));
             if let Some(cell) = cells.iter_mut().find(|cell| cell.scope == scope) {
                 return cell.learn(lesson, error.kind(), now, jitter);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::Router;
-use super::answer::Committed;
 use super::count::{estimate, of_text};
 use crate::delta::{Delta, DeltaStream, Event, Part};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,12 +85,13 @@ impl Charge {
         Ok(Self(Some(Open { spending, price, input, seen: 0, usage: None, ended: false })))
     }
 
-    /// The attempt failed before its answer began.
-    pub(super) fn failed(mut self, error: &Error) {
+    /// The attempt failed before its answer began: gives its error back.
+    pub(super) fn failed(mut self, error: Error) -> Error {
         // Time ran out while somebody worked: what they ask for it is not known.
         if error.kind() != ErrorKind::ProviderTimeout {
             self.settle(0);
         }
+        error
     }
 
     /// It was answered at once, with these counts.
@@ -101,21 +101,27 @@ impl Charge {
         }
     }
 
-    /// It is being answered.
-    pub(super) fn riding(mut self, committed: Committed) -> Committed {
+    /// It is being answered: what comes is counted as it comes, whoever hears it.
+    pub(super) fn riding(self, events: DeltaStream) -> DeltaStream {
         if self.0.is_none() {
-            return committed;
+            return events;
         }
-        committed.events().for_each(|event| self.see(event));
-        committed.then(|rest| {
-            DeltaStream::unchecked(stream::unfold((rest, self), |(mut rest, mut charge)| async move {
-                let event = rest.next().await?;
-                if let Ok(event) = &event {
-                    charge.see(event);
-                }
-                Some((event, (rest, charge)))
-            }))
-        })
+        DeltaStream::unchecked(stream::unfold((events, self), |(mut events, mut charge)| async move {
+            let event = events.next().await?;
+            match &event {
+                Ok(event) => charge.see(event),
+                Err(error) => charge.broke(error),
+            }
+            Some((event, (events, charge)))
+        }))
+    }
+
+    /// The answer broke off. Where nothing was said yet, it failed before it began.
+    fn broke(&mut self, error: &Error) {
+        let silent = self.0.as_ref().is_some_and(|open| open.seen == 0 && open.usage.is_none());
+        if silent && error.kind() != ErrorKind::ProviderTimeout {
+            self.settle(0);
+        }
     }
 
     fn see(&mut self, event: &Event) {

@@ -133,6 +133,11 @@ impl Record {
         }
     }
 
+    /// The answer was to be held back until its end and grew too large for that.
+    pub(crate) fn spilled(&self) {
+        lock(&self.trace).spilled = true;
+    }
+
     pub(crate) fn dropped(&self, fields: Vec<FieldPath>) {
         lock(&self.trace).dropped = fields;
     }

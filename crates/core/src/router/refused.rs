@@ -56,7 +56,8 @@ impl Refused {
         store: Option<&Arc<dyn Store>>,
         now: SystemTime,
     ) {
-        if error.kind() != ErrorKind::ProviderAuth {
+        // That a refused key is left alone is no new refusal: nothing was sent.
+        if error.kind() != ErrorKind::ProviderAuth || error.is_unsent() {
             return;
         }
         let Some(mark) = mark(provider) else { return };

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::breaker::Held;
-use super::deadlines::Layers;
+use super::deadlines::{self, Layers};
 use super::needs::{lacks, needs};
 use crate::config::{RouteSettings, Settings, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +45,7 @@ pub struct Planned {
     pub provider: Arc<dyn DynProvider>,
     /// Its id and the model.
     pub target: Target,
-    /// How long things may take there.
+    /// How long things may take there. The time for the first event is this target's own; how much of the request's is left for it is known when it is asked.
     pub deadlines: Deadlines,
     /// How long things may take in a call that callers with other deadlines of their own may join.
     pub shared: Deadlines,
@@ -291,11 +291,15 @@ fn admit(choices: Vec<Choice<'_>>, request: &Request, scope: Scope<'_>) -> Resul
             continue;
         }
         programs.extend(entry.program.clone());
-        let section = if foreign { Timeouts::default() } else { provider_timeouts(entry, scope.settings) };
-        let layers = Layers { timeouts: &[scope.settings.router.timeouts, section, timeouts], automatic };
+        let target = Target::new(entry.id.clone(), model);
+        let (section, own) = match foreign {
+            true => Default::default(),
+            false => (provider_timeouts(entry, scope.settings), deadlines::of_model(scope.settings, &target)),
+        };
+        let layers = Layers { timeouts: &[scope.settings.router.timeouts, section, own, timeouts], automatic };
         plan.targets.push(Planned {
             provider: Arc::clone(&entry.provider),
-            target: Target::new(entry.id.clone(), model),
+            target,
             deadlines: layers.own(request, scope.door),
             shared: layers.shared(request),
             unreached: None,

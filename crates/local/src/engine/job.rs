@@ -113,6 +113,11 @@ impl Sampling {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Output {
+    /// The prompt is being read: so many of its tokens are. Comes before everything else, at most once a second, and not at all for a short prompt.
+    Reading {
+        /// Tokens of the prompt that were read.
+        tokens: usize,
+    },
     /// More of the answer.
     Text {
         /// Whole characters, of which no part belongs to a stop string; empty only where `logprobs` is not.

@@ -24,6 +24,9 @@ pub(super) const CHUNK: usize = 64;
 /// Most answers decoded in one call. From eight rows on, ggml computes some formats with other kernels.
 const ROWS: usize = 7;
 
+/// How often the reader of an answer hears how much of its prompt was read.
+const TOLD_EACH: Duration = Duration::from_secs(1);
+
 /// A job made ready: everything that could be refused was.
 pub(super) struct Ticket {
     pub(super) prompt: Vec<Token>,
@@ -112,6 +115,8 @@ struct Slot {
 struct Work {
     ticket: Ticket,
     started: Instant,
+    /// When its reader was told last that the prompt is being read.
+    told: Instant,
     /// The newest token, picked and not yet computed.
     next: Option<Token>,
     usage: Usage,
@@ -220,7 +225,8 @@ impl Scheduler {
         slot.aligned = slot.aligned.min(keep);
         slot.used = self.clock;
         let usage = Usage { prompt_tokens: ticket.prompt.len(), cached_tokens: keep, completion_tokens: 0 };
-        slot.work = Some(Work { ticket, started: Instant::now(), next: None, usage, logprobs: Vec::new(), ahead: 0 });
+        let now = Instant::now();
+        slot.work = Some(Work { ticket, started: now, told: now, next: None, usage, logprobs: Vec::new(), ahead: 0 });
     }
 
     /// Moves running answers on by a token, as far as their readers keep up. Says whether there was any.
@@ -284,6 +290,9 @@ impl Scheduler {
         slot.held.extend(chunk);
         if slot.aligned == start && end % CHUNK == 0 {
             slot.aligned = end;
+        }
+        if let Some(work) = slot.work.as_mut().filter(|_| !whole) {
+            work.tell(end);
         }
         if whole {
             self.pick(at, end - start - 1);
@@ -358,6 +367,14 @@ impl Slot {
 }
 
 impl Work {
+    /// Says now and then how much of the prompt was read, to readers that keep up.
+    fn tell(&mut self, tokens: usize) {
+        if self.told.elapsed() >= TOLD_EACH && self.ticket.sink.has_room() {
+            self.told = Instant::now();
+            self.ticket.sink.send(Ok(Output::Reading { tokens }));
+        }
+    }
+
     /// Sends what `pick` makes visible; the reason if the answer ends with it.
     fn show(&mut self, model: &Model, pick: Pick) -> Option<Finish> {
         if model.ends(pick.token) {

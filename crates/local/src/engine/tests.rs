@@ -21,6 +21,7 @@ fn read(mut answer: Answer) -> (String, usize) {
     let mut all = String::new();
     while let Some(item) = answer.wait() {
         match item.unwrap() {
+            Output::Reading { .. } => {}
             Output::Text { text, .. } => all.push_str(&text),
             Output::Done { usage, .. } => return (all, usage.cached_tokens),
         }

@@ -69,6 +69,8 @@ impl State {
             }
         };
         let deltas = match item {
+            // An empty event: it says that the engine is at work.
+            Some(Ok(Output::Reading { .. })) => Vec::new(),
             Some(Ok(Output::Text { text, logprobs })) => self.blocks.text(&text, logprobs),
             Some(Ok(Output::Done { finish, usage })) => {
                 self.done = true;

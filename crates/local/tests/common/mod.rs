@@ -71,6 +71,7 @@ pub fn try_collect(mut answer: Answer) -> Result<Whole, EngineError> {
         assert!(!done, "nothing comes after the end");
         whole.items += 1;
         match item? {
+            Output::Reading { .. } => {}
             Output::Text { text, logprobs } => {
                 whole.text.push_str(&text);
                 whole.logprobs.extend(logprobs);

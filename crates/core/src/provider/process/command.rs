@@ -17,7 +17,7 @@ use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::patience::Patience;
-use crate::provider::{Availability, Call, Describe, Provider};
+use crate::provider::{Availability, Call, Describe, Liveness, Provider};
 use crate::secret::Secret;
 
 /// What a command provider is made of.
@@ -113,6 +113,8 @@ pub(super) fn described(id: ProviderId, settings: &ProviderSettings) -> Describe
     describe.default_model = settings.default_model.clone();
     describe.privacy = settings.privacy.unwrap_or_default();
     describe.agent = settings.agent;
+    // What a program prints comes when it comes.
+    describe.liveness = Liveness::End;
     describe
 }
 

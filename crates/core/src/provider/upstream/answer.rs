@@ -14,7 +14,7 @@ use crate::dialect::{Codec, Decoder, Frame, Framing, decode_whole, sse};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::Call;
-use crate::provider::http::{HttpBody, HttpResponse};
+use crate::provider::http::{HttpBody, HttpResponse, Pace};
 use crate::provider::patience::Patience;
 use crate::secret::Secret;
 
@@ -60,6 +60,7 @@ pub(super) fn read(call: &Call, codec: &dyn Codec, answer: HttpResponse, reading
         keep_raw: framing == reading.asked,
         over: false,
         model: call.target.model.clone(),
+        pace: Pace::new(call.deadlines.min_bytes_per_s, call.deadlines.idle),
         reading,
     });
     let events = stream::unfold(Some(state), |state| async {
@@ -108,6 +109,8 @@ struct State {
     keep_raw: bool,
     over: bool,
     model: Option<ModelName>,
+    /// How fast a whole answer must come.
+    pace: Option<Pace>,
     reading: Reading,
 }
 
@@ -133,7 +136,7 @@ impl State {
     }
 
     async fn whole(&mut self) -> Result<()> {
-        let body = self.reading.patience.wait("the answer", self.body.gather()).await?;
+        let body = self.reading.patience.wait("the answer", self.body.gather_at(self.pace)).await?;
         if is_page("", &body) {
             return Err(page());
         }

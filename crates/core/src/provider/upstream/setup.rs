@@ -8,13 +8,13 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::{HttpProvider, Spoken, Tongues, place};
 use crate::config::ProviderSettings;
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
-use crate::dialect::{Codec, Dialect};
+use crate::dialect::{Codec, Dialect, Framing};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::credential::Credentials;
 use crate::provider::http::{Certificates, is_loopback_host, parse_url};
 use crate::provider::presets::{self, Auth, CHAT, Preset, Speaks};
-use crate::provider::{Capabilities, Describe};
+use crate::provider::{Capabilities, Describe, Liveness};
 use crate::request::Privacy;
 
 impl HttpProvider {
@@ -43,6 +43,8 @@ impl HttpProvider {
             privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),
             agent: settings.agent,
             guess: preset.is_some_and(|preset| preset.probe) && settings.base_url.is_none(),
+            liveness: if settings.upstream == Some(Framing::Whole) { Liveness::End } else { Liveness::Content },
+            prefill: settings.prefill.unwrap_or(false),
         };
         // A server of one's own behind a preset's name (LocalAI as `openai`) may go without a key.
         let keyless = loopback || preset.is_none_or(|preset| preset.keys.is_empty());

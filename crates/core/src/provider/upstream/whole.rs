@@ -13,6 +13,7 @@ use crate::embedding::{EmbedRequest, EmbedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
 use crate::image::{ImageRequest, ImageResponse, Picture, PictureBody};
+use crate::provider::http::Pace;
 use crate::provider::patience::Patience;
 use crate::provider::{Call, Provider, unsupported};
 use crate::request::BlockBody;
@@ -154,12 +155,13 @@ impl HttpProvider {
         let request = self.request(spoken, &mut encoded, model, call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped).map_err(at)?;
         let mut patience = Patience::new(&call, false);
-        let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(|error| {
+        let (mut answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(|error| {
             // The body was written here, so a complaint about it may be about our writing.
             let ours = error.kind() == ErrorKind::CallerInvalidRequest && error.status().is_some();
             at(if ours { error.with_kind(ErrorKind::ProviderRejected) } else { error })
         })?;
-        let body = patience.wait("the answer", answer.body.bytes()).await.map_err(at)?;
+        let pace = Pace::new(call.deadlines.min_bytes_per_s, call.deadlines.idle);
+        let body = patience.wait("the answer", answer.body.gather_at(pace)).await.map_err(at)?;
         decode(&call, body).map_err(|error| at(self.without_secrets(error, key.as_ref())))
     }
 }

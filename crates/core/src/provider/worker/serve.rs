@@ -186,10 +186,8 @@ async fn pass_on(
         let Ok(permit) = credit.acquire().await else { return Ok(named) };
         let Some(event) = stream.next().await else { return Ok(named) };
         let event = event?;
+        // An event of nothing goes on too: it says that the provider is at work.
         let dropped = call.cx.dropped().split_off(named);
-        if event.deltas.is_empty() && dropped.is_empty() {
-            continue;
-        }
         permit.forget();
         named += dropped.len();
         report(outbox, &Report { id: Some(id), event: Some(event.deltas), dropped, ..Report::default() }).await?;

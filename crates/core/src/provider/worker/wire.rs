@@ -156,6 +156,7 @@ impl<R> WireCall<R> {
             idle: time(idle),
             whole: time(whole),
             total: time(total),
+            ..Deadlines::default()
         };
         (call, self.request)
     }

@@ -124,6 +124,11 @@ impl Cell {
         !self.probing && (passed || now.saturating_duration_since(since) > FORGOTTEN)
     }
 
+    /// Lets everybody pass again, without forgetting: the next failure closes it for longer.
+    pub(super) fn trust(&mut self, now: Instant) {
+        (self.until, self.probing, self.touched) = (None, false, now);
+    }
+
     /// Learns from a failure that happened now.
     pub(super) fn learn(&mut self, lesson: Lesson, kind: ErrorKind, now: Instant, jitter: f64) {
         match lesson {

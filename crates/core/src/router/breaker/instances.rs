@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Breakers, State};
+use super::{Asked, Breakers, State};
 use crate::deps::RouterDeps;
+use crate::error::Error;
+use crate::ids::ModelName;
 use crate::provider::DynProvider;
 use crate::router::Router;
 use crate::router::resolve::Entry;
@@ -64,6 +66,21 @@ impl Router {
     /// Closes all breakers, so that everyone is asked again; says how many held something back.
     pub fn close_breakers(&self) -> usize {
         self.0.breakers.iter().map(|breakers| breakers.clear()).sum()
+    }
+
+    /// Tells the breakers how an answer went on that had begun: to its end, or until an error.
+    pub(in crate::router) fn tell_breakers(
+        &self,
+        provider: &Arc<dyn DynProvider>,
+        model: Option<&ModelName>,
+        error: Option<&Error>,
+    ) {
+        let Some(breakers) = self.breakers_of(provider) else { return };
+        let (asked, now) = (Asked { provider: &**provider, model }, self.deps().clock.instant());
+        match error {
+            None => breakers.answered(asked, now),
+            Some(error) => breakers.failed(asked, error, now, self.deps().ids.jitter()),
+        }
     }
 
     /// The breakers of a provider of this router; none where they are turned off.

@@ -15,7 +15,7 @@ use llm_router::delta::{Delta, Event, FinishReason};
 use llm_router::dialect::{Encoder, native, sse};
 use llm_router::error::{Error, Result};
 use llm_router::ids::{ProviderId, RequestId};
-use llm_router::request::Request;
+use llm_router::request::{Hold, Request, Resume};
 use llm_router::response::Folder;
 use llm_router::router::Op;
 use llm_router::router::resolve::Door;
@@ -28,10 +28,6 @@ use crate::app::{Inner, Server};
 use crate::door::Caller;
 use crate::error::Refused;
 use crate::{body, chat, early, error, riders};
-
-/// The longest and the shortest time that a request may ask for, in seconds.
-const LONGEST: f64 = 86_400.0;
-const SHORTEST: f64 = 0.001;
 
 /// What is asked. A field that is `null` is not sent to the provider; one that is missing has the original's default. Unknown fields are ignored.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -59,6 +55,29 @@ pub(crate) struct Generate {
     /// Whether the answer comes as a stream of server-sent events.
     #[serde(default)]
     pub(crate) stream: bool,
+    /// When the answer is given out: from its first content on, or when it is complete.
+    #[serde(default)]
+    pub(crate) hold: Option<HoldWord>,
+    /// Whether somebody else goes on with an answer that breaks off.
+    #[serde(default)]
+    pub(crate) resume: Option<ResumeWord>,
+}
+
+/// When an answer is given out.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HoldWord {
+    Content,
+    Whole,
+}
+
+/// What becomes of an answer that breaks off.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ResumeWord {
+    Off,
+    Continue,
+    Restart,
 }
 
 #[allow(clippy::unnecessary_wraps)]
@@ -95,17 +114,19 @@ impl Generate {
             return Err(Error::invalid(format!("temperature: {temperature} is negative")));
         }
         request.sampling.temperature = self.temperature;
-        request.timeout = self.timeout.map(seconds).transpose()?;
+        request.timeout = self.timeout.map(|timeout| riders::seconds("timeout", timeout)).transpose()?;
         request.stream = self.stream;
+        request.riders.hold = self.hold.map(|hold| match hold {
+            HoldWord::Content => Hold::Content,
+            HoldWord::Whole => Hold::Whole,
+        });
+        request.riders.resume = self.resume.map(|resume| match resume {
+            ResumeWord::Off => Resume::Off,
+            ResumeWord::Continue => Resume::Continue,
+            ResumeWord::Restart => Resume::Restart,
+        });
         Ok(request)
     }
-}
-
-fn seconds(timeout: f64) -> Result<Duration> {
-    let fits = (SHORTEST..=LONGEST).contains(&timeout);
-    Some(timeout).filter(|_| fits).and_then(|timeout| Duration::try_from_secs_f64(timeout).ok()).ok_or_else(|| {
-        Error::invalid(format!("timeout: {timeout} is not a number of seconds between {SHORTEST} and {LONGEST}"))
-    })
 }
 
 /// Answers a request.

@@ -177,3 +177,27 @@ async fn it_survives_being_dropped() {
     let provider = lab(&upstream, |s| s.max_in_flight = Some(1));
     survives_drops(&provider, || call(true)).await;
 }
+
+#[tokio::test]
+async fn a_whole_answer_that_drips_is_given_up_and_one_that_is_still_computed_is_not() {
+    let slow = |deadlines: &mut Deadlines| {
+        (deadlines.idle, deadlines.min_bytes_per_s) = (Duration::from_millis(50), 1000);
+        deadlines.whole = Duration::from_secs(60);
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4000\r\n\r\n";
+    let upstream = Upstream::serve([Answer::raw(format!("{head}  \n{{\"id\"")).stall()]).await;
+    let lab = lab(&upstream, |_| ());
+    let error = answers(&lab, call_with(false, slow)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProviderTimeout);
+    assert!(error.message().contains("where 50 are the least"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("min_bytes_per_s")));
+    // Blanks say that it is still at work: then the deadline of whole answers decides.
+    let upstream = Upstream::serve([Answer::raw(format!("{head}  \n")).stall()]).await;
+    let lab = super::lab(&upstream, |_| ());
+    let call = call_with(false, |deadlines| {
+        slow(deadlines);
+        deadlines.whole = Duration::from_millis(200);
+    });
+    let error = answers(&lab, call).await.unwrap_err();
+    assert!(error.message().contains("not complete after 0.2 s"), "{error}");
+}
