@@ -16,7 +16,7 @@ use llm_router::testing::voice::Voice;
 use llm_router_server::{Server, ServerOptions};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Scene, Stage, before, failing, named, timeouts, upstreams};
+use crate::{Scene, Stage, before, failing, named, upstreams};
 
 /// A provider whose cut streams look whole.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ async fn without_the_look_at_a_streams_end_what_is_cut_is_seen_to_fail() {
     let cases = named(&["well", "cut", "no-last-event"]);
     for client in Voice::ALL {
         let upstreams = upstreams(client, true);
-        let scene = Stage::of(&cases, &upstreams, &timeouts()).await.blind();
+        let scene = Stage::of(&cases, &upstreams, "").await.blind();
         let failing = failing(before(&scene, client, true, &cases).await);
         let names = ["cut", "no-last-event"]
             .map(|case| upstreams.map(|upstream| case.to_owned() + "-" + &upstream.name().replace('_', "-")));

@@ -31,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) alone: bool,
     /// What the route says besides.
     pub(crate) route: &'static str,
+    /// Whether somebody must be waited for in vain: then the time that they have is scaled too. Elsewhere it must not be what decides.
+    pub(crate) slow: bool,
     pub(crate) streamed: Outcome,
     pub(crate) at_once: Outcome,
     /// How often the two are asked.
@@ -52,6 +54,7 @@ impl Case {
             next: || vec![Act::Answer],
             alone: false,
             route: "",
+            slow: false,
             streamed: expected,
             at_once: expected,
             asked_streamed: asked,
@@ -64,6 +67,16 @@ impl Case {
         Self { alone: true, ..Self::new(name, primary, expected, [asked, 0]) }
     }
 
+    /// One that says nothing for too long.
+    const fn slow(self) -> Self {
+        Self { slow: true, ..self }
+    }
+
+    /// With this in its route.
+    const fn with(self, route: &'static str) -> Self {
+        Self { route, ..self }
+    }
+
     /// In a stream it comes out like this.
     const fn in_a_stream(self, expected: Outcome, asked: [usize; 2]) -> Self {
         Self { streamed: expected, asked_streamed: asked, ..self }
@@ -72,6 +85,8 @@ impl Case {
 
 /// The most attempts at one target.
 const TRIES: usize = 3;
+
+const HELD: &str = "hold = \"whole\"";
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("well", || vec![Act::Answer], Answer, [1, 0]),
@@ -82,10 +97,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("unavailable", || vec![Act::Refuse(Refusal::Unavailable, None)], Answer, [TRIES, 1]),
     Case::new("reset", || vec![Act::Reset], Answer, [TRIES, 1]),
     Case::new("reset-once", || vec![Act::Reset, Act::Answer], Answer, [2, 0]),
-    Case::new("silent", || vec![Act::Silence], Answer, [1, 1]),
-    Case::new("late", || vec![Act::Late(scaled(25.0))], Answer, [1, 1]),
+    Case::new("silent", || vec![Act::Silence], Answer, [1, 1]).slow(),
+    Case::new("late", || vec![Act::Late(scaled(25.0))], Answer, [1, 1]).slow(),
     Case::new("cut", || vec![Act::CutAfter(40)], Answer, [TRIES, 1]).in_a_stream(Broken("provider_", 40), [1, 0]),
     Case::new("stalls", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1])
+        .slow()
         .in_a_stream(Broken("provider_timeout", 20), [1, 0]),
     Case::new("malformed", || vec![Act::Malformed], Answer, [TRIES, 1])
         .in_a_stream(Broken("provider_protocol", 30), [1, 0]),
@@ -96,6 +112,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("no-gzip", || vec![Act::GzipGarbage], Answer, [TRIES, 1]),
     Case::new("redirect", || vec![Act::Redirect("http://127.0.0.1:1/".into())], Answer, [TRIES, 1]),
     Case::new("refuses-prefill", || vec![Act::RefusePrefill], Answer, [1, 0]),
+    // The answer is given out when it is complete.
+    Case::new("cut-held", || vec![Act::CutAfter(40)], Answer, [TRIES, 1]).with(HELD),
+    Case::new("stalls-held", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1]).slow().with(HELD),
+    Case::new("malformed-held", || vec![Act::Malformed], Answer, [TRIES, 1]).with(HELD),
+    Case::new("no-last-event-held", || vec![Act::NoTerminal], Answer, [1, 0])
+        .with(HELD)
+        .in_a_stream(Answer, [TRIES, 1]),
     // Nobody else can answer.
     Case::alone("limited-alone", || vec![Act::Refuse(Refusal::RateLimited, Some(60))], Error(429, "rate_limit"), 1),
     Case::alone(
@@ -106,7 +129,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::alone("unavailable-alone", || vec![Act::Refuse(Refusal::Unavailable, None)], Error(503, "provider_"), TRIES),
     Case::alone("reset-alone", || vec![Act::Reset], Error(502, "provider_connection"), TRIES),
-    Case::alone("silent-alone", || vec![Act::Silence], Error(504, "provider_timeout"), 1),
+    Case::alone("silent-alone", || vec![Act::Silence], Error(504, "provider_timeout"), 1).slow(),
     Case::alone("html-alone", || vec![Act::Html], Error(502, "provider_protocol"), TRIES),
     Case::alone("no-gzip-alone", || vec![Act::GzipGarbage], Error(502, "provider_protocol"), TRIES),
     Case::alone("redirect-alone", || vec![Act::Redirect("http://127.0.0.1:1/".into())], Error(502, "provider_"), TRIES),

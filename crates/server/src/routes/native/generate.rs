@@ -5,7 +5,6 @@
 //! A stream that ends without one of these two was cut. How requests become answers is `chat.rs`'s business.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
