@@ -34,6 +34,9 @@ pub struct Request {
     pub provider: Option<ProviderId>,
     /// The conversation, oldest first.
     pub messages: Vec<Message>,
+    /// Whether the last message is the beginning of the answer, which the model is to go on with.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prefill: bool,
     /// Functions that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,

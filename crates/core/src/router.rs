@@ -23,6 +23,7 @@ mod reach;
 mod record;
 pub mod refused;
 pub mod resolve;
+mod resume;
 pub mod retry;
 mod sealed;
 
@@ -43,6 +44,7 @@ use self::first_event::FirstEvent;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
+use self::resume::Resuming;
 use self::retry::{Budget, Decision, Place};
 use self::sealed::{Learning, Makers};
 use crate::cache::CacheKey;
@@ -373,6 +375,7 @@ impl Router {
             let asked = Asked { request: seen, withheld, planned: &planned, others };
             match asking.answer_from(self, &asked, record).await {
                 Ok(done) => {
+                    let done = A::guarded(done, || Resuming::of(self, request, (&planned, &mut plan.targets), record));
                     let target = planned.target;
                     let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
                     record.served(Served { substituted, ..Served::new(target.provider.clone(), target.model.clone()) });

@@ -35,6 +35,8 @@ pub const FAILED_ATTEMPTS: &str = "llm_router_failed_attempts_total";
 
 /// Attempts beyond the first at the same target, by `provider` and `model`.
 pub const RETRIES: &str = "llm_router_retries_total";
+/// Retries that were left out because the router's were used up.
+pub const RETRIES_REFUSED: &str = "llm_router_retries_refused_total";
 /// Breakers that are not closed, by `provider`, `model`, `scope` (`provider`, `model`, `credential`), `kind` of the last error and `state` (`open`, `half_open`).
 pub const BREAKERS: &str = "llm_router_breakers";
 
@@ -94,6 +96,7 @@ struct Inner {
     clients: Mutex<BTreeMap<String, Arc<Client>>>,
     in_flight: Counters<2>,
     cache: Counters<4>,
+    retries_refused: Counters<1>,
     /// Kinds of outcomes in the order they were met; a request only reads them.
     outcomes: [OnceLock<&'static str>; OUTCOMES],
 }
@@ -108,6 +111,11 @@ impl Ledger {
     /// Counts a request that begins.
     pub fn begin(&self) {
         self.0.in_flight.add(0, 1);
+    }
+
+    /// Counts a retry that was left out because the router's are used up.
+    pub fn retry_refused(&self) {
+        self.0.retries_refused.add(0, 1);
     }
 
     /// Requests that began so far.
@@ -187,6 +195,8 @@ impl Ledger {
         for (labels, series) in &series {
             let _ = writeln!(out, "{RETRIES}{{{labels}}} {}", series.sum(|shard| &shard.failed, 1));
         }
+        head(&mut out, RETRIES_REFUSED, "counter", "Retries left out because the router's were used up.");
+        let _ = writeln!(out, "{RETRIES_REFUSED} {}", self.0.retries_refused.sum(0));
         let clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if !clients.is_empty() {
             head(&mut out, KEY_REQUESTS, "counter", "Requests that ended, by the name of the client's key.");

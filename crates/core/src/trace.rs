@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::FieldPath;
 use crate::error::Error;
 use crate::ids::{ModelName, ProviderId, RequestId};
-use crate::request::seconds;
+use crate::request::{Resume, seconds};
 use crate::usage::Usage;
 
 /// How an answer came about.
@@ -27,6 +27,9 @@ pub struct Trace {
     pub held: Vec<Attempt>,
     /// Who answered.
     pub served: Option<Served>,
+    /// Who went on with the answer where it broke off, in order. Few: each of them is an attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumed>,
     /// Whether the answer was to be held back until it was complete, and was given out before that because it is too large to be held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spilled: bool,
@@ -65,6 +68,7 @@ impl Trace {
             attempts: Vec::new(),
             held: Vec::new(),
             served: None,
+            resumed: Vec::new(),
             spilled: false,
             error: None,
             cache: CacheStatus::Bypass,
@@ -74,6 +78,14 @@ impl Trace {
             first_content: None,
             total: None,
         }
+    }
+}
+
+impl Trace {
+    /// The targets that went on with the answer, in words; none where it did not break off.
+    pub fn resumed_by(&self) -> Option<String> {
+        let names: Vec<String> = self.resumed.iter().map(Resumed::target).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -151,6 +163,36 @@ impl Served {
     /// The target that answered.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
         Self { provider, model, substituted: None }
+    }
+}
+
+/// Who went on with an answer that broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The model asked of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// How.
+    pub how: Resume,
+    /// Bytes of text that were given out before.
+    pub after: usize,
+}
+
+impl Resumed {
+    /// By this target, in this way, after so many bytes of text.
+    pub fn new(provider: ProviderId, model: Option<ModelName>, how: Resume, after: usize) -> Self {
+        Self { provider, model, how, after }
+    }
+
+    /// The target in words.
+    pub fn target(&self) -> String {
+        match &self.model {
+            Some(model) => format!("{}/{model}", self.provider),
+            None => self.provider.to_string(),
+        }
     }
 }
 

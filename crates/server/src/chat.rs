@@ -191,6 +191,9 @@ pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
             headers::set(headers, headers::SUBSTITUTED, substituted);
         }
     }
+    if let Some(resumed) = trace.resumed_by() {
+        headers::set(headers, headers::RESUMED, &resumed);
+    }
     headers.insert(headers::ATTEMPTS, HeaderValue::from(trace.attempts.len()));
     headers.insert(headers::CACHE, HeaderValue::from_static(trace.cache.as_str()));
     if let Some(key) = &trace.key {

@@ -12,6 +12,8 @@ pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-llm-router-pr
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-llm-router-model");
 /// The target that was meant, where another one answered.
 pub(crate) const SUBSTITUTED: HeaderName = HeaderName::from_static("x-llm-router-substituted");
+/// Who went on with the answer where it broke off.
+pub(crate) const RESUMED: HeaderName = HeaderName::from_static("x-llm-router-resumed");
 /// How many attempts it took.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-llm-router-attempts");
 /// What the cache did.

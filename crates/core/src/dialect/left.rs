@@ -1,5 +1,5 @@
 //! What was left out between a client and a provider of another dialect, as an answer tells it: what of the request could not be said to the provider, and what of
-//! the answer cannot be said to the client.
+//! the answer cannot be said to the client. Who went on with an answer that broke off is told in the same place.
 //!
 //! A client that looks finds the names of both in the header `x-llm-router-dropped`. The head of a stream goes out before the answer is known, so its last event of
 //! counts names them again, under [`FIELD`]. Encoders keep a [`Left`]; what becomes of a request's tools is `hosted.rs`.
@@ -21,11 +21,13 @@ const MOST: usize = 64;
 pub(crate) struct Left {
     of_request: Vec<FieldPath>,
     of_answer: Vec<FieldPath>,
+    resumed: Option<String>,
 }
 
 impl Left {
-    /// Notes what could not be said to the provider.
+    /// Notes what could not be said to the provider, and who answered instead of whom.
     pub(crate) fn note_request(&mut self, trace: &Trace) {
+        self.resumed = trace.resumed_by();
         self.of_request.extend(trace.dropped.iter().take(MOST).cloned());
     }
 
@@ -50,9 +52,12 @@ impl Left {
         &self.of_answer
     }
 
-    /// Both sides, for a stream's end; `None` where nothing was left out.
+    /// Both sides, for a stream's end; `None` where nothing was left out, and one provider gave the answer.
     pub(crate) fn told(&self) -> Option<Value> {
         let names: Vec<&str> = self.of_request.iter().chain(&self.of_answer).map(|field| field.0.as_str()).collect();
-        (!names.is_empty()).then(|| json!({ "dropped": names }))
+        let dropped = (!names.is_empty()).then(|| ("dropped".to_owned(), json!(names)));
+        let resumed = self.resumed.as_ref().map(|by| ("resumed".to_owned(), json!(by)));
+        let told: serde_json::Map<String, Value> = dropped.into_iter().chain(resumed).collect();
+        (!told.is_empty()).then_some(Value::Object(told))
     }
 }

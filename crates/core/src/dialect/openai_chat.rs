@@ -68,6 +68,8 @@ pub struct Quirks {
     pub reasoning: ReasoningField,
     /// What becomes of earlier thoughts of the model that a request brings along.
     pub history: History,
+    /// It goes on behind a last message of the assistant's only where it is told so (`continue_final_message` of vLLM).
+    pub told_to_continue: bool,
     /// Fields of the body that it refuses, by their names on the wire. Tools, schemas, stops and `n` among them are refused to the caller, others dropped by name.
     pub unsupported: &'static [&'static str],
 }

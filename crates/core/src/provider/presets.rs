@@ -34,6 +34,8 @@ pub struct Preset {
     pub capabilities: Capabilities,
     /// How its `openai_chat` differs.
     pub quirks: Quirks,
+    /// Whether it is known to go on behind the beginning of an answer that a conversation ends with. Where that depends on the model it is not known.
+    pub prefill: bool,
     /// Whether the default address is tried by connecting, without having been configured.
     pub probe: bool,
 }

@@ -89,6 +89,21 @@ impl Committed {
         self.spilled
     }
 
+    /// What was read of it already.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.head.iter()
+    }
+
+    /// Without the bytes as received of what was read: for an answer that others may go on with.
+    pub(crate) fn without_raw(&mut self) {
+        self.head.iter_mut().for_each(|event| event.raw = None);
+    }
+
+    /// Whom to tell how the rest goes: now the business of whoever asks.
+    pub(crate) fn take_aftermath(&mut self) -> Option<Aftermath> {
+        self.aftermath.take()
+    }
+
     /// With somebody to tell how the rest goes.
     pub(crate) fn telling(self, aftermath: Option<Aftermath>) -> Self {
         Self { aftermath, ..self }

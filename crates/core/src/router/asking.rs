@@ -12,6 +12,7 @@ use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
 use super::opening::Opening;
 use super::record::Record;
+use super::resume::Resuming;
 use super::{Op, Router};
 use crate::embedding::{EmbedRequest, EmbedResponse, Traced};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,12 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     /// Has somebody told how the rest of it goes.
     fn telling(done: Self::Done, aftermath: impl FnOnce() -> Option<Aftermath>) -> Self::Done {
         let _ = aftermath;
+        done
+    }
+
+    /// Has somebody go on with it where it breaks off.
+    fn guarded(done: Self::Done, resuming: impl FnOnce() -> Option<Resuming>) -> Self::Done {
+        let _ = resuming;
         done
     }
 
@@ -101,6 +108,13 @@ impl Asking for Text {
 
     fn telling(committed: Committed, aftermath: impl FnOnce() -> Option<Aftermath>) -> Committed {
         committed.telling(aftermath())
+    }
+
+    fn guarded(committed: Committed, resuming: impl FnOnce() -> Option<Resuming>) -> Committed {
+        match resuming() {
+            Some(resuming) => resuming.guard(committed),
+            None => committed,
+        }
     }
 
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, charge: Charge) -> Result<Committed> {

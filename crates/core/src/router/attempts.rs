@@ -117,7 +117,11 @@ impl<A: Asking> Attempts<A> {
     /// Whether the router's retries are not used up.
     fn may_retry(&self) -> bool {
         let deps = self.router.deps();
-        self.router.0.retries.take(deps.ledger.begun(), deps.clock.instant())
+        let may = self.router.0.retries.take(deps.ledger.begun(), deps.clock.instant());
+        if !may {
+            deps.ledger.retry_refused();
+        }
+        may
     }
 
     /// Leave to ask the target, where it is left alone once it has been waited for. Of a provider that has no breakers it is always given.

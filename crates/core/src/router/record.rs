@@ -21,7 +21,7 @@ use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
 use crate::provider::Target;
 use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
-use crate::trace::{Attempt, CacheStatus, Served, Trace};
+use crate::trace::{Attempt, CacheStatus, Resumed, Served, Trace};
 use crate::usage::Usage;
 
 /// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
@@ -131,6 +131,11 @@ impl Record {
             held.took = Some(waited);
             trace.held.push(held);
         }
+    }
+
+    /// Somebody goes on with the answer.
+    pub(crate) fn resumed(&self, by: Resumed) {
+        lock(&self.trace).resumed.push(by);
     }
 
     /// The answer was to be held back until its end and grew too large for that.

@@ -31,6 +31,9 @@ pub(super) fn of(request: &Request, messages: bool) -> Result<Object<'_>, Canoni
     if messages {
         kwargs.source("messages", &conversation(&request.messages)?)?;
     }
+    if request.prefill {
+        kwargs.boolean("prefill", true);
+    }
     if !request.tools.is_empty() {
         kwargs.source("tools", &tools(&request.tools)?)?;
     }

@@ -116,6 +116,10 @@ impl<'a> Body<'a> {
         self.some("modalities", Some(&request.modalities).filter(|list| !list.is_empty()));
         self.some("user", request.user.as_ref());
         self.some("metadata", request.metadata.as_ref());
+        if request.prefill && self.quirks.told_to_continue {
+            self.some("continue_final_message", Some(&true));
+            self.some("add_generation_prompt", Some(&false));
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ const PLAIN: Quirks = Quirks {
     tool_choice_any: false,
     reasoning: ReasoningField::AsGiven,
     history: History::ReasoningContent,
+    told_to_continue: false,
     unsupported: &[],
 };
 
@@ -43,6 +44,7 @@ const ROW: Preset = Preset {
     speaks: &[CHAT],
     capabilities: Capabilities::ALL,
     quirks: PLAIN,
+    prefill: false,
     probe: false,
 };
 
@@ -259,11 +261,12 @@ pub const PRESETS: &[Preset] = &[
         probe: true,
         ..ROW
     },
-    Preset { id: "vllm", ..ROW },
+    Preset { id: "vllm", prefill: true, quirks: Quirks { told_to_continue: true, ..PLAIN }, ..ROW },
     Preset {
         id: "llama_cpp",
         base_url: Some("http://127.0.0.1:8080/v1"),
         capabilities: Capabilities { multiple_choices: false, ..Capabilities::ALL },
+        prefill: true,
         quirks: Quirks { max_tokens: MaxTokens::Old, no_developer_role: true, ..PLAIN },
         probe: true,
         ..ROW
@@ -276,5 +279,5 @@ pub const PRESETS: &[Preset] = &[
         probe: true,
         ..ROW
     },
-    Preset { id: "sglang", ..ROW },
+    Preset { id: "sglang", prefill: true, quirks: Quirks { told_to_continue: true, ..PLAIN }, ..ROW },
 ];

@@ -44,7 +44,7 @@ impl HttpProvider {
             agent: settings.agent,
             guess: preset.is_some_and(|preset| preset.probe) && settings.base_url.is_none(),
             liveness: if settings.upstream == Some(Framing::Whole) { Liveness::End } else { Liveness::Content },
-            prefill: settings.prefill.unwrap_or(false),
+            prefill: settings.prefill.unwrap_or(preset.is_some_and(|preset| preset.prefill)),
         };
         // A server of one's own behind a preset's name (LocalAI as `openai`) may go without a key.
         let keyless = loopback || preset.is_none_or(|preset| preset.keys.is_empty());

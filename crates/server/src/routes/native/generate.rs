@@ -180,6 +180,9 @@ pub(crate) struct Generated {
     /// The target that should have answered, where another one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) substituted: Option<String>,
+    /// The targets that went on with the answer where it broke off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resumed: Option<String>,
     /// What could not be said to the provider, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) dropped: Vec<String>,
@@ -224,6 +227,7 @@ impl Generated {
             attempts: trace.attempts.len(),
             key: trace.key.clone(),
             substituted: served.and_then(|served| served.substituted.clone()),
+            resumed: trace.resumed_by(),
             dropped: trace.dropped.iter().map(ToString::to_string).collect(),
         }
     }
@@ -320,6 +324,8 @@ impl Encoder for GenerateEncoder {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
 
     fn asked(body: &str) -> Result<Request> {
