@@ -88,6 +88,10 @@ const TRIES: usize = 3;
 
 const HELD: &str = "hold = \"whole\"";
 
+/// The next target is then known to go on behind the beginning of an answer.
+pub(crate) const CONTINUED: &str = "resume = \"continue\"";
+const RESTARTED: &str = "resume = \"restart\"";
+
 pub(crate) const CASES: &[Case] = &[
     Case::new("well", || vec![Act::Answer], Answer, [1, 0]),
     Case::new("limited-for-a-second", || vec![Act::Refuse(Refusal::RateLimited, Some(1))], Answer, [1, 1]),
@@ -119,6 +123,24 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("no-last-event-held", || vec![Act::NoTerminal], Answer, [1, 0])
         .with(HELD)
         .in_a_stream(Answer, [TRIES, 1]),
+    // Somebody goes on with what broke off: who is known to, or, from the beginning, the same target first.
+    Case::new("cut-continued", || vec![Act::CutAfter(40)], Answer, [TRIES, 1])
+        .with(CONTINUED)
+        .in_a_stream(Answer, [1, 1]),
+    Case::new("stalls-continued", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1]).slow().with(CONTINUED),
+    Case::new("malformed-continued", || vec![Act::Malformed], Answer, [TRIES, 1])
+        .with(CONTINUED)
+        .in_a_stream(Answer, [1, 1]),
+    Case::new("cut-restarted", || vec![Act::CutAfter(40)], Answer, [TRIES, 1])
+        .with(RESTARTED)
+        .in_a_stream(Answer, [2, 1]),
+    // What went wrong first is what is told.
+    Case {
+        next: || vec![Act::RefusePrefill],
+        ..Case::new("prefill-refused", || vec![Act::CutAfter(40)], Answer, [TRIES, 1])
+    }
+    .with(CONTINUED)
+    .in_a_stream(Broken("provider_", 40), [1, 1]),
     // Nobody else can answer.
     Case::alone("limited-alone", || vec![Act::Refuse(Refusal::RateLimited, Some(60))], Error(429, "rate_limit"), 1),
     Case::alone(

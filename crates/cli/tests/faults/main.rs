@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream};
 use llm_router::testing::faults::{Faults, words};
 use llm_router::testing::voice::Voice;
 
-use crate::cases::{CASES, Case, HUGE, Outcome};
+use crate::cases::{CASES, CONTINUED, Case, HUGE, Outcome};
 use crate::client::{Heard, ask};
 use crate::service::Service;
 
@@ -65,6 +65,9 @@ impl Stage {
                 let ids = if case.alone { &ids[..1] } else { &ids[..] };
                 for (id, script) in ids.iter().zip([case.name.to_owned(), format!("{}-next", case.name)]) {
                     provider(&mut config, id, &faults.url(&script, *upstream), *upstream);
+                    if case.route == CONTINUED && id.ends_with("-next") {
+                        config.push_str("prefill = true\n");
+                    }
                 }
                 let groups: Vec<String> = ids.iter().map(|id| format!("[\"{id}/m\"]")).collect();
                 let timeouts = if case.slow { timeouts() } else { String::new() };
