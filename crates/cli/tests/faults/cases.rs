@@ -118,6 +118,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("refuses-prefill", || vec![Act::RefusePrefill], Answer, [1, 0]),
     // The answer is given out when it is complete.
     Case::new("cut-held", || vec![Act::CutAfter(40)], Answer, [TRIES, 1]).with(HELD),
+    Case::new("cut-once-held", || vec![Act::CutAfter(40), Act::Answer], Answer, [2, 0]).with(HELD),
     Case::new("stalls-held", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1]).slow().with(HELD),
     Case::new("malformed-held", || vec![Act::Malformed], Answer, [TRIES, 1]).with(HELD),
     Case::new("no-last-event-held", || vec![Act::NoTerminal], Answer, [1, 0])
@@ -134,6 +135,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("cut-restarted", || vec![Act::CutAfter(40)], Answer, [TRIES, 1])
         .with(RESTARTED)
         .in_a_stream(Answer, [2, 1]),
+    Case::new("stalls-restarted", || vec![Act::StallAfter(20, scaled(30.0))], Answer, [1, 1]).slow().with(RESTARTED),
+    // Nobody is known to.
+    Case::new("cut-not-continued", || vec![Act::CutAfter(40)], Answer, [TRIES, 1])
+        .with("resume = 'continue'")
+        .in_a_stream(Broken("provider_", 40), [1, 0]),
     // What went wrong first is what is told.
     Case {
         next: || vec![Act::RefusePrefill],

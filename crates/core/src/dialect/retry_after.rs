@@ -48,9 +48,16 @@ pub(crate) fn retry_after(headers: &HeaderMap, message: &str) -> Option<Duration
     millis().or_else(named).or_else(|| in_words(message)).or_else(headers).map(|wait| wait.min(LONGEST))
 }
 
-/// The wait that a text names, for programs that have no headers: `try again in 3 days 4 hours`.
-pub(crate) fn told(text: &str) -> Option<Duration> {
-    in_words(text).map(|wait| wait.min(LONGEST))
+/// The wait that a text names, for programs that have no headers: `try again in 3 days 4 hours`, `limit reached|1762952400`. `now` is the time since 1970.
+pub(crate) fn told(text: &str, now: Duration) -> Option<Duration> {
+    in_words(text).or_else(|| behind_a_bar(text, now)).map(|wait| wait.min(LONGEST))
+}
+
+/// Claude Code's `usage limit reached|1762952400`: a moment since 1970, in seconds or milliseconds.
+fn behind_a_bar(text: &str, now: Duration) -> Option<Duration> {
+    let (_, rest) = text.split_once("limit reached|")?;
+    let digits = rest.get(..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()))?;
+    (digits.len() >= 10).then(|| moment(digits, Some(now))).flatten()
 }
 
 /// A reset as it stands in a header: `6m0s`, a number of seconds, a moment of RFC 3339 or since 1970 in seconds or milliseconds.
@@ -197,6 +204,14 @@ mod tests {
         assert_eq!(wait(&[], "Please try again in 1h2m3s"), Some(3723.0));
         assert_eq!(wait(&[], "You've hit your usage limit. Try again in 3 days 4 hours 12 minutes."), Some(274_320.0));
         assert_eq!(wait(&[], "please try again in 5 minutes or upgrade"), Some(300.0));
+        let now = Duration::from_secs(1_762_950_000);
+        let told = |text: &str| told(text, now).map(|wait| wait.as_secs());
+        assert_eq!(told("Claude AI usage limit reached|1762952400"), Some(2400));
+        assert_eq!(told("Claude AI usage limit reached|1762952400000\n"), Some(2400));
+        assert_eq!(told("Claude AI usage limit reached|1762940000"), Some(0), "it has passed");
+        assert_eq!(told("limit reached|12"), None);
+        assert_eq!(told("limit reached|"), None);
+        assert_eq!(told("or try again in 5 days 22 hours 11\nminutes."), Some(511_860));
         assert_eq!(wait(&[], "try again in a moment"), None);
         assert_eq!(wait(&[], "try again in é"), None);
     }

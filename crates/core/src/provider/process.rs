@@ -319,7 +319,7 @@ impl Process {
         }
         let said = [failure::shortened(answer, &self.hidden), self.last_words(prompt).await];
         let said = said.iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n");
-        Err(failure::of_exit(&self.name, status, &said))
+        Err(failure::of_exit(&self.name, status, &said, std::time::SystemTime::now()))
     }
 
     /// Waits for the program's end: its exit status, `None` where a signal ended it. Cancel safe.

@@ -31,6 +31,7 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("request_too_large", CallerTooLarge),
     ("insufficient_quota", ProviderQuotaExhausted),
     ("quota_exceeded", ProviderQuotaExhausted),
+    ("usage_limit_reached", ProviderQuotaExhausted),
     ("billing_hard_limit_reached", ProviderBilling),
     ("billing_not_active", ProviderBilling),
     ("insufficient_balance", ProviderBilling),

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::SystemTime;
 
 use super::{Folder, Resolved};
 use crate::dialect::retry_after;
@@ -21,6 +22,11 @@ const SHOWN: usize = 1200;
 const WORDS: &[(&str, ErrorKind)] = &[
     ("insufficient_quota", ErrorKind::ProviderQuotaExhausted),
     ("usage limit", ErrorKind::ProviderQuotaExhausted),
+    ("session limit", ErrorKind::ProviderQuotaExhausted),
+    ("weekly limit", ErrorKind::ProviderQuotaExhausted),
+    ("5-hour limit", ErrorKind::ProviderQuotaExhausted),
+    ("hit your limit", ErrorKind::ProviderQuotaExhausted),
+    ("spend limit", ErrorKind::ProviderQuotaExhausted),
     ("quota exceeded", ErrorKind::ProviderQuotaExhausted),
     ("exceeded your current quota", ErrorKind::ProviderQuotaExhausted),
     ("billing", ErrorKind::ProviderBilling),
@@ -86,8 +92,8 @@ pub(super) fn shortened(text: &str, hidden: &[Secret]) -> String {
     std::iter::once('…').chain(masked.chars().skip(skip)).collect()
 }
 
-/// The error of a program that ended badly.
-pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str) -> Error {
+/// The error of a program that ended badly, now.
+pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str, now: SystemTime) -> Error {
     let how = match status {
         Some(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("{name} ended with exit status {code}"),
@@ -102,7 +108,8 @@ pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str) -> Err
     let message = if said.is_empty() { format!("{how} and said nothing") } else { format!("{how}: {said}") };
     let error = Error::new(kind, message);
     let limited = matches!(kind, ErrorKind::ProviderQuotaExhausted | ErrorKind::ProviderRateLimited);
-    if let Some(wait) = limited.then(|| retry_after::told(said)).flatten() {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    if let Some(wait) = limited.then(|| retry_after::told(said, now)).flatten() {
         return error.with_retry_after(wait);
     }
     match kind {
@@ -209,17 +216,31 @@ mod tests {
 
     #[test]
     fn words_of_the_account_decide_the_kind() {
-        let kind = |said: &str| of_exit("agent", Some(ExitStatus::from_raw(1 << 8)), said).kind();
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_762_950_000);
+        let said = |said: &str| of_exit("agent", Some(ExitStatus::from_raw(1 << 8)), said, now);
+        let kind = |text: &str| said(text).kind();
         assert_eq!(kind("Error: Not logged in. Please run /login"), ErrorKind::ProviderAuth);
         assert_eq!(kind("API Error: 401 {}"), ErrorKind::ProviderAuth);
         assert_eq!(kind("exceeded retry limit, last status: 429"), ErrorKind::ProviderRateLimited);
-        let limit =
-            of_exit("agent", None, "You've hit your usage limit. Upgrade to Pro, or try again in 2 hours 5 minutes.");
-        assert_eq!(limit.kind(), ErrorKind::ProviderQuotaExhausted);
-        assert_eq!(limit.retry_after(), Some(std::time::Duration::from_secs(7500)));
+        for (text, seconds) in [
+            ("You've hit your usage limit. Upgrade to Pro, or try again in 2 hours 5 minutes.", Some(7500)),
+            (
+                "\u{25a0} You've hit your usage limit. Upgrade to Pro or try again in 3 days 4 hours 12 minutes.",
+                Some(274_320),
+            ),
+            ("Claude AI usage limit reached|1762952400", Some(2400)),
+            // A time of day in a zone says nothing here: then it is asked again after a while.
+            ("You've hit your session limit \u{b7} resets 12:50am (America/Los_Angeles)", None),
+            ("You've hit your limit \u{b7} resets 4:50am (Europe/Rome)", None),
+            ("API Error: 429 enforced spend limit reached", None),
+        ] {
+            let limit = said(text);
+            assert_eq!(limit.kind(), ErrorKind::ProviderQuotaExhausted, "{text}");
+            assert_eq!(limit.retry_after().map(|wait| wait.as_secs()), seconds, "{text}");
+        }
         assert_eq!(kind("line 14012 of 4290"), ErrorKind::ProviderServerError);
         assert_eq!(
-            of_exit("a", Some(ExitStatus::from_raw(9)), "").message(),
+            of_exit("a", Some(ExitStatus::from_raw(9)), "", now).message(),
             "a was ended by signal 9 (SIGKILL) and said nothing"
         );
     }
