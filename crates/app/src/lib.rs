@@ -9,6 +9,7 @@ mod embedded;
 mod hub;
 mod keys;
 mod lazy;
+mod reload;
 mod seal;
 
 use std::path::{Path, PathBuf};
@@ -23,11 +24,11 @@ use llm_router::ids::{ModelName, ProviderId};
 use llm_router::limits::Limits;
 use llm_router::limits::key::Seal;
 use llm_router::limits::keyring::{Keyring, Scope};
-use llm_router::pricing::Prices;
 use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
 use llm_router::provider::process::Runner;
+use llm_router::provider::registry::Registry;
 use llm_router::provider::{Describe, DynProvider};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
@@ -39,6 +40,7 @@ use self::embedded::Embedded;
 pub use self::embedded::{Progress, Pulled};
 pub use self::keys::ProviderKeys;
 use self::lazy::{LazyDisk, LazyStore};
+pub use self::reload::Reloaded;
 
 /// A router with everything that its settings ask for, and what is needed to look after it.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct App {
     embedded: Arc<Embedded>,
     keys: ProviderKeys,
     runner: Runner,
+    flags: Flags,
+    registry: Arc<Registry>,
 }
 
 impl App {
@@ -76,8 +80,7 @@ impl App {
         let mut deps = RouterDeps::default();
         deps.http = HttpClient::with_options(&HttpOptions::from(settings))?;
         deps.clock = Arc::clone(&clock);
-        let own = settings.prices.iter().map(|(target, price)| (target.as_str(), price.clone()));
-        deps.prices = Arc::new(Prices::default().with(own));
+        deps.prices = Arc::new(reload::prices(settings));
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
         if let Ok(folder) = loaded.places.data() {
             let store: Arc<dyn Store> = Arc::new(LazyStore::new(folder, Arc::clone(&clock)));
@@ -88,7 +91,9 @@ impl App {
         let runner = Runner::default();
         let around = embedded::Around { home, environment: environment.clone(), runner: runner.clone() };
         let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone(), around)?);
+        let registry = Arc::<Registry>::default();
         let mut builder = Router::builder()
+            .registry(Arc::clone(&registry))
             .programs(&environment, runner.clone())
             .instance(Arc::clone(&embedded) as Arc<dyn DynProvider>)
             .provider(PeerProvider::new(ProviderId::new("ipfs_peer")?, deps.ipfs_backend.clone()));
@@ -96,7 +101,8 @@ impl App {
             builder = builder.provider(in_python(id, package, &environment)?);
         }
         let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
-        Ok(Self { router, loaded, environment, disk, embedded, keys, runner })
+        let flags = flags.clone();
+        Ok(Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry })
     }
 
     /// Ends what runs, and waits until what was stored is safe.

@@ -69,8 +69,8 @@ struct Inner {
     deps: RouterDeps,
     settings: Arc<Settings>,
     entries: Vec<Entry>,
-    recent: Recent,
-    refused: Refused,
+    recent: Arc<Recent>,
+    refused: Arc<Refused>,
     /// Of each entry, in their order.
     breakers: Vec<Arc<Breakers>>,
     retries: Budget,
@@ -146,7 +146,10 @@ impl Router {
         let meters = record::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
-        let (recent, refused, makers) = Default::default();
+        // What was learnt stays where a router takes the place of another one of the same dependencies.
+        let recent = deps.get_or_create("recent", || Ok(Recent::default())).unwrap_or_default();
+        let refused = deps.get_or_create("refused", || Ok(Refused::default())).unwrap_or_default();
+        let makers = deps.get_or_create("makers", || Ok(Makers::default())).unwrap_or_default();
         Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, retries, makers, meters }))
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{any, delete, get, post};
 use http::Method;
 use llm_router::dialect::Dialect;
-use llm_router::error::Result;
+use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::router::Router;
 use tokio::sync::Semaphore;
 
@@ -36,15 +36,15 @@ pub(crate) struct Inner {
     pub(crate) door: Door,
     /// Where URLs in requests are fetched at all.
     pub(crate) fetcher: Option<Fetcher>,
-    pub(crate) replays: Replays,
-    pub(crate) log: Option<AccessLog>,
-    pub(crate) counts: Counts,
+    pub(crate) replays: Arc<Replays>,
+    pub(crate) log: Option<Arc<AccessLog>>,
+    pub(crate) counts: Arc<Counts>,
     /// Places for connections, shared by all runtimes.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) catalog: Arc<Catalog>,
     /// Answers that later requests may go on from.
-    pub(crate) kept: Kept,
-    pub(crate) passing: passthrough::Places,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) passing: Arc<passthrough::Places>,
 }
 
 /// The paths that nearly all requests go to, and what is spoken there.
@@ -68,17 +68,52 @@ impl Server {
     /// # Errors
     /// `caller_invalid_request` naming a key of a client that cannot be read, `router_unavailable` naming an access log that cannot be written.
     pub fn new(router: Router, options: ServerOptions) -> Result<Self> {
-        let fetcher = router.settings().server.fetch_urls.then(|| Fetcher::new(Arc::new(System))).transpose()?;
+        let fetcher = fetcher(&router)?;
         Self::with(router, options, fetcher)
+    }
+
+    /// The server that takes this one's place over another router, made of the same dependencies: what it has counted and kept goes on, who may ask and who is reached is as the
+    /// router's settings say now. What has to do with sockets and files that are open stays as it was. `others` is whether more than this machine reaches it.
+    ///
+    /// # Errors
+    /// As [`Server::new`], and `policy_forbidden` where others reach it and no key would be left.
+    pub(crate) fn renewed(&self, router: Router, others: bool) -> Result<Self> {
+        let old = &self.0;
+        let mut options = ServerOptions::of(router.settings());
+        (options.connections, options.access_log) = (old.options.connections, old.options.access_log.clone());
+        let mut door = Door::new(router.settings(), router.deps().keyring.as_ref())?;
+        door.follow(&old.door);
+        if others && door.keys.is_open() && !router.settings().server.public {
+            return Err(Error::new(
+                ErrorKind::PolicyForbidden,
+                "others reach this server, and no client key would be configured any more",
+            )
+            .with_hint("keep [[server.api_keys]], or set `public = true` under [server] if everybody may ask"));
+        }
+        let fetcher = fetcher(&router)?;
+        let router = if others || !door.keys.is_open() { exposed::only_configured(&router) } else { router };
+        Ok(Self(Arc::new(Inner {
+            router,
+            options,
+            door,
+            fetcher,
+            replays: Arc::clone(&old.replays),
+            log: old.log.clone(),
+            counts: Arc::clone(&old.counts),
+            slots: Arc::clone(&old.slots),
+            catalog: Arc::default(),
+            kept: Arc::clone(&old.kept),
+            passing: Arc::clone(&old.passing),
+        })))
     }
 
     fn with(router: Router, options: ServerOptions, fetcher: Option<Fetcher>) -> Result<Self> {
         let door = Door::new(router.settings(), router.deps().keyring.as_ref())?;
-        let log = options.access_log.as_deref().map(AccessLog::open).transpose()?;
+        let log = options.access_log.as_deref().map(AccessLog::open).transpose()?.map(Arc::new);
         let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
-        let counts = Counts::new(router.deps().clock.now());
+        let counts = Arc::new(Counts::new(router.deps().clock.now()));
         let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
-        let (replays, catalog) = (Replays::default(), Arc::default());
+        let (replays, catalog) = Default::default();
         let (kept, passing) = Default::default();
         Ok(Self(Arc::new(Inner {
             router,
@@ -163,6 +198,10 @@ impl Server {
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self.clone())
     }
+}
+
+fn fetcher(router: &Router) -> Result<Option<Fetcher>> {
+    router.settings().server.fetch_urls.then(|| Fetcher::new(Arc::new(System))).transpose()
 }
 
 /// Google's clients say what they want behind a colon of the path.

@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::app::Server;
+use crate::current::Following;
 use crate::handle::{Side, handle};
 use crate::options::ServerOptions;
 use crate::tick::Ticking;
@@ -38,8 +38,7 @@ pub(crate) fn http(options: &ServerOptions) -> Http {
 /// What answers the requests of a connection.
 #[derive(Clone)]
 pub(crate) struct Answerer {
-    pub(crate) server: Server,
-    pub(crate) routes: axum::Router,
+    pub(crate) following: Arc<Following>,
     pub(crate) side: Side,
     pub(crate) ticking: Arc<Ticking>,
 }
@@ -50,14 +49,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pulse = Arc::new(Pulse::default());
-    let Answerer { server, routes, side, ticking } = answerer;
-    let options = &server.0.options;
-    let silent = silent(Arc::clone(&pulse), options.head_timeout, options.idle);
+    let Answerer { following, side, ticking } = answerer;
+    let (head_timeout, idle) = {
+        let options = &following.now().server.0.options;
+        (options.head_timeout, options.idle)
+    };
+    let silent = silent(Arc::clone(&pulse), head_timeout, idle);
     let stream = Watched { stream, pulse: Arc::clone(&pulse) };
     let service = service_fn(move |request| {
         ticking.request();
         let answering = Answering::new(&pulse);
-        let answer = handle(server.clone(), routes.clone(), side, request);
+        let answer = handle(following.now(), side, request);
         async move {
             let _answering = answering;
             answer.await

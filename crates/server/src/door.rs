@@ -44,7 +44,7 @@ pub(crate) struct Caller {
 pub(crate) struct Door {
     pub(crate) keys: ClientKeys,
     hosts: Vec<String>,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
 }
 
 impl Door {
@@ -53,8 +53,13 @@ impl Door {
         Ok(Self {
             keys: ClientKeys::new(settings, keyring)?,
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
         })
+    }
+
+    /// Drains when that one does, in whose place this one stands.
+    pub(crate) fn follow(&mut self, before: &Self) {
+        self.draining = Arc::clone(&before.draining);
     }
 
     /// Tells balancers to send traffic elsewhere; requests are still answered.

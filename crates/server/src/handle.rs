@@ -3,6 +3,7 @@
 //! Each costs nothing to speak of where it is not asked for. Read `door.rs` for who is let in, `app.rs` for the routes.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -15,7 +16,8 @@ use llm_router::error::Error;
 use tower_service::Service;
 
 use crate::access::Line;
-use crate::app::{Inner, Server, conversation};
+use crate::app::{Inner, conversation};
+use crate::current::Generation;
 use crate::door::Caller;
 use crate::replay::KEY;
 use crate::{chat, early, error, headers, rates};
@@ -34,22 +36,22 @@ pub(crate) enum Side {
 
 /// Answers a request.
 pub(crate) async fn handle(
-    server: Server,
-    routes: axum::Router,
+    now: Arc<Generation>,
     side: Side,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
+    let server = &now.server;
     let (head, body) = request.into_parts();
     let mut request = Request::from_parts(head, Body::new(body));
     if let Side::Admin { from_here } = side {
-        return Ok(administer(&server.0, routes, request, from_here).await);
+        return Ok(administer(&now, request, from_here).await);
     }
     let line = server.0.log.is_some().then(|| {
-        let line = Line::begin(&server, &request);
+        let line = Line::begin(server, &request);
         request.extensions_mut().insert(line.id().clone());
         line
     });
-    let mut response = admitted(&server, routes, request, line.as_ref()).await;
+    let mut response = admitted(&now, request, line.as_ref()).await;
     if !response.headers().contains_key(headers::REQUEST_ID) {
         let id = line.as_ref().map_or_else(|| server.0.router.new_id(), |line| line.id().clone());
         headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
@@ -61,7 +63,8 @@ pub(crate) async fn handle(
     })
 }
 
-async fn admitted(server: &Server, routes: axum::Router, request: Request<Body>, line: Option<&Line>) -> Response {
+async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>) -> Response {
+    let server = &now.server;
     let (mut head, body) = request.into_parts();
     let caller = match server.0.door.admit(&mut head) {
         Ok(caller) => caller,
@@ -77,9 +80,9 @@ async fn admitted(server: &Server, routes: axum::Router, request: Request<Body>,
     head.extensions.insert(caller);
     let request = Request::from_parts(head, body);
     let mut response = match conversation(&request) {
-        _ if once => server.0.replays.answer(&server.0, routes, request).await,
+        _ if once => server.0.replays.answer(&server.0, now.clients.clone(), request).await,
         Some(dialect) => chat::answer(State(server.clone()), dialect, request).await,
-        None => pass(routes, request).await,
+        None => pass(now.clients.clone(), request).await,
     };
     if let Some(holder) = holder.filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS) {
         rates::tell(&server.0, &holder, anthropic, response.headers_mut());
@@ -87,13 +90,14 @@ async fn admitted(server: &Server, routes: axum::Router, request: Request<Body>,
     response
 }
 
-async fn administer(server: &Inner, routes: axum::Router, request: Request<Body>, from_here: bool) -> Response {
+async fn administer(now: &Generation, request: Request<Body>, from_here: bool) -> Response {
+    let server = &now.server.0;
     let (mut head, body) = request.into_parts();
     let admitted = server.door.admit_admin(&mut head, from_here);
     match admitted {
         Ok(caller) => {
             head.extensions.insert::<Caller>(caller);
-            pass(routes, Request::from_parts(head, body)).await
+            pass(now.admins.clone(), Request::from_parts(head, body)).await
         }
         Err(error) => refused(server, &head, &error, body),
     }

@@ -101,11 +101,6 @@ impl ClientKeys {
         self.has_admin
     }
 
-    /// Whether some keys are in files.
-    pub(crate) fn in_files(&self) -> bool {
-        !self.files.is_empty()
-    }
-
     /// Reads the files again. One that cannot be read keeps its last key: half a rotation must lock nobody out.
     pub(crate) fn reread(&self) {
         for (at, path) in &self.files {

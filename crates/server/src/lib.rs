@@ -11,6 +11,7 @@ mod body;
 mod catalog;
 mod chat;
 mod connection;
+mod current;
 mod docs;
 mod door;
 mod early;
@@ -35,6 +36,7 @@ mod tls;
 mod ui;
 
 pub use self::app::Server;
+pub use self::current::Renewal;
 pub use self::fetch::Net;
 pub use self::listen::{Bound, Stop};
 pub use self::mcp::serve_mcp;

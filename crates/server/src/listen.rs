@@ -17,6 +17,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::Server;
 use crate::connection::{Answerer, Http, http, talk};
+use crate::current::{Current, Following, Renewal};
 use crate::handle::Side;
 use crate::tick::Ticking;
 use crate::tls::Certificate;
@@ -43,7 +44,7 @@ impl Default for Stop {
 
 /// A server with its sockets. [`Bound::again`] gives another one on the same socket, for another runtime: whichever is free takes the next connection.
 pub struct Bound {
-    server: Server,
+    current: Arc<Current>,
     listener: std::net::TcpListener,
     admin: Option<std::net::TcpListener>,
     tls: Option<TlsAcceptor>,
@@ -87,15 +88,14 @@ impl Server {
             (None, None) => None,
             _ => return Err(Error::invalid("TLS needs both server.tls_cert and server.tls_key")),
         };
-        let server = if address.ip().is_loopback() { self.clone() } else { self.for_others()? };
+        let others = !address.ip().is_loopback();
+        let server = if others { self.for_others()? } else { self.clone() };
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
         let listener = open(address, "server.port or --port")?;
         let admin =
             settings.admin.as_deref().map(|text| open(self.admin_address(text)?, "server.admin")).transpose()?;
-        let keys = &server.0.door.keys;
-        let files =
-            (certificate.is_some() || keys.in_files() || keys.made().is_some()).then_some(Files { certificate });
-        Ok(Bound { server, listener, admin, tls, files })
+        let files = Some(Files { certificate });
+        Ok(Bound { current: Current::new(server, others), listener, admin, tls, files })
     }
 
     fn admin_address(&self, text: &str) -> Result<SocketAddr> {
@@ -156,7 +156,12 @@ impl Bound {
             .listener
             .try_clone()
             .map_err(|error| Error::internal(format!("the socket cannot be shared: {error}")))?;
-        Ok(Self { server: self.server.clone(), listener, admin: None, tls: self.tls.clone(), files: None })
+        Ok(Self { current: Arc::clone(&self.current), listener, admin: None, tls: self.tls.clone(), files: None })
+    }
+
+    /// What puts another router behind this socket, while it serves too.
+    pub fn renewal(&self) -> Renewal {
+        Renewal(Arc::clone(&self.current))
     }
 
     /// Serves on the runtime it is called on until `ended` is ready, then ends in the steps of what it says. What is still under way after the grace time is cut off.
@@ -164,7 +169,8 @@ impl Bound {
     /// # Errors
     /// `router_internal` when the runtime cannot watch the sockets; `router_unavailable` when the keys of clients cannot be read.
     pub async fn serve(self, ended: impl Future<Output = Stop>) -> Result<()> {
-        let Self { server, listener, admin, tls, files } = self;
+        let Self { current, listener, admin, tls, files } = self;
+        let server = current.now().server.clone();
         if let Some(keys) = server.0.door.keys.made() {
             // Nobody is told that a key is unknown before the keys were read.
             keys.refresh().await?;
@@ -177,22 +183,18 @@ impl Bound {
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
         };
-        let _rereading = files.map(|files| AbortOnDropHandle::new(tokio::spawn(reread(server.clone(), files))));
+        let _rereading = files.map(|files| AbortOnDropHandle::new(tokio::spawn(reread(Arc::clone(&current), files))));
         let ticking = Arc::new(Ticking::default());
         let _ticking = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&ticking).run()));
-        let answerer = |routes, side| Answerer { server: server.clone(), routes, side, ticking: Arc::clone(&ticking) };
-        let clients = Socket {
-            listener: &listener,
-            answerer: answerer(server.routes(), Side::Clients),
-            tls,
-            slots: Arc::clone(&server.0.slots),
-        };
+        let following = Arc::new(Following::new(current));
+        let answerer = |side| Answerer { following: Arc::clone(&following), side, ticking: Arc::clone(&ticking) };
+        let clients =
+            Socket { listener: &listener, answerer: answerer(Side::Clients), tls, slots: Arc::clone(&server.0.slots) };
         let admins = admin.as_ref().map(|listener| Socket {
             listener,
-            answerer: answerer(
-                server.admin_routes(),
-                Side::Admin { from_here: listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) },
-            ),
+            answerer: answerer(Side::Admin {
+                from_here: listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            }),
             tls: None,
             slots: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         });
@@ -232,18 +234,20 @@ fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr> {
 }
 
 /// Looks at the files of keys and certificates again and again. They are small, and read off the request's path.
-async fn reread(server: Server, files: Files) {
+async fn reread(current: Arc<Current>, files: Files) {
+    let server = current.now().server.clone();
     let following = async {
         match server.0.door.keys.made() {
             Some(keys) => keys.watch().await,
             None => std::future::pending().await,
         }
     };
-    tokio::join!(following, reread_files(&server, &files));
+    tokio::join!(following, reread_files(&current, &files));
 }
 
-async fn reread_files(server: &Server, files: &Files) {
+async fn reread_files(current: &Current, files: &Files) {
     loop {
+        let server = current.now().server.clone();
         tokio::time::sleep(server.0.options.reread).await;
         server.0.door.keys.reread();
         if let Some(certificate) = &files.certificate {
@@ -292,7 +296,7 @@ impl Accepting<'_> {
                     match tls {
                         None => talk(answerer, &http, watcher, stream).await,
                         Some(tls) => {
-                            let patience = answerer.server.0.options.head_timeout;
+                            let patience = answerer.following.now().server.0.options.head_timeout;
                             let Some(stream) = shake_hands(&tls, stream, patience).await else { return };
                             talk(answerer, &http, watcher, stream).await;
                         }

@@ -1,4 +1,6 @@
-//! `serve`: the HTTP server, until a signal ends it.
+//! `serve`: the HTTP server, until a signal ends it. How it follows its configuration meanwhile is `serve/reloading.rs`.
+
+mod reloading;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +35,7 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
         output::note(&format!("metrics at http://{admin}/metrics"));
     }
 
+    let renewal = bound.renewal();
     let stopping = Stopping::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let others = (1..cores).map(|_| Ok((single_threaded()?, bound.again()?))).collect::<Outcome<Vec<_>>>()?;
@@ -60,9 +63,11 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
             outcome
         };
         let mut outcome = runtime.block_on(async {
+            let hangup = reloading::hears_hangup().then(|| signal(SignalKind::hangup()).ok()).flatten();
             tokio::select! {
                 outcome = serving => outcome,
                 never = telling => match never {},
+                never = reloading::reload(&app, renewal, hangup) => match never {},
             }
         });
         for other in others {
@@ -155,10 +160,16 @@ impl Signals {
     /// The next one; never, where the system does not tell.
     async fn next(&mut self) -> SignalKind {
         let Some([terminate, interrupt, hangup]) = &mut self.0 else { return std::future::pending().await };
+        let gone = async {
+            match reloading::hears_hangup() {
+                true => std::future::pending().await,
+                false => hangup.recv().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = hangup.recv() => SignalKind::hangup(),
+            _ = gone => SignalKind::hangup(),
         }
     }
 }

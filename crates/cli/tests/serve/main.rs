@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod keys;
+mod reloading;
 mod running;
 mod service;

@@ -24,7 +24,7 @@ pub struct RouterBuilder {
     deps: RouterDeps,
     settings: Settings,
     around: Surroundings,
-    registry: Registry,
+    registry: Arc<Registry>,
     /// The first mistake; told by [`RouterBuilder::build`], so that calls can be chained.
     mistake: Option<Error>,
 }
@@ -48,6 +48,13 @@ impl RouterBuilder {
     #[must_use]
     pub fn programs(mut self, environment: &Environment, runner: Runner) -> Self {
         self.around = Surroundings { environment: environment.for_programs(), runner };
+        self
+    }
+
+    /// With the providers of this registry, which keeps those whose settings stay the same from one router to the next: for routers that take each other's place.
+    #[must_use]
+    pub fn registry(mut self, registry: Arc<Registry>) -> Self {
+        self.registry = registry;
         self
     }
 
