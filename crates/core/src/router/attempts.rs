@@ -99,13 +99,14 @@ impl<A: Asking> Attempts<A> {
                     Err(error) => error,
                 };
                 let jitter = self.router.deps().ids.jitter();
-                match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
-                    // Nobody is asked once more who would have no time to answer.
-                    Decision::Again(wait) if counts && !first_event::is_enough(left().saturating_sub(wait), share) => {
-                        return Err(error);
-                    }
-                    Decision::Again(wait) if self.may_retry() => tokio::time::sleep(wait).await,
-                    Decision::Again(_) | Decision::Next | Decision::Stop => return Err(error),
+                let wait = match retry::decide(&error, Place { attempt, others: self.others, jitter }) {
+                    Decision::Again(wait) if counts => first_event::wait_within(wait, &error, left(), share),
+                    Decision::Again(wait) => Some(wait),
+                    Decision::Next | Decision::Stop => None,
+                };
+                match wait {
+                    Some(wait) if self.may_retry() => tokio::time::sleep(wait).await,
+                    _ => return Err(error),
                 }
                 last = Some(error);
             }

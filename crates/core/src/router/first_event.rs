@@ -81,9 +81,12 @@ pub(super) fn first_share(own: Duration, others: bool) -> Duration {
     if others { own / 2 } else { own }
 }
 
-/// Whether what is left of a share is enough to ask once more.
-pub(super) fn is_enough(left: Duration, share: Duration) -> bool {
-    left >= share.mul_f64(LEAST)
+/// The wait before the same target is asked again with what is `left` of its share; none where it would have no time to answer then. A wait of our own is shortened
+/// where time is short, one that the target named is not.
+pub(super) fn wait_within(wait: Duration, error: &Error, left: Duration, share: Duration) -> Option<Duration> {
+    let spare = left.checked_sub(share.mul_f64(LEAST))?;
+    let wait = if error.retry_after().is_some() { wait } else { wait.min(spare / 2) };
+    (wait <= spare).then_some(wait)
 }
 
 /// Whether a target that did not answer in so much time shows itself as one that fails: not where it had but little of its own time, left over by others.
@@ -147,6 +150,19 @@ mod tests {
         assert_eq!(left.share(OWN, false), Some(OWN / 8));
         left.spend(Some(Turn { own: OWN, got: OWN / 8, began: now }), now + OWN / 8);
         assert_eq!(left.share(OWN, false), None);
+    }
+
+    #[test]
+    fn a_wait_of_our_own_is_shortened_and_one_that_is_named_is_kept() {
+        let failed = Error::connection("reset");
+        let named = Error::connection("busy").with_retry_after(Duration::from_secs(5));
+        let wait = |error: &Error, seconds, left| {
+            wait_within(Duration::from_secs(seconds), error, Duration::from_secs(left), OWN)
+        };
+        assert_eq!(wait(&failed, 1, 16), Some(Duration::from_secs(1)));
+        assert_eq!(wait(&failed, 5, 4), Some(Duration::from_secs(1)), "two seconds stay for the answer");
+        assert_eq!(wait(&failed, 5, 1), None);
+        assert_eq!((wait(&named, 5, 8), wait(&named, 5, 6)), (Some(Duration::from_secs(5)), None));
     }
 
     #[test]
