@@ -11,7 +11,7 @@ use llm_router::limits::keyring::{Keyring, Scope};
 use llm_router::limits::{Holder, Limits};
 use llm_router::pricing::{Price, Prices};
 use llm_router::provider::Provider;
-use llm_router::request::Request;
+use llm_router::request::{Hold, Request, Resume};
 use llm_router::router::resolve::Door;
 use llm_router::router::{Op, Router};
 use llm_router::store::MemoryStore;
@@ -121,6 +121,24 @@ async fn whoever_leaves_pays_for_what_may_have_been_made() {
     assert_eq!(world.counted().await, 52_000, "a failure is no answer");
     world.router.call(world.op("s/m", Some(50))).await.unwrap().collect().await.unwrap();
     assert_eq!(world.counted().await, 54_000, "what it cost, and not what was set aside");
+}
+
+/// Two words of an answer, then a broken connection; then all of it.
+fn broken_then_whole() -> [Turn; 2] {
+    let half = text_events("one two three", None).into_iter().take(3).map(Ok);
+    [Turn::Events(half.chain([Err(Error::connection("reset"))]).collect()), Turn::Text("one two three".into())]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_at_an_answer_that_is_held_back_or_gone_on_with_is_paid_for() {
+    for (hold, resume) in [(Some(Hold::Whole), None), (None, Some(Resume::Restart))] {
+        let world = World::new(Scripted::new("s", broken_then_whole()), a_dollar).await;
+        let mut op = world.op("s/m", Some(50));
+        (op.request.riders.hold, op.request.riders.resume, op.request.stream) = (hold, resume, true);
+        let response = world.router.call(op).await.unwrap().collect().await.unwrap();
+        assert_eq!(response.text(), "one two three");
+        assert_eq!(world.counted().await, 5_000, "two words that were cut off, and three");
+    }
 }
 
 #[tokio::test(start_paused = true)]

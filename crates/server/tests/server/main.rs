@@ -1,6 +1,7 @@
 //! The server from outside: real sockets on 127.0.0.1, raw HTTP where a library would be too polite, scripted providers and upstreams behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod broken;
 mod dialects;
 mod door;
 mod ending;
