@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use axum::response::Response;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use llm_router::dialect::Dialect;
-use llm_router::error::Error;
+use llm_router::error::{Error, ErrorKind};
 use tower_service::Service;
 
 use crate::access::Line;
@@ -76,6 +76,11 @@ async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>)
     if let Some(line) = line {
         line.called_by(&caller);
     }
+    if head.method == Method::POST
+        && let Some(error) = too_many(&server.0)
+    {
+        return refused(&server.0, &head, &error, body);
+    }
     let once = head.method == Method::POST && head.headers.contains_key(KEY);
     head.extensions.insert(caller);
     let request = Request::from_parts(head, body);
@@ -88,6 +93,19 @@ async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>)
         rates::tell(&server.0, &holder, anthropic, response.headers_mut());
     }
     response
+}
+
+/// Refuses what would make everything slower for everybody: soon is better than late.
+fn too_many(server: &Inner) -> Option<Error> {
+    let (now, most) = (server.router.deps().ledger.in_flight(), server.options.in_flight);
+    (now >= u64::try_from(most).unwrap_or(u64::MAX)).then(|| {
+        Error::new(
+            ErrorKind::RouterOverloaded,
+            format!("{most} requests are being answered already, its max_in_flight"),
+        )
+        .with_hint("ask again in a moment")
+        .with_retry_after(Duration::from_secs(1))
+    })
 }
 
 async fn administer(now: &Generation, request: Request<Body>, from_here: bool) -> Response {

@@ -16,6 +16,8 @@ pub struct ServerOptions {
     pub body_idle: Duration,
     /// After how long a connection is closed on which nothing moves and nothing is being answered; it may take up to twice as long.
     pub idle: Duration,
+    /// The most requests being answered at once; more are refused.
+    pub in_flight: usize,
     /// The most connections at once; more wait in the system's queue.
     pub connections: usize,
     /// When the head of a streamed answer goes out although there is no content yet.
@@ -43,6 +45,7 @@ impl ServerOptions {
             head_timeout: server.head_timeout,
             body_idle: Duration::from_secs(30),
             idle: server.idle_timeout,
+            in_flight: server.max_in_flight,
             connections: server.max_connections,
             head_after: settings.router.head_after,
             ping_after: server.ping_after,

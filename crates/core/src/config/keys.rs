@@ -385,6 +385,8 @@ keys! {
         "Whether `https` addresses in requests may be fetched." => |s, _, v| put(&mut s.server.fetch_urls, v.flag());
     "server.body_limit", Kind::Size, "\"32MiB\"", "\"8MiB\"";
         "The largest body of a request." => |s, _, v| put(&mut s.server.body_limit, v.integer());
+    "server.max_in_flight", COUNT, "4096", "256";
+        "The most requests being answered at once; more are refused at the door with 503 and `Retry-After`, before their bodies are read." => |s, _, v| put(&mut s.server.max_in_flight, v.integer());
     "server.max_connections", COUNT, "4096", "512";
         "The most connections at once; more wait in the system's queue." => |s, _, v| put(&mut s.server.max_connections, v.integer());
     "server.head_timeout", Kind::Duration, "\"30s\"", "\"10s\"";

@@ -32,6 +32,8 @@ pub struct ServerSettings {
     pub tls_key: Option<PathBuf>,
     /// The most bytes of a request's body.
     pub body_limit: usize,
+    /// The most requests being answered at once.
+    pub max_in_flight: usize,
     /// The most connections at once.
     pub max_connections: usize,
     /// How long a client may take to send a request's head.
@@ -63,6 +65,7 @@ impl Default for ServerSettings {
             tls_cert: None,
             tls_key: None,
             body_limit: 32 << 20,
+            max_in_flight: 4096,
             max_connections: 4096,
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),

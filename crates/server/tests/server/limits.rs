@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use llm_router::testing::scripted::Scripted;
+use llm_router::delta::{BlockKind, Delta, Event, Part};
+use llm_router::testing::scripted::{Scripted, Turn};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{Ask, Setting, Talk, chat, soon};
@@ -106,6 +107,37 @@ async fn a_client_that_is_slow_with_its_head_or_says_nothing_is_let_go() {
     let ask = Ask::chat("s/x").header("content-length", "1000");
     stopped.write(&ask.bytes()).await;
     assert_eq!(soon(stopped.head()).await.status, 499);
+}
+
+#[tokio::test]
+async fn requests_over_the_limit_are_refused_at_once_in_every_dialects_shape() {
+    let event = |deltas: Vec<Delta>| Event::from(deltas);
+    let begun = vec![
+        event(vec![Delta::Start { id: "scripted".into(), model: "x".into(), created: None }]),
+        event(vec![Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text }]),
+        event(vec![Delta::BlockDelta { choice: 0, block: 0, part: Part::Text("begun".into()) }]),
+    ];
+    let provider = Scripted::new("s", [Turn::Hang(begun), Turn::Text("later".into())]);
+    let serving = Setting::new().provider(provider).options(|options| options.in_flight = 1).start();
+    let mut first = Talk::to(serving.address).await;
+    first.write(&Ask::stream("s/x").bytes()).await;
+    soon(first.head()).await;
+    soon(first.until("begun")).await;
+    for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1beta/models/s/x:generateContent"] {
+        // Its body is not read: it would be refused for other reasons.
+        let reply = serving.send(Ask::post(path, "not json")).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, "1"), "{path}: {}", reply.text());
+        assert!(reply.text().contains("max_in_flight"), "{}", reply.text());
+    }
+    // Who looks whether it lives is answered.
+    assert_eq!(serving.send(Ask::get("/healthz")).await.status, 200);
+    drop(first);
+    let answered = async {
+        while serving.send(Ask::chat("s/x")).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(answered).await;
 }
 
 #[tokio::test]
