@@ -82,6 +82,7 @@ impl LocalProvider {
             .with_dialects(vec![Dialect::Native])
             .with_capabilities(capabilities)
             .with_liveness(Liveness::Progress)
+            .with_prefill(true)
             .with_privacy(Privacy::Local);
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;
@@ -130,19 +131,25 @@ impl LocalProvider {
     ) -> Result<(T, Form)> {
         let request = Arc::clone(&call.request);
         // What no model takes is refused before one is loaded, and so is what a strict request may not lose.
-        let job::Plan { messages, offer, mut job, dropped } = aside(move || job::plan(&request)).await?;
+        let job::Plan { messages, offer, prefill, mut job, dropped } = aside(move || job::plan(&request)).await?;
         call.note_dropped(dropped)?;
         let (loaded, now) = (Arc::clone(self.loaded().await?), seconds(call));
         aside(move || {
-            let form = prepare(&loaded, &messages, &offer, &mut job, now)?;
+            let form = prepare(&loaded, (&messages, prefill.as_deref()), &offer, &mut job, now)?;
             Ok((work(&loaded, job)?, form))
         })
         .await
     }
 }
 
-/// Completes a job: its prompt written by the template, its grammar where a tool must be called. Gives the form in which the model writes calls.
-fn prepare(loaded: &Loaded, messages: &[Value], offer: &Offer, job: &mut Job, now: u64) -> Result<Form> {
+/// Completes a job: its prompt written by the template, the beginning of the answer behind it, its grammar where a tool must be called. Gives the form in which the model writes calls.
+fn prepare(
+    loaded: &Loaded,
+    (messages, prefill): (&[Value], Option<&str>),
+    offer: &Offer,
+    job: &mut Job,
+    now: u64,
+) -> Result<Form> {
     let info = loaded.engine.model_info();
     let offered = !offer.tools.is_empty();
     if offered && loaded.form == Form::None {
@@ -162,8 +169,10 @@ fn prepare(loaded: &Loaded, messages: &[Value], offer: &Offer, job: &mut Job, no
         extra: None,
     };
     let template = loaded.tool_template.as_ref().filter(|_| offered).unwrap_or(&loaded.template);
-    let prompt =
+    let mut prompt =
         template.render(&input).map_err(|error| Error::new(ErrorKind::CallerUnsupported, error.to_string()))?;
+    // The template ends where the answer begins.
+    prompt.push_str(prefill.unwrap_or_default());
     job.prompt = Prompt::Template(prompt);
     Ok(if offered { loaded.form } else { Form::None })
 }

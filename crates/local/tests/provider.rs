@@ -13,7 +13,7 @@ use llm_router::error::Result;
 use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::provider::http::HttpClient;
 use llm_router::provider::{Call, Context, Provider, Target};
-use llm_router::request::{Message, Request, ResponseFormat};
+use llm_router::request::{Message, Request, ResponseFormat, Role};
 use llm_router::response::{Folder, Response};
 use llm_router_local::provider::{LocalProvider, ModelFile};
 
@@ -82,6 +82,20 @@ async fn streamed_and_whole_say_the_same() {
     let (first, second) = (streamed.usage.unwrap(), whole.usage.unwrap());
     assert_eq!((first.cache_read, first.output), (0, 11));
     assert!(second.cache_read > 0, "the second prompt is not computed again");
+}
+
+#[tokio::test]
+async fn it_goes_on_behind_the_beginning_of_an_answer() {
+    let provider = provider();
+    assert!(provider.describe().prefill);
+    let mut begun = question(true);
+    begun.messages.push(Message::text(Role::Assistant, "The answer to this classic"));
+    begun.prefill = true;
+    let response = fold(&events(&provider, call(begun.clone(), None)).await.unwrap());
+    assert_eq!(response.text(), " math problem is 4.");
+    begun.response_format = Some(ResponseFormat::JsonObject);
+    let error = events(&provider, call(begun, None)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::CallerUnsupported && error.message().contains("beginning"), "{error}");
 }
 
 #[tokio::test]

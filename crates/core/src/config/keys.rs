@@ -241,7 +241,7 @@ keys! {
     "providers.*.timeouts.min_bytes_per_s", PACE, "", "16";
         "As `router.timeouts.min_bytes_per_s`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.min_bytes_per_s = v.integer());
     "providers.*.prefill", Kind::Flag, "", "true";
-        "Whether its models go on behind the beginning of an answer that a conversation ends with, for `resume = \"continue\"`. Unset is what its preset knows: yes for `llama_cpp`, `sglang` and `vllm`." => |s, n, v| at(s, n, |p| p.prefill = v.flag());
+        "Whether its models go on behind the beginning of an answer that a conversation ends with, for `resume = \"continue\"`. Unset is what its preset knows: yes for `llama_cpp`, `local`, `sglang` and `vllm`." => |s, n, v| at(s, n, |p| p.prefill = v.flag());
     "providers.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"";
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
     "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) messages: Vec<Value>,
     /// The tools, for the template too.
     pub(super) offer: Offer,
+    /// The beginning of the answer, which stands behind what the template writes.
+    pub(super) prefill: Option<String>,
     /// All but the prompt.
     pub(super) job: Job,
     /// What could not be said.
@@ -46,6 +48,7 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
     for said in &request.messages {
         message(said, &mut messages, dropped)?;
     }
+    let prefill = if request.prefill { prefill(&mut messages) } else { None };
     if messages.is_empty() {
         return Err(Error::invalid("messages: there are none; send at least one"));
     }
@@ -57,6 +60,9 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
         Some(ResponseFormat::JsonSchema(wanted)) => Some(schema(&wanted.schema)?),
         Some(_) => return Err(unsupported("this response format")),
     };
+    if job.grammar.is_some() && prefill.is_some() {
+        return Err(unsupported("the beginning of an answer together with a response_format"));
+    }
     if job.grammar.is_some() && !offer.tools.is_empty() {
         return Err(unsupported("tools together with a response_format"));
     }
@@ -79,7 +85,13 @@ pub(super) fn plan(request: &Request) -> Result<Plan> {
             }
         }
     }
-    Ok(Plan { messages, offer, job, dropped: std::mem::take(dropped) })
+    Ok(Plan { messages, offer, prefill, job, dropped: std::mem::take(dropped) })
+}
+
+/// Takes the beginning of the answer out of the conversation: its last message, where that is a text of the assistant's.
+fn prefill(messages: &mut Vec<Value>) -> Option<String> {
+    let last = messages.pop_if(|last| last["role"] == "assistant" && last.get("tool_calls").is_none())?;
+    last["content"].as_str().map(str::to_owned)
 }
 
 fn schema(schema: &RawJson) -> Result<String> {
