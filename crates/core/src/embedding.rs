@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ProviderId;
-use crate::request::{Block, CacheControl, Message, RawJson, Request, Riders};
+use crate::request::{Block, CacheControl, Message, RawJson, Request, Riders, Timeouts};
 use crate::trace::Trace;
 use crate::usage::Usage;
 
@@ -89,6 +89,9 @@ pub struct EmbedRequest {
     /// The caller's own deadline.
     #[serde(skip)]
     pub timeout: Option<Duration>,
+    /// Single deadlines, over those of the configuration.
+    #[serde(skip)]
+    pub timeouts: Timeouts,
 }
 
 impl EmbedRequest {
@@ -140,6 +143,7 @@ impl EmbedRequest {
             riders: self.riders.clone(),
             cache: self.cache.clone(),
             timeout: self.timeout,
+            timeouts: self.timeouts,
             ..Request::default()
         }
     }

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::embedding::Traced;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ProviderId;
-use crate::request::{Block, CacheControl, RawJson, Request, Riders};
+use crate::request::{Block, CacheControl, RawJson, Request, Riders, Timeouts};
 use crate::trace::Trace;
 use crate::usage::Usage;
 
@@ -43,6 +43,8 @@ pub struct ImageRequest {
     pub cache: CacheControl,
     /// The caller's own deadline.
     pub timeout: Option<Duration>,
+    /// Single deadlines, over those of the configuration.
+    pub timeouts: Timeouts,
 }
 
 impl ImageRequest {
@@ -83,6 +85,7 @@ impl ImageRequest {
             riders: self.riders.clone(),
             cache: self.cache.clone(),
             timeout: self.timeout,
+            timeouts: self.timeouts,
             ..Request::new(self.prompt.clone())
         }
     }

@@ -192,6 +192,19 @@ async fn the_callers_errors_and_the_callers_hurry_open_nothing() {
         assert_eq!(router.generate(hurried).await.unwrap_err().kind(), ErrorKind::ProviderTimeout);
     }
     assert_eq!((router.breakers().len(), main.calls().len()), (0, 5));
+    // Nor does one who will not wait long for what comes after the first content.
+    let begun = || text_events("long answer", None).into_iter().take(2).map(Ok);
+    let stalls: Vec<_> = begun().chain([Err(Error::timeout("nothing in 20 ms"))]).collect();
+    let main = Arc::new(Scripted::new("main", [Turn::Slow(Duration::from_millis(20), stalls)]));
+    let router = self::router(&[&main]);
+    for idle in [Some(Duration::from_millis(20)), None] {
+        for _ in 0..3 {
+            let mut hurried = Request::new("a");
+            (hurried.timeouts.idle, hurried.model) = (idle, Some("main/m".into()));
+            assert_eq!(router.generate(hurried).await.unwrap_err().kind(), ErrorKind::ProviderTimeout);
+        }
+        assert_eq!(router.breakers().len(), usize::from(idle.is_none()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

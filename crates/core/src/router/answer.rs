@@ -4,10 +4,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::Router;
 use super::envelope::Enveloping;
@@ -133,12 +135,15 @@ pub(crate) struct Aftermath {
     router: Router,
     provider: Arc<dyn DynProvider>,
     model: Option<ModelName>,
+    began: Instant,
+    /// The shortest limit of the caller's own.
+    haste: Option<Duration>,
 }
 
 impl Aftermath {
-    pub(super) fn new(router: &Router, planned: &Planned) -> Self {
+    pub(super) fn new(router: &Router, planned: &Planned, began: Instant, haste: Option<Duration>) -> Self {
         let (provider, model) = (Arc::clone(&planned.provider), planned.target.model.clone());
-        Self { router: router.clone(), provider, model }
+        Self { router: router.clone(), provider, model, began, haste }
     }
 
     /// Looks at what comes of it.
@@ -154,7 +159,12 @@ impl Aftermath {
         self.router.tell_breakers(&self.provider, self.model.as_ref(), None);
     }
 
+    /// A caller who allows too little time says nothing of the target.
     pub(super) fn failed(&self, error: &Error) {
+        let took = self.router.deps().clock.instant().saturating_duration_since(self.began);
+        if error.kind() == ErrorKind::ProviderTimeout && self.haste.is_some_and(|limit| took >= limit) {
+            return;
+        }
         self.router.tell_breakers(&self.provider, self.model.as_ref(), Some(error));
     }
 }

@@ -15,6 +15,7 @@ use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
 use super::breaker::{self, Permit};
 use super::charge::Charge;
+use super::deadlines;
 use super::first_event;
 use super::opening::{self, Opening};
 use super::record::Record;
@@ -153,7 +154,8 @@ impl<A: Asking> Attempts<A> {
         };
         if let Some(permit) = permit {
             self.tell(permit, &outcome, began);
-            outcome = outcome.map(|done| A::telling(done, || Some(Aftermath::new(&self.router, &self.planned))));
+            let aftermath = || Some(Aftermath::new(&self.router, &self.planned, began, self.haste()));
+            outcome = outcome.map(|done| A::telling(done, aftermath));
         }
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
@@ -172,17 +174,21 @@ impl<A: Asking> Attempts<A> {
     /// Tells the breakers how an attempt went. A caller who allows too little time says nothing of the target.
     fn tell(&self, permit: Permit<'_>, outcome: &Result<A::Done>, began: Instant) {
         let now = self.router.deps().clock.instant();
-        let hurried = |limit: Duration| now.saturating_duration_since(began) >= limit;
+        let hurried = self.haste().is_some_and(|limit| now.saturating_duration_since(began) >= limit);
         // Nor does one who had but little of it, because others used it up before.
         let rushed = !first_event::is_fair(self.deadlines.first_event, self.planned.shared.first_event);
         let timed_out = |error: &Error| error.kind() == ErrorKind::ProviderTimeout && !error.is_unsent();
         match outcome {
             Ok(_) if A::STREAMS => permit.begun(now),
             Ok(_) => permit.answered(now),
-            Err(error) if error.kind() == ErrorKind::ProviderTimeout && self.request.timeout.is_some_and(hurried) => {}
+            Err(error) if error.kind() == ErrorKind::ProviderTimeout && hurried => {}
             Err(error) if A::STREAMS && self.request.stream && rushed && timed_out(error) => {}
             Err(error) => permit.failed(error, now, self.router.deps().ids.jitter()),
         }
+    }
+
+    fn haste(&self) -> Option<Duration> {
+        deadlines::haste(&self.deadlines, &self.planned.shared)
     }
 
     /// One call, with what it may cost set aside.

@@ -85,6 +85,13 @@ fn set(deadlines: &mut Deadlines, layer: &Timeouts) {
     deadlines.min_bytes_per_s = layer.min_bytes_per_s.unwrap_or(deadlines.min_bytes_per_s);
 }
 
+/// The shortest of the limits that a caller has below everybody's: who runs into one says nothing of the target.
+pub(super) fn haste(own: &Deadlines, everybodys: &Deadlines) -> Option<Duration> {
+    let limits = |of: &Deadlines| [of.connect, of.idle, of.whole, of.total];
+    let shorter = limits(own).into_iter().zip(limits(everybodys)).filter(|(own, all)| own < all);
+    shorter.map(|(own, _)| own).min()
+}
+
 /// What is set of a model at a provider: of its plain name, too, where a digest stands behind it.
 pub(super) fn of_model(settings: &Settings, target: &Target) -> Timeouts {
     model_settings(settings, target).map(|model| model.timeouts).unwrap_or_default()

@@ -48,5 +48,6 @@ pub(crate) async fn google(State(server): State<Server>, request: Request) -> Re
 async fn made(server: &Server, arrived: &Arrived, mut ask: EmbedRequest) -> Result<EmbedResponse> {
     let said = arrived.said()?;
     (ask.riders, ask.cache) = (said.riders, said.cache);
+    (ask.timeout, ask.timeouts) = (said.timeout, said.timeouts);
     server.0.router.embed(arrived.op(ask)).await
 }

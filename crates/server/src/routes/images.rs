@@ -28,5 +28,6 @@ async fn drawn(server: &Server, arrived: &Arrived) -> Result<ImageResponse> {
     let mut ask = images::decode_request(&arrived.body)?;
     let said = arrived.said()?;
     (ask.riders, ask.cache) = (said.riders, said.cache);
+    (ask.timeout, ask.timeouts) = (said.timeout, said.timeouts);
     server.0.router.image(arrived.op(ask)).await
 }

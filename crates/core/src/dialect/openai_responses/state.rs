@@ -91,7 +91,7 @@ pub fn resume(request: &Request, earlier: &[RawJson]) -> Result<Request> {
     let mut resumed = body::decode(&origin.head, &whole)?;
     // What the door added after the body was read stays.
     (resumed.provider, resumed.riders) = (request.provider.clone(), request.riders.clone());
-    (resumed.cache, resumed.timeout) = (request.cache.clone(), request.timeout);
+    (resumed.cache, resumed.timeout, resumed.timeouts) = (request.cache.clone(), request.timeout, request.timeouts);
     (resumed.model, resumed.stream) = (request.model.clone(), request.stream);
     Ok(resumed)
 }
