@@ -2,30 +2,42 @@
 //!
 //! A [`Holder`] is whoever holds limits: a team, a key of it, a narrower key derived from that one. Holders stand above each other, and what passes must pass all of them,
 //! so a derived key is never stronger than what it came from. Asking is in memory alone and takes the locks of the asked holders only: two keys of no common team never
-//! meet. Read next: `limits/rate.rs` (requests and tokens per minute), `limits/budget.rs` (money), `limits/grant.rs` (keys as text, and how one is derived), `limits/keyring.rs` (the keys that are known,
+//! meet. Processes that share their limits ask a counter of theirs instead (`limits/shared.rs`). Read next: `limits/permit.rs` (how a request is let in), `limits/rate.rs` (requests and tokens per minute), `limits/budget.rs` (money), `limits/grant.rs` (keys as text, and how one is derived), `limits/keyring.rs` (the keys that are known,
 //! shared by several processes through the `Store`). Providers, plans and HTTP are unknown here.
 
-pub mod budget;
+pub mod bank;
+mod budget;
 pub mod grant;
 pub mod key;
 pub mod keyring;
+mod period;
+mod permit;
 pub mod rate;
+pub mod shared;
+mod tab;
+mod together;
 
 use std::iter::successors;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use self::budget::{Bank, Period, Purse, Reserved};
-use self::rate::{Full, Standing, Window};
+use self::bank::Bank;
+use self::budget::Purse;
+use self::rate::{Standing, Window};
+use self::shared::Sharing;
+use self::together::Stood;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Namespace, matches_pattern};
 
 pub use key::Role;
 pub use keyring::Keyring;
+pub use period::Period;
+pub use permit::Permit;
+pub use tab::{Payer, Spending};
 
 /// The most holders above each other: a team, a key, and as many derivations as [`grant::MOST_BLOCKS`].
 const MOST_ABOVE: usize = 2 + grant::MOST_BLOCKS;
@@ -68,12 +80,39 @@ impl Limits {
         *self == Self::default()
     }
 
+    /// What one of so many allows who share them: its part of each, and what is no amount as it is.
+    fn part(&self, parts: u32) -> Rated {
+        let of = |limit: u64| if parts <= 1 { limit } else { limit / u64::from(parts) };
+        Rated {
+            requests_per_minute: self.requests_per_minute.map(of),
+            tokens_per_minute: self.tokens_per_minute.map(of),
+            // Few at once leave a part for nobody: one each is the least.
+            concurrency: self.concurrency.map(|most| if parts <= 1 { most } else { (most / parts).max(most.min(1)) }),
+        }
+    }
+
     /// The caps on money.
     fn caps(&self) -> impl Iterator<Item = (Period, u64)> {
         let caps =
             [(Period::Day, self.budget_per_day), (Period::Month, self.budget_per_month), (Period::Ever, self.budget)];
         caps.into_iter().filter_map(|(period, cap)| Some((period, cap?)))
     }
+}
+
+/// Limits on how much passes.
+struct Rated {
+    requests_per_minute: Option<u64>,
+    tokens_per_minute: Option<u64>,
+    concurrency: Option<u32>,
+}
+
+/// Where limits are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Counting {
+    /// Money, in leases.
+    pub(crate) bank: Arc<dyn Bank>,
+    /// Everything, together with other processes.
+    pub(crate) sharing: Option<Arc<Sharing>>,
 }
 
 /// Whoever holds limits, with what passed lately.
@@ -92,6 +131,14 @@ pub struct Holder {
     running: AtomicU32,
     /// One for each cap on its money.
     purses: Vec<Purse>,
+    /// Under which it is counted.
+    account: Arc<str>,
+    /// Who counts it together with other processes.
+    sharing: Option<Arc<Sharing>>,
+    /// Whether there is something of it, or above it, that is counted so.
+    shares: bool,
+    /// How it stood when it was asked.
+    told: Mutex<Option<Stood>>,
 }
 
 #[derive(Debug, Default)]
@@ -114,10 +161,9 @@ pub struct Standings {
 type Ticks = (u64, u64);
 
 impl Holder {
-    /// A team. Its members count together, and spend what is counted at this bank.
-    #[must_use]
-    pub fn team(name: &str, limits: Limits, began: Instant, bank: &Arc<dyn Bank>) -> Arc<Self> {
-        Arc::new(Self::bare("team", name, limits, None, began).banking(&format!("team/{name}"), bank))
+    /// A team. Its members count together.
+    pub(crate) fn team(name: &str, limits: Limits, began: Instant, counting: &Counting) -> Arc<Self> {
+        Arc::new(Self::bare("team", name, limits, None, began).counted(&format!("team/{name}"), counting))
     }
 
     #[cfg(test)]
@@ -138,14 +184,29 @@ impl Holder {
             rates: Mutex::default(),
             running: AtomicU32::new(0),
             purses: Vec::new(),
+            account: Arc::default(),
+            sharing: None,
+            shares: false,
+            told: Mutex::default(),
         }
     }
 
-    /// With its money counted under an account of this name.
-    fn banking(mut self, account: &str, bank: &Arc<dyn Bank>) -> Self {
-        let purse = |(period, cap)| Purse::new(account, period, cap, Arc::clone(bank));
+    /// Counted under an account of this name.
+    fn counted(mut self, account: &str, counting: &Counting) -> Self {
+        let purse = |(period, cap)| Purse::new(account, period, cap, Arc::clone(&counting.bank));
         self.purses = self.limits.caps().map(purse).collect();
+        let Limits { requests_per_minute, tokens_per_minute, concurrency, .. } = self.limits;
+        let rated = requests_per_minute.or(tokens_per_minute).is_some() || concurrency.is_some();
+        self.account = account.into();
+        self.sharing.clone_from(&counting.sharing);
+        let above = self.above.as_ref().is_some_and(|above| above.shares);
+        self.shares = above || self.sharing.is_some() && (rated || !self.purses.is_empty());
         self
+    }
+
+    /// What it is and its name, as errors say it.
+    fn title(&self) -> String {
+        format!("the {} {}", self.what, self.name)
     }
 
     /// Its name: of a key with its id, so that no two keys ever have the same.
@@ -175,112 +236,6 @@ impl Holder {
     /// It and all above it.
     fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         successors(Some(self), |holder| holder.above.as_ref())
-    }
-
-    /// Lets a request in that is thought to take as many tokens, if all who hold allow it. What the permit holds is given back when it is dropped.
-    ///
-    /// # Errors
-    /// `policy_rate_limited` with the wait, naming the holder and its limit.
-    pub fn admit(self: &Arc<Self>, now: Instant, tokens: u64) -> Result<Permit> {
-        let mut entered = [(0, 0); MOST_ABOVE];
-        for (at, holder) in self.chain().enumerate() {
-            let outcome = match entered.get_mut(at) {
-                Some(place) => holder.enter(now, tokens).map(|ticks| *place = ticks),
-                None => Err(Error::internal("more holders above each other than there can be")),
-            };
-            if let Err(error) = outcome {
-                for (holder, ticks) in self.chain().zip(entered).take(at) {
-                    holder.leave();
-                    holder.correct(ticks, Some(0), tokens, 0);
-                }
-                return Err(error);
-            }
-        }
-        Ok(Permit { holder: Arc::clone(self), entered, thought: tokens })
-    }
-
-    fn enter(&self, now: Instant, tokens: u64) -> Result<Ticks> {
-        let Limits { requests_per_minute, tokens_per_minute, concurrency, .. } = self.limits;
-        if let Some(most) = concurrency
-            && self.running.fetch_add(1, Ordering::AcqRel) >= most
-        {
-            self.leave();
-            return Err(self.full(&format!("{most} requests at once"), Full::For(Duration::from_secs(1))));
-        }
-        if requests_per_minute.is_none() && tokens_per_minute.is_none() {
-            return Ok((0, 0));
-        }
-        let now = now.saturating_duration_since(self.began);
-        let mut rates = self.rates();
-        let mut ticks = (0, 0);
-        let mut refused = None;
-        if let Some(most) = requests_per_minute {
-            match rates.requests.take(now, 1, most) {
-                Ok(tick) => ticks.0 = tick,
-                Err(full) => refused = Some((format!("{most} requests a minute"), full)),
-            }
-        }
-        if let Some(most) = tokens_per_minute.filter(|_| refused.is_none()) {
-            match rates.tokens.take(now, tokens, most) {
-                Ok(tick) => ticks.1 = tick,
-                Err(full) => {
-                    rates.requests.correct(ticks.0, 1, 0);
-                    let what = format!("{most} tokens a minute, and this request may take {tokens}");
-                    refused = Some((what, full));
-                }
-            }
-        }
-        drop(rates);
-        let Some((what, full)) = refused else { return Ok(ticks) };
-        self.leave();
-        Err(self.full(&what, full))
-    }
-
-    fn leave(&self) {
-        if self.limits.concurrency.is_some() {
-            self.running.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Puts right what was thought of a request: `requests` that it counts for, and its tokens.
-    fn correct(&self, (request, token): Ticks, requests: Option<u64>, thought: u64, true_tokens: u64) {
-        let Limits { requests_per_minute, tokens_per_minute, .. } = self.limits;
-        let requests = requests.filter(|_| requests_per_minute.is_some());
-        if requests.is_none() && (tokens_per_minute.is_none() || thought == true_tokens) {
-            return;
-        }
-        let mut rates = self.rates();
-        if let Some(requests) = requests {
-            rates.requests.correct(request, 1, requests);
-        }
-        if tokens_per_minute.is_some() {
-            rates.tokens.correct(token, thought, true_tokens);
-        }
-    }
-
-    fn full(&self, what: &str, full: Full) -> Error {
-        let message = format!("the {} {} allows {what}", self.what, self.name);
-        let error = Error::new(ErrorKind::PolicyRateLimited, message);
-        match full {
-            Full::For(wait) => error.with_retry_after(wait),
-            Full::ForEver => error.with_hint("ask for less: no wait makes room for this"),
-        }
-    }
-
-    /// How it stands with its rates.
-    #[must_use]
-    pub fn standings(self: &Arc<Self>, now: Instant) -> Standings {
-        let tighter = |a: Option<Standing>, b: Option<Standing>| match (a, b) {
-            (Some(a), Some(b)) => Some(if b.remaining < a.remaining { b } else { a }),
-            (a, b) => a.or(b),
-        };
-        self.chain().fold(Standings::default(), |all, holder| {
-            let now = now.saturating_duration_since(holder.began);
-            let mut rates = holder.rates();
-            let requests = holder.limits.requests_per_minute.map(|most| rates.requests.standing(now, most));
-            let tokens = holder.limits.tokens_per_minute.map(|most| rates.tokens.standing(now, most));
-            Standings { requests: tighter(all.requests, requests), tokens: tighter(all.tokens, tokens) }
-        })
     }
 
     /// Whether a target may be asked; `route` is the name of the route that led there, which may be allowed as a whole.
@@ -323,27 +278,6 @@ impl Holder {
         self.chain().all(|holder| holder.purses.is_empty() || holder.limits.unpriced)
     }
 
-    /// Sets money aside for one attempt: as much as it may cost at most, from all who hold.
-    ///
-    /// # Errors
-    /// `policy_budget_exceeded` naming the holder, with the wait until its next period; what the store fails with.
-    pub async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
-        let mut spending = Spending { holder: Arc::clone(self), micros, held: Vec::new() };
-        for holder in self.chain() {
-            for purse in &holder.purses {
-                let who = || format!("the {} {}", holder.what, holder.name);
-                match purse.reserve(who, micros, now).await {
-                    Ok(reserved) => spending.held.push(reserved),
-                    Err(error) => {
-                        spending.settle(0);
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        Ok(spending)
-    }
-
     /// Tells the bank what was spent beyond the leases, and gives back what lies idle: all but `keep` leases.
     pub(crate) async fn balance(&self, keep: u64, now: SystemTime) -> Result<()> {
         for purse in &self.purses {
@@ -374,63 +308,6 @@ impl Holder {
             .with_hint("ask whoever gave it for a new one")),
             None => Ok(()),
         }
-    }
-
-    fn rates(&self) -> MutexGuard<'_, Rates> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A request that was let in. Dropping it makes room for the next one; what passed stays counted.
-#[derive(Debug)]
-pub struct Permit {
-    holder: Arc<Holder>,
-    entered: [Ticks; MOST_ABOVE],
-    thought: u64,
-}
-
-impl Permit {
-    /// Whose it is.
-    #[must_use]
-    pub fn holder(&self) -> &Arc<Holder> {
-        &self.holder
-    }
-
-    /// Counts the tokens that the request really took, in place of what was thought.
-    pub fn took(&mut self, tokens: u64) {
-        for (holder, ticks) in self.holder.chain().zip(self.entered) {
-            holder.correct(ticks, None, self.thought, tokens);
-        }
-        self.thought = tokens;
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.holder.chain().for_each(|holder| holder.leave());
-    }
-}
-
-/// Money set aside for one attempt. Dropped without a word it is spent: nobody could say that it was not.
-#[derive(Debug)]
-pub struct Spending {
-    holder: Arc<Holder>,
-    micros: u64,
-    /// What each purse holds, as far as they were asked, in the order of the holders.
-    held: Vec<Reserved>,
-}
-
-impl Spending {
-    /// Settles it: this is what it cost, in micro-dollars.
-    pub fn settle(mut self, micros: u64) {
-        self.micros = micros;
-    }
-}
-
-impl Drop for Spending {
-    fn drop(&mut self) {
-        let purses = self.holder.chain().flat_map(|holder| &holder.purses);
-        purses.zip(&self.held).for_each(|(purse, reserved)| purse.settle(*reserved, self.micros));
     }
 }
 

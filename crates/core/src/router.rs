@@ -291,7 +291,7 @@ impl Router {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
-        allowance::admit(self, holder, &mut request, record)?;
+        allowance::fit(self, holder, &mut request, record);
         let passed_over = if provider.is_some() { Vec::new() } else { self.passed_over(&request).await };
         let scope = Scope { vectors: A::VECTORS, ..self.scope(door, &passed_over) };
         let mut plan = match provider {
@@ -299,6 +299,7 @@ impl Router {
             None => resolve::plan(&request, scope)?,
         };
         allowance::leave_allowed(self, &mut plan, &request, record)?;
+        allowance::admit(self, &request, &plan, A::PAID, record).await?;
         record.planned(&plan);
         let total = request.timeout;
         let request = Arc::new(request);

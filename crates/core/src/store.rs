@@ -2,7 +2,7 @@
 //!
 //! Keys of virtual users, budgets, counters, providers passed over for a while. Not the response cache, which may be
 //! thrown away at any time (`cache/disk.rs`), though both stand on the same database code (`store/database.rs`).
-//! Implementations: [`EmbeddedStore`], [`MemoryStore`]; another one proves itself with `testing::store_conformance`.
+//! Implementations: [`EmbeddedStore`], [`MemoryStore`], and Redis in a crate of its own; another one proves itself with `testing::store_conformance`.
 
 pub(crate) mod database;
 mod embedded;
@@ -114,6 +114,8 @@ pub enum StoreError {
     Unwritable(String),
     /// The disk, or the room set aside, is full.
     Full,
+    /// Whoever keeps the records cannot be reached, or does not answer.
+    Unreachable(String),
     /// Too much is queued, or another process holds the file.
     Busy,
     /// The store is shut down.
@@ -139,6 +141,7 @@ impl StoreError {
             Self::Corrupt(_) => "corrupt",
             Self::Unwritable(_) => "unwritable",
             Self::Full => "full",
+            Self::Unreachable(_) => "unreachable",
             Self::Busy => "busy",
             Self::Closed => "closed",
             Self::NotACounter => "not_a_counter",
@@ -151,10 +154,11 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Newer { .. } => "use the version of llm-router that wrote it, or name another data folder",
+            Self::Newer { .. } => "use the version of llm-router that wrote it, or name another data folder or `store.prefix`",
             Self::Corrupt(_) => "restore the file from a copy, or move it away to begin anew",
             Self::Unwritable(_) => "make the folder writable for this user, or name another one",
             Self::Full => "free some room on the disk",
+            Self::Unreachable(_) => "start the server that `store.url` names, or correct the address",
             Self::Busy => "try again in a moment",
             _ => return None,
         })
@@ -170,6 +174,7 @@ impl fmt::Display for StoreError {
             Self::Corrupt(what) => write!(f, "damaged database: {what}"),
             Self::Unwritable(what) => write!(f, "cannot write {what}"),
             Self::Full => f.write_str("no room left to write"),
+            Self::Unreachable(why) => write!(f, "the shared state cannot be reached: {why}"),
             Self::Busy => f.write_str("the database is busy"),
             Self::Closed => f.write_str("the database is closed"),
             Self::NotACounter => f.write_str("the record is not a counter"),

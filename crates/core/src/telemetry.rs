@@ -39,6 +39,8 @@ pub const RETRIES: &str = "llm_router_retries_total";
 pub const RETRIES_REFUSED: &str = "llm_router_retries_refused_total";
 /// Breakers that are not closed, by `provider`, `model`, `scope` (`provider`, `model`, `credential`), `kind` of the last error and `state` (`open`, `half_open`).
 pub const BREAKERS: &str = "llm_router_breakers";
+/// Requests whose shared limits nobody counted, by `policy`: what held instead, `closed`, `open` or `local`.
+pub const UNSHARED: &str = "llm_router_limits_unshared_total";
 
 /// The label of what nobody configured.
 pub const OTHER: &str = "other";
@@ -97,6 +99,7 @@ struct Inner {
     in_flight: Counters<2>,
     cache: Counters<4>,
     retries_refused: Counters<1>,
+    unshared: Counters<3>,
     /// Kinds of outcomes in the order they were met; a request only reads them.
     outcomes: [OnceLock<&'static str>; OUTCOMES],
 }
@@ -105,6 +108,7 @@ struct Inner {
 type Client = Counters<5>;
 
 const DIRECTIONS: [&str; 4] = ["input", "output", "cache_read", "reasoning"];
+const POLICIES: [&str; 3] = ["closed", "open", "local"];
 const CACHE_STATUS: [&str; 4] = ["hit", "miss", "bypass", "coalesced"];
 
 impl Ledger {
@@ -126,6 +130,13 @@ impl Ledger {
     /// Requests under way.
     pub fn in_flight(&self) -> u64 {
         self.0.in_flight.sum(0).saturating_sub(self.0.in_flight.sum(1))
+    }
+
+    /// Counts a request whose shared limits nobody counted, under what held instead.
+    pub fn unshared(&self, policy: &str) {
+        if let Some(at) = POLICIES.iter().position(|known| *known == policy) {
+            self.0.unshared.add(at, 1);
+        }
     }
 
     /// The counters of one pair of labels, or those of `other` where there are too many.
@@ -220,6 +231,10 @@ impl Ledger {
         head(&mut out, CACHE, "counter", "Requests by what the response cache did.");
         for (at, status) in CACHE_STATUS.into_iter().enumerate() {
             let _ = writeln!(out, "{CACHE}{{status=\"{status}\"}} {}", self.0.cache.sum(at));
+        }
+        head(&mut out, UNSHARED, "counter", "Requests whose shared limits nobody counted, by what held instead.");
+        for (at, policy) in POLICIES.into_iter().enumerate() {
+            let _ = writeln!(out, "{UNSHARED}{{policy=\"{policy}\"}} {}", self.0.unshared.sum(at));
         }
         out
     }

@@ -44,6 +44,9 @@ pub struct Trace {
     /// What could not be said to the target that answered, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<FieldPath>,
+    /// What held instead of limits that several processes share, where nobody counted them: `open`, `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<String>,
     /// What it cost in tokens, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -74,6 +77,7 @@ impl Trace {
             cache: CacheStatus::Bypass,
             key: None,
             dropped: Vec::new(),
+            limits: None,
             usage: None,
             first_content: None,
             total: None,

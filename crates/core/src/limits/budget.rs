@@ -4,155 +4,15 @@
 //! or what one request needs, and spends that in memory; the bank has written it down before the first of it is spent. So a cap holds whatever happens: a process that is killed
 //! forfeits the rest of its leases and no more. Amounts are whole micro-dollars. What a request costs is `../pricing.rs` and the router's business.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
-
-use super::key::{at, seconds};
+use super::bank::{Bank, Draft, TRIES};
+use super::period::{DAY, Period};
+use super::shared::Due;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pricing::dollars;
-use crate::store::{Change, Store, StoreError, counter_value};
-
-/// Where money is counted that several processes spend. Over Redis one script does what one method does here.
-pub trait Bank: fmt::Debug + Send + Sync + 'static {
-    /// Draws `wanted`, or what is left below the cap and at least `least`, and gives what was drawn: nothing where less than `least` is left. It is safe before this returns.
-    fn draw<'a>(&'a self, account: &'a str, draft: Draft) -> BoxFuture<'a, Result<u64, StoreError>>;
-
-    /// Counts `amount` more, or gives it back where it is negative, whatever the cap says: it was spent, or it was not.
-    fn correct<'a>(
-        &'a self,
-        account: &'a str,
-        amount: i64,
-        expires: Option<SystemTime>,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// What was drawn.
-    fn drawn<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
-}
-
-/// What is asked of a [`Bank`], in micro-dollars.
-#[derive(Clone, Copy, Debug)]
-pub struct Draft {
-    /// Less than this is of no use.
-    pub least: u64,
-    /// As much as shall be drawn.
-    pub wanted: u64,
-    /// The most that may ever be drawn.
-    pub cap: u64,
-    /// When the account may be forgotten.
-    pub expires: Option<SystemTime>,
-}
-
-/// A bank whose books are the state store.
-#[derive(Clone, Debug)]
-pub(crate) struct StoreBank(pub(crate) Arc<dyn Store>);
-
-const SPACE: &str = "money";
-/// Attempts at a change that others make at the same time.
-const TRIES: u32 = 64;
-
-impl Bank for StoreBank {
-    fn draw<'a>(&'a self, account: &'a str, draft: Draft) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(async move {
-            for _ in 0..TRIES {
-                let found = self.0.get(SPACE, account).await?;
-                let drawn = found.as_deref().map(counter_value).transpose()?.unwrap_or(0);
-                let left = draft.cap.saturating_sub(u64::try_from(drawn).unwrap_or(0));
-                if left < draft.least {
-                    return Ok(0);
-                }
-                let amount = draft.wanted.max(draft.least).min(left);
-                let now = drawn.saturating_add(i64::try_from(amount).unwrap_or(i64::MAX));
-                let value = bytes::Bytes::copy_from_slice(&now.to_be_bytes());
-                let change = Change { expected: found, value: Some(value), expires: draft.expires };
-                if self.0.compare_and_set(SPACE, account, change).await? {
-                    return Ok(amount);
-                }
-            }
-            Err(StoreError::Busy)
-        })
-    }
-
-    fn correct<'a>(
-        &'a self,
-        account: &'a str,
-        amount: i64,
-        expires: Option<SystemTime>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.0.increment(SPACE, account, amount, expires).await.map(drop) })
-    }
-
-    fn drawn<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(async move {
-            let found = self.0.get(SPACE, account).await?;
-            let drawn = found.as_deref().map(counter_value).transpose()?.unwrap_or(0);
-            Ok(u64::try_from(drawn).unwrap_or(0))
-        })
-    }
-}
-
-/// For how long a cap holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Period {
-    /// A day of UTC.
-    Day,
-    /// A month of UTC.
-    Month,
-    /// For ever.
-    Ever,
-}
-
-const DAY: u64 = 86_400;
-
-impl Period {
-    /// The number of the period that a time is in, and when the next one begins.
-    fn of(self, now: SystemTime) -> (u64, Option<SystemTime>) {
-        let day = seconds(now) / DAY;
-        match self {
-            Self::Day => (day, Some(at((day + 1) * DAY))),
-            Self::Month => {
-                let month = month_of(day);
-                // At most 31 days away: the first day of another month.
-                let next = (day + 1..day + 32).find(|day| month_of(*day) != month);
-                (month, next.map(|day| at(day * DAY)))
-            }
-            Self::Ever => (0, None),
-        }
-    }
-
-    /// Its name: `day`, `month`, `ever`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Month => "month",
-            Self::Ever => "ever",
-        }
-    }
-
-    /// As it stands behind an amount.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Day => "a day",
-            Self::Month => "a month",
-            Self::Ever => "in all",
-        }
-    }
-}
-
-/// Months since the year 0 of the calendar, for a day since 1970.
-fn month_of(day: u64) -> u64 {
-    // Years that begin in March, as in Howard Hinnant's civil-from-days.
-    let shifted = day + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    (era * 400 + year) * 12 + (5 * of_year + 2) / 153 + 2
-}
+use crate::store::StoreError;
 
 /// One cap of one holder.
 #[derive(Debug)]
@@ -162,6 +22,8 @@ pub(crate) struct Purse {
     cap: u64,
     bank: Arc<dyn Bank>,
     money: Mutex<Money>,
+    /// What is known of books that are counted elsewhere.
+    known: Mutex<Known>,
     /// Held while the bank is asked, so that many who find the purse empty draw once.
     drawing: tokio::sync::Mutex<()>,
 }
@@ -175,6 +37,15 @@ struct Money {
     owed: Vec<(u64, i64)>,
 }
 
+/// How the books of a shared counter stood when it was asked last, and what this process allowed since without asking.
+#[derive(Debug, Default)]
+struct Known {
+    books: Arc<str>,
+    /// None before the first word of them.
+    left: Option<u64>,
+    alone: u64,
+}
+
 /// Money set aside for one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reserved {
@@ -185,7 +56,49 @@ pub(crate) struct Reserved {
 impl Purse {
     pub(crate) fn new(account: &str, period: Period, cap: u64, bank: Arc<dyn Bank>) -> Self {
         let account = format!("{account}/{}", period.name());
-        Self { account, period, cap, bank, money: Mutex::default(), drawing: tokio::sync::Mutex::default() }
+        Self { account, period, cap, bank, money: Mutex::default(), known: Mutex::default(), drawing: Default::default() }
+    }
+
+    /// What is asked of a shared counter.
+    pub(super) fn due(&self, amount: u64, now: SystemTime) -> Due {
+        let (number, next) = self.period.of(now);
+        Due { books: self.books(number).into(), amount, cap: self.cap, expires: Self::kept(next) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers how much of these books is drawn.
+    pub(super) fn know(&self, books: &Arc<str>, drawn: u64) {
+        *self.known() = Known { books: Arc::clone(books), left: Some(self.cap.saturating_sub(drawn)), alone: 0 };
+    }
+
+    /// Allows so much without asking: as one of so many who may each spend their part of what was left. Where nobody ever said what is left, that is nothing.
+    pub(super) fn take_part(&self, amount: u64, parts: u32, now: SystemTime) -> bool {
+        let books = self.books(self.period.of(now).0);
+        let mut known = self.known();
+        if known.left.is_some() && *known.books != *books {
+            // A new period began, and at its beginning all is left.
+            *known = Known { books: books.into(), left: Some(self.cap), alone: 0 };
+        }
+        let part = known.left.unwrap_or(0) / u64::from(parts.max(1));
+        let fits = known.alone.saturating_add(amount) <= part;
+        if fits {
+            known.alone += amount;
+        }
+        fits
+    }
+
+    /// So much was allowed and not spent.
+    pub(super) fn return_part(&self, amount: u64) {
+        let mut known = self.known();
+        known.alone = known.alone.saturating_sub(amount);
+    }
+
+    /// The error of a cap that does not allow so much.
+    pub(super) fn refusal(&self, who: &str, amount: u64, now: SystemTime) -> Error {
+        self.spent(who, amount, now, self.period.of(now).1)
     }
 
     fn books(&self, number: u64) -> String {
@@ -316,108 +229,4 @@ impl Purse {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::store::MemoryStore;
-    use crate::testing::ManualClock;
-
-    fn bank() -> Arc<dyn Bank> {
-        Arc::new(StoreBank(Arc::new(MemoryStore::new(Arc::new(ManualClock::default())))))
-    }
-
-    fn purse(bank: &Arc<dyn Bank>, period: Period, cap: u64) -> Purse {
-        Purse::new("key/x", period, cap, Arc::clone(bank))
-    }
-
-    const NOW: u64 = 1_767_225_600;
-
-    #[test]
-    fn days_and_months_are_those_of_the_calendar() {
-        // 2026-01-31 23:59:59, and a second later.
-        let last = at(NOW + 31 * DAY - 1);
-        let (month, next) = Period::Month.of(last);
-        assert_eq!(next, Some(at(NOW + 31 * DAY)));
-        assert_eq!(Period::Month.of(next.unwrap()).0, month + 1);
-        assert_eq!(Period::Month.of(next.unwrap()).1, Some(at(NOW + 59 * DAY)), "28 days of February");
-        assert_eq!(Period::Day.of(last).1, Some(at(NOW + 31 * DAY)));
-        let months: std::collections::BTreeSet<_> = (0..366 * 30).map(month_of).collect();
-        assert_eq!(months.len(), 361, "thirty years from 1970 and a little more");
-        assert_eq!(month_of(0), 1970 * 12);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn two_hundred_at_once_in_three_processes_never_pass_the_cap_and_the_books_are_right() {
-        let bank = bank();
-        let purses: Vec<_> = (0..3).map(|_| Arc::new(purse(&bank, Period::Day, 1_000_000))).collect();
-        let tasks: Vec<_> = (0..200_u64)
-            .map(|at| {
-                let purse = Arc::clone(&purses[at as usize % 3]);
-                tokio::spawn(async move {
-                    let mut spent = 0;
-                    for round in 0..20 {
-                        let amount = 900 + (at * 7 + round * 13) % 400;
-                        let Ok(reserved) = purse.reserve(|| "k".into(), amount, super::at(NOW)).await else { continue };
-                        tokio::task::yield_now().await;
-                        let cost = amount - (at + round) % 500;
-                        purse.settle(reserved, cost);
-                        spent += cost;
-                    }
-                    spent
-                })
-            })
-            .collect();
-        let mut ledger = 0;
-        for task in tasks {
-            ledger += task.await.unwrap();
-        }
-        assert!(ledger <= 1_000_000 && ledger > 960_000, "{ledger}");
-        for purse in &purses {
-            purse.balance(0, at(NOW)).await.unwrap();
-        }
-        assert_eq!(purses[0].drawn(at(NOW)).await.unwrap(), ledger, "the ledger's sum is the counter");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn money_is_drawn_before_it_is_spent_and_a_lease_is_a_hundredth() {
-        let bank = bank();
-        let purse = purse(&bank, Period::Month, 1_000_000);
-        let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
-        assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 10_000);
-        purse.settle(reserved, 10);
-        for _ in 0..999 {
-            let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
-            purse.settle(reserved, 10);
-        }
-        assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 10_000, "the bank was asked once for a thousand requests");
-        // A process that is killed says nothing more; another one goes on behind its lease.
-        let other = self::purse(&bank, Period::Month, 1_000_000);
-        let error = other.reserve(|| "the key k".into(), 990_001, at(NOW)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded);
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(31 * DAY)));
-        assert!(other.reserve(|| "k".into(), 990_000, at(NOW)).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_costs_more_than_was_thought_is_owed_and_what_is_held_for_nothing_goes_back() {
-        let bank = bank();
-        let purse = purse(&bank, Period::Day, 1_000);
-        let reserved = purse.reserve(|| "k".into(), 600, at(NOW)).await.unwrap();
-        purse.settle(reserved, 100);
-        purse.balance(1, at(NOW)).await.unwrap();
-        assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 110, "a lease stays");
-        let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
-        purse.settle(reserved, 400);
-        assert!(purse.reserve(|| "k".into(), 501, at(NOW)).await.is_err(), "what is owed counts at once");
-        purse.balance(1, at(NOW)).await.unwrap();
-        assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 500);
-        // The day ends while a request is under way: it is settled in its own day.
-        let reserved = purse.reserve(|| "k".into(), 500, at(NOW)).await.unwrap();
-        let tomorrow = at(NOW + DAY);
-        let next = purse.reserve(|| "k".into(), 1_000, tomorrow).await.unwrap();
-        purse.settle(reserved, 200);
-        purse.settle(next, 1_000);
-        purse.balance(0, tomorrow).await.unwrap();
-        assert_eq!((purse.drawn(at(NOW)).await.unwrap(), purse.drawn(tomorrow).await.unwrap()), (700, 1_000));
-    }
-}
+mod tests;

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
-use super::budget::{Bank, Period, StoreBank};
+use super::bank::StoreBank;
 use super::grant::{Caveats, Link, Shown, links, root, same, whole};
 use super::key::{Deed, Kept, KeyRecord, KeySpec, Seal, at, hash, hex, seconds, unhex};
-use super::{Holder, Limits};
+use super::shared::Sharing;
+use super::{Counting, Holder, Limits, Period};
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Namespace;
@@ -50,7 +51,7 @@ pub struct Keyring(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    bank: Arc<dyn Bank>,
+    counting: Counting,
     seal: Seal,
     clock: Arc<dyn Clock>,
     scope: Scope,
@@ -109,14 +110,38 @@ impl Keyring {
         scope: Scope,
         teams: impl IntoIterator<Item = (String, Limits)>,
     ) -> Self {
-        let (began, bank) = (clock.instant(), Arc::new(StoreBank(Arc::clone(&store))) as Arc<dyn Bank>);
+        Self::with(store, seal, clock, scope, teams, None)
+    }
+
+    /// A keyring whose limits are counted together with other processes.
+    pub fn shared(
+        store: Arc<dyn Store>,
+        seal: Seal,
+        clock: Arc<dyn Clock>,
+        scope: Scope,
+        teams: impl IntoIterator<Item = (String, Limits)>,
+        sharing: Arc<Sharing>,
+    ) -> Self {
+        Self::with(store, seal, clock, scope, teams, Some(sharing))
+    }
+
+    fn with(
+        store: Arc<dyn Store>,
+        seal: Seal,
+        clock: Arc<dyn Clock>,
+        scope: Scope,
+        teams: impl IntoIterator<Item = (String, Limits)>,
+        sharing: Option<Arc<Sharing>>,
+    ) -> Self {
+        let began = clock.instant();
+        let counting = Counting { bank: Arc::new(StoreBank(Arc::clone(&store))), sharing };
         let team = |(name, limits): (String, Limits)| {
-            let holder = Holder::team(&name, limits, began, &bank);
+            let holder = Holder::team(&name, limits, began, &counting);
             (name, holder)
         };
         let teams = teams.into_iter().map(team).collect();
         let (table, current) = (Mutex::default(), AtomicU64::new(next_number()));
-        Self(Arc::new(Inner { store, bank, seal, clock, scope, teams, began, table, current }))
+        Self(Arc::new(Inner { store, counting, seal, clock, scope, teams, began, table, current }))
     }
 
     /// A team that the configuration names.
@@ -189,7 +214,7 @@ impl Keyring {
         // By its own mark and the key's id alone, so that the name does not grow with each derivation.
         let name = above.name.split('/').next().map_or_else(String::new, |key| format!("{key}/{short}"));
         let holder = Holder::bare("derived key", &name, caveats.limits, Some(Arc::clone(above)), self.0.began);
-        let mut holder = holder.banking(&format!("grant/{}", hex(link)), &self.0.bank);
+        let mut holder = holder.counted(&format!("grant/{}", hex(link)), &self.0.counting);
         holder.expires = caveats.expires.map(at);
         holder.namespace = match self.0.scope {
             Scope::Key => Namespace::new(&name).unwrap_or_default(),
@@ -263,7 +288,11 @@ impl Keyring {
     /// # Errors
     /// `router_unavailable` when the store cannot be written; what is left is forfeited.
     pub async fn settle_up(&self) -> Result<()> {
-        self.balance(0).await
+        self.balance(0).await?;
+        match &self.0.counting.sharing {
+            Some(sharing) => Ok(sharing.counter.flush().await?),
+            None => Ok(()),
+        }
     }
 
     async fn balance(&self, keep: u64) -> Result<()> {
@@ -331,7 +360,7 @@ impl Keyring {
             Scope::Key => None,
         };
         let holder = Holder::bare("key", &name, spec.limits.clone(), team, self.0.began);
-        let mut holder = holder.banking(&format!("key/{id}"), &self.0.bank);
+        let mut holder = holder.counted(&format!("key/{id}"), &self.0.counting);
         holder.role = spec.role;
         holder.namespace = namespace.or_else(|| Namespace::new(&name).ok()).unwrap_or_default();
         holder.expires = spec.expires.map(at);

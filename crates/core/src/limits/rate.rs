@@ -55,12 +55,23 @@ impl Window {
         if excess > 0 {
             return Err(Full::For(self.until(excess, now)));
         }
+        self.add(tick, weight);
+        Ok(tick)
+    }
+
+    /// Counts what passed elsewhere, whatever the limit, and gives the tick under which it counts.
+    pub fn note(&mut self, now: Duration, weight: u64) -> u64 {
+        let tick = self.tick(now);
+        self.add(tick, weight);
+        tick
+    }
+
+    fn add(&mut self, tick: u64, weight: u64) {
         match self.passed.back_mut() {
-            Some((last, sum)) if *last == tick => *sum += weight,
+            Some((last, sum)) if *last == tick => *sum = sum.saturating_add(weight),
             _ => self.passed.push_back((tick, weight)),
         }
-        self.sum += weight;
-        Ok(tick)
+        self.sum = self.sum.saturating_add(weight);
     }
 
     /// Changes what passed under `tick` from one weight to another: its true one is known later than it passes. What counts no more is left alone.

@@ -1,7 +1,10 @@
 //! Holders above each other, on time that stands still.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::*;
+use crate::error::ErrorKind;
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
@@ -9,9 +12,9 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
-fn bank() -> Arc<dyn Bank> {
+fn bank() -> Counting {
     let clock = Arc::new(crate::testing::ManualClock::default());
-    Arc::new(budget::StoreBank(Arc::new(crate::store::MemoryStore::new(clock))))
+    Counting { bank: Arc::new(bank::StoreBank(Arc::new(crate::store::MemoryStore::new(clock)))), sharing: None }
 }
 
 fn key(limits: Limits, above: Option<&Arc<Holder>>, began: Instant) -> Arc<Holder> {
@@ -92,7 +95,7 @@ async fn money_is_set_aside_by_all_who_hold_or_by_none() {
     let bank = bank();
     let team = Holder::team("lab", limits(|l| l.budget_per_day = Some(1_000)), now, &bank);
     let make = |name: &str, l: Limits| {
-        Arc::new(Holder::bare("key", name, l, Some(Arc::clone(&team)), now).banking(&format!("key/{name}"), &bank))
+        Arc::new(Holder::bare("key", name, l, Some(Arc::clone(&team)), now).counted(&format!("key/{name}"), &bank))
     };
     let first = make("a", limits(|l| l.budget = Some(700)));
     let second = make("b", limits(|l| l.unpriced = true));

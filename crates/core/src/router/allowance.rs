@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Router;
+use super::charge::{Paid, at_most};
 use super::count::estimate;
 use super::record::Record;
 use super::resolve::Plan;
@@ -13,21 +14,31 @@ use crate::limits::Holder;
 use crate::provider::Target;
 use crate::request::Request;
 
-/// Lets a request in, for as long as its record lives.
-pub(super) fn admit(
-    router: &Router,
-    holder: Option<Arc<Holder>>,
-    request: &mut Request,
-    record: &Record,
-) -> Result<()> {
-    let Some(holder) = holder else { return Ok(()) };
-    let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
+/// Makes a request such that what is set aside for it is what may come, and remembers whose it is.
+pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Request, record: &Record) {
+    let Some(holder) = holder else { return };
     if holder.counts_money() && request.sampling.max_tokens.is_none() {
-        // What is set aside must be what may come; the body as received would not say so.
         request.sampling.max_tokens = Some(router.settings().limits.max_tokens);
+        // The body as received would not say so.
         request.origin = None;
     }
-    record.admitted(holder.admit(router.deps().clock.instant(), tokens)?);
+    record.asked_by(holder);
+}
+
+/// Lets a request in, for as long as its record lives. Its first target's price is what is set aside with the same step, where limits are counted together with others.
+pub(super) async fn admit(
+    router: &Router,
+    request: &Request,
+    plan: &Plan,
+    paid: Paid,
+    record: &Record,
+) -> Result<()> {
+    let Some(holder) = record.holder() else { return Ok(()) };
+    let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
+    let clock = &router.deps().clock;
+    let first = plan.targets.first().filter(|_| holder.is_shared());
+    let micros = first.map_or(0, |first| at_most(router, holder, &first.target, request, paid));
+    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
-use crate::limits::Holder;
+use crate::limits::Payer;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
 use crate::trace::{CacheStatus, Candidate};
@@ -55,7 +55,7 @@ pub(super) struct Attempts<A> {
     /// Ends the call when the router does.
     ending: CancellationToken,
     /// Whose money it costs.
-    holder: Option<Arc<Holder>>,
+    payer: Option<Payer>,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -72,7 +72,7 @@ impl<A: Asking> Attempts<A> {
             others: asked.others,
             id: record.id(),
             ending: record.ending().clone(),
-            holder: record.holder().cloned(),
+            payer: record.payer(),
             record: Arc::downgrade(record),
         }
     }
@@ -194,7 +194,7 @@ impl<A: Asking> Attempts<A> {
     /// One call, with what it may cost set aside.
     async fn charged(&self, call: Call) -> Result<A::Done> {
         let (target, request) = (&self.planned.target, &self.request);
-        let charge = Charge::reserve(&self.router, self.holder.as_ref(), target, request, A::PAID).await?;
+        let charge = Charge::reserve(&self.router, self.payer.as_ref(), target, request, A::PAID).await?;
         self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
     }
 }

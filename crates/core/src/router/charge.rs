@@ -12,7 +12,7 @@ use super::Router;
 use super::count::{estimate, of_text};
 use crate::delta::{Delta, DeltaStream, Event, Part};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Holder, Spending};
+use crate::limits::{Holder, Payer, Spending};
 use crate::pricing::Price;
 use crate::provider::Target;
 use crate::request::Request;
@@ -57,17 +57,16 @@ impl Charge {
     /// `policy_forbidden` for a target of unknown price, `policy_budget_exceeded` where the budget does not allow it.
     pub(super) async fn reserve(
         router: &Router,
-        holder: Option<&Arc<Holder>>,
+        payer: Option<&Payer>,
         target: &Target,
         request: &Request,
         paid: Paid,
     ) -> Result<Self> {
-        let Some(holder) = holder.filter(|holder| paid != Paid::Free && holder.counts_money()) else {
+        let Some(payer) = payer.filter(|payer| paid != Paid::Free && payer.holder().counts_money()) else {
             return Ok(Self::default());
         };
-        let model = target.model.as_ref().map(|model| model.as_str());
-        let known = router.deps().prices.of(target.provider.as_str(), model).filter(|_| paid != Paid::Otherwise);
-        if known.is_none() && !holder.allows_unpriced() {
+        let known = price(router, target, paid);
+        if known.is_none() && !payer.holder().allows_unpriced() {
             return Err(Error::new(
                 ErrorKind::PolicyForbidden,
                 format!("{target}: its price is unknown, and this key has a budget"),
@@ -78,10 +77,8 @@ impl Charge {
         }
         let price = known.cloned().unwrap_or_default();
         let input = estimate(request);
-        let answer = u64::from(request.sampling.max_tokens.unwrap_or(router.settings().limits.max_tokens));
-        let output = if paid == Paid::ByInput { 0 } else { answer.saturating_mul(u64::from(request.choices())) };
-        let most = price.cost(&dearest(&price, input.saturating_mul(MARGIN), output));
-        let spending = Some(holder.reserve(most, router.deps().clock.now()).await?);
+        let most = most(router, &price, input, request, paid);
+        let spending = Some(payer.reserve(most, router.deps().clock.now()).await?);
         Ok(Self(Some(Open { spending, price, input, seen: 0, usage: None, ended: false })))
     }
 
@@ -168,6 +165,26 @@ impl Open {
         }
         Some(self.price.cost(&usage))
     }
+}
+
+/// What one attempt at a target may cost a key at most, as far as it is known: set aside when its request is let in.
+pub(super) fn at_most(router: &Router, holder: &Arc<Holder>, target: &Target, request: &Request, paid: Paid) -> u64 {
+    if paid == Paid::Free || !holder.counts_money() {
+        return 0;
+    }
+    let price = price(router, target, paid);
+    price.map_or(0, |price| most(router, price, estimate(request), request, paid))
+}
+
+fn price<'a>(router: &'a Router, target: &Target, paid: Paid) -> Option<&'a Price> {
+    let model = target.model.as_ref().map(|model| model.as_str());
+    router.deps().prices.of(target.provider.as_str(), model).filter(|_| paid != Paid::Otherwise)
+}
+
+fn most(router: &Router, price: &Price, input: u64, request: &Request, paid: Paid) -> u64 {
+    let answer = u64::from(request.sampling.max_tokens.unwrap_or(router.settings().limits.max_tokens));
+    let output = if paid == Paid::ByInput { 0 } else { answer.saturating_mul(u64::from(request.choices())) };
+    price.cost(&dearest(price, input.saturating_mul(MARGIN), output))
 }
 
 /// The dearest way in which so many tokens can be counted.

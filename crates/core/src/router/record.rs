@@ -18,7 +18,7 @@ use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
-use crate::limits::{Holder, Permit};
+use crate::limits::{Holder, Payer, Permit};
 use crate::provider::Target;
 use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
 use crate::trace::{Attempt, CacheStatus, Resumed, Served, Trace};
@@ -55,6 +55,8 @@ pub(crate) struct Record {
     ending: CancellationToken,
     /// The name of the client's key.
     client: Option<Arc<str>>,
+    /// Who holds the limits under which it asks.
+    holder: OnceLock<Arc<Holder>>,
     /// Its place within the limits of its key, given back at its end.
     permit: OnceLock<Permit>,
 }
@@ -71,18 +73,32 @@ impl Record {
             router: router.clone(),
             ending: deps.shutdown.child_token(),
             client,
+            holder: OnceLock::new(),
             permit: OnceLock::new(),
         }
     }
 
+    /// Remembers who holds the limits.
+    pub(crate) fn asked_by(&self, holder: Arc<Holder>) {
+        let _ = self.holder.set(holder);
+    }
+
     /// Keeps a place until the request's end.
     pub(crate) fn admitted(&self, permit: Permit) {
+        if let Some(alone) = permit.alone() {
+            lock(&self.trace).limits = Some(alone.to_owned());
+        }
         let _ = self.permit.set(permit);
     }
 
     /// Who holds the limits under which the request asks.
     pub(crate) fn holder(&self) -> Option<&Arc<Holder>> {
-        self.permit.get().map(Permit::holder)
+        self.holder.get()
+    }
+
+    /// Whose money it spends.
+    pub(crate) fn payer(&self) -> Option<Payer> {
+        self.permit.get().map(Permit::payer)
     }
 
     /// Cancelled when the router shuts down.

@@ -235,8 +235,9 @@ pub(crate) const RESERVED: &[Reserved] = &[
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("ipfs-llm-router", &[]),
     ("llm-router-local", &["ipfs-llm-router"]),
+    ("llm-router-redis", &["ipfs-llm-router"]),
     ("llm-router-server", &["ipfs-llm-router"]),
-    ("llm-router-app", &["ipfs-llm-router", "llm-router-local"]),
+    ("llm-router-app", &["ipfs-llm-router", "llm-router-local", "llm-router-redis"]),
     ("llm-router-cli", &["ipfs-llm-router", "llm-router-local", "llm-router-app", "llm-router-server"]),
 ];
 

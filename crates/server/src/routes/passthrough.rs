@@ -76,7 +76,10 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
                 "ask by one of the router's own paths, or for a key without limits on models, tokens and money",
             ));
         }
-        Some(holder) => Some(holder.admit(server.router.deps().clock.instant(), 0)?),
+        Some(holder) => {
+            let clock = &server.router.deps().clock;
+            Some(holder.enter_all(clock.instant(), clock.now(), 0, 0).await?)
+        }
         None => None,
     };
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

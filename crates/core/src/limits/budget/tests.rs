@@ -1,0 +1,93 @@
+//! Purses over one bank stand for processes.
+#![allow(clippy::unwrap_used)]
+
+use super::super::bank::StoreBank;
+use super::super::key::{self, at};
+use super::*;
+use crate::store::MemoryStore;
+use crate::testing::ManualClock;
+
+fn bank() -> Arc<dyn Bank> {
+    Arc::new(StoreBank(Arc::new(MemoryStore::new(Arc::new(ManualClock::default())))))
+}
+
+fn purse(bank: &Arc<dyn Bank>, period: Period, cap: u64) -> Purse {
+    Purse::new("key/x", period, cap, Arc::clone(bank))
+}
+
+const NOW: u64 = 1_767_225_600;
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_at_once_in_three_processes_never_pass_the_cap_and_the_books_are_right() {
+    let bank = bank();
+    let purses: Vec<_> = (0..3).map(|_| Arc::new(purse(&bank, Period::Day, 1_000_000))).collect();
+    let tasks: Vec<_> = (0..200_u64)
+        .map(|at| {
+            let purse = Arc::clone(&purses[at as usize % 3]);
+            tokio::spawn(async move {
+                let mut spent = 0;
+                for round in 0..20 {
+                    let amount = 900 + (at * 7 + round * 13) % 400;
+                    let Ok(reserved) = purse.reserve(|| "k".into(), amount, key::at(NOW)).await else { continue };
+                    tokio::task::yield_now().await;
+                    let cost = amount - (at + round) % 500;
+                    purse.settle(reserved, cost);
+                    spent += cost;
+                }
+                spent
+            })
+        })
+        .collect();
+    let mut ledger = 0;
+    for task in tasks {
+        ledger += task.await.unwrap();
+    }
+    assert!(ledger <= 1_000_000 && ledger > 960_000, "{ledger}");
+    for purse in &purses {
+        purse.balance(0, at(NOW)).await.unwrap();
+    }
+    assert_eq!(purses[0].drawn(at(NOW)).await.unwrap(), ledger, "the ledger's sum is the counter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_is_drawn_before_it_is_spent_and_a_lease_is_a_hundredth() {
+    let bank = bank();
+    let purse = purse(&bank, Period::Month, 1_000_000);
+    let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 10_000);
+    purse.settle(reserved, 10);
+    for _ in 0..999 {
+        let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
+        purse.settle(reserved, 10);
+    }
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 10_000, "the bank was asked once for a thousand requests");
+    // A process that is killed says nothing more; another one goes on behind its lease.
+    let other = self::purse(&bank, Period::Month, 1_000_000);
+    let error = other.reserve(|| "the key k".into(), 990_001, at(NOW)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(31 * DAY)));
+    assert!(other.reserve(|| "k".into(), 990_000, at(NOW)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_costs_more_than_was_thought_is_owed_and_what_is_held_for_nothing_goes_back() {
+    let bank = bank();
+    let purse = purse(&bank, Period::Day, 1_000);
+    let reserved = purse.reserve(|| "k".into(), 600, at(NOW)).await.unwrap();
+    purse.settle(reserved, 100);
+    purse.balance(1, at(NOW)).await.unwrap();
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 110, "a lease stays");
+    let reserved = purse.reserve(|| "k".into(), 10, at(NOW)).await.unwrap();
+    purse.settle(reserved, 400);
+    assert!(purse.reserve(|| "k".into(), 501, at(NOW)).await.is_err(), "what is owed counts at once");
+    purse.balance(1, at(NOW)).await.unwrap();
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 500);
+    // The day ends while a request is under way: it is settled in its own day.
+    let reserved = purse.reserve(|| "k".into(), 500, at(NOW)).await.unwrap();
+    let tomorrow = at(NOW + DAY);
+    let next = purse.reserve(|| "k".into(), 1_000, tomorrow).await.unwrap();
+    purse.settle(reserved, 200);
+    purse.settle(next, 1_000);
+    purse.balance(0, tomorrow).await.unwrap();
+    assert_eq!((purse.drawn(at(NOW)).await.unwrap(), purse.drawn(tomorrow).await.unwrap()), (700, 1_000));
+}

@@ -1,0 +1,79 @@
+//! How things are called and written: the names of keys, and a record's bytes. Pure.
+//!
+//! Of a prefix `P`: `P:format` holds the format of all this; `P:r:SPACE:KEY` a record, 8 bytes of its expiry in ms since 1970 (0: none) and then its value; `P:i:SPACE` the keys of a
+//! space, a sorted set that is read by key; `P:w:ACCOUNT:requests`, `:tokens` the windows of an account, `:running` those at once; `P:told:PROCESS` the last batch of corrections
+//! of a process. A counter is a record of 8 bytes with the highest first.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+/// Redis drops what has expired by its own clock a while later than it counts as gone: clocks differ.
+const SLACK: Duration = Duration::from_secs(3600);
+
+/// The names of keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(String);
+
+impl Names {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self(prefix.to_owned())
+    }
+
+    pub(crate) fn format(&self) -> String {
+        format!("{}:format", self.0)
+    }
+
+    /// What stands before a key in the name of its record.
+    pub(crate) fn space(&self, space: &str) -> String {
+        format!("{}:r:{space}:", self.0)
+    }
+
+    pub(crate) fn record(&self, space: &str, key: &str) -> String {
+        format!("{}:r:{space}:{key}", self.0)
+    }
+
+    pub(crate) fn index(&self, space: &str) -> String {
+        format!("{}:i:{space}", self.0)
+    }
+
+    pub(crate) fn window(&self, account: &str, of: &str) -> String {
+        format!("{}:w:{account}:{of}", self.0)
+    }
+
+    pub(crate) fn told(&self, process: &str) -> String {
+        format!("{}:told:{process}", self.0)
+    }
+}
+
+/// An expiry as a record begins with it.
+pub(crate) fn header(expires: Option<SystemTime>) -> [u8; 8] {
+    // What expires before 1970 expires at its first millisecond: 0 means that it does not.
+    expires.map_or(0, |expires| millis(expires).max(1)).to_be_bytes()
+}
+
+/// A record's bytes.
+pub(crate) fn record(value: &[u8], expires: Option<SystemTime>) -> Vec<u8> {
+    [&header(expires), value].concat()
+}
+
+/// The value of a record that holds.
+pub(crate) fn value(record: Option<Bytes>, now: SystemTime) -> Option<Bytes> {
+    let record = record?;
+    let header: [u8; 8] = record.get(..8)?.try_into().ok()?;
+    let expires = u64::from_be_bytes(header);
+    (expires == 0 || expires > millis(now)).then(|| record.slice(8..))
+}
+
+/// After how many milliseconds Redis may drop a record; 0 is never.
+pub(crate) fn keep(expires: Option<SystemTime>, now: SystemTime) -> u64 {
+    expires.map_or(0, |expires| {
+        let left = expires.duration_since(now).unwrap_or_default() + SLACK;
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
