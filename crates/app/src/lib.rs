@@ -11,8 +11,9 @@ mod keys;
 mod lazy;
 mod reload;
 mod seal;
+mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use llm_router::cache::key::KeyStrategy;
@@ -21,9 +22,6 @@ use llm_router::config::{Environment, Flags, Loaded, Settings};
 use llm_router::deps::{Clock, RouterDeps, SystemClock};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
-use llm_router::limits::Limits;
-use llm_router::limits::key::Seal;
-use llm_router::limits::keyring::{Keyring, Scope};
 use llm_router::provider::absent::{AbsentProvider, python_package};
 use llm_router::provider::http::{HttpClient, HttpOptions};
 use llm_router::provider::peer::PeerProvider;
@@ -33,14 +31,14 @@ use llm_router::provider::{Describe, DynProvider};
 use llm_router::request::Privacy;
 use llm_router::router::Router;
 use llm_router::router::resolve::Plan;
-use llm_router::store::Store;
 
 pub use self::child::{Home, serve_worker};
 use self::embedded::Embedded;
 pub use self::embedded::{Progress, Pulled};
 pub use self::keys::ProviderKeys;
-use self::lazy::{LazyDisk, LazyStore};
+use self::lazy::LazyDisk;
 pub use self::reload::Reloaded;
+use self::state::State;
 
 /// A router with everything that its settings ask for, and what is needed to look after it.
 #[derive(Debug)]
@@ -82,9 +80,8 @@ impl App {
         deps.clock = Arc::clone(&clock);
         deps.prices = Arc::new(reload::prices(settings));
         deps.cache = Some(cache.with_ttl(settings.cache.ttl));
-        if let Ok(folder) = loaded.places.data() {
-            let store: Arc<dyn Store> = Arc::new(LazyStore::new(folder, Arc::clone(&clock)));
-            deps.keyring = Some(keyring(folder, Arc::clone(&store), clock, settings));
+        if let Some(State { store, keyring }) = state::open(&loaded, &clock, &deps.ledger)? {
+            deps.keyring = Some(keyring);
             deps.store = Some(store);
         }
 
@@ -210,28 +207,6 @@ impl App {
     pub fn engine_process_id(&self) -> Option<u32> {
         self.embedded.process_id()
     }
-}
-
-/// The keys of the server's clients, with the teams of the configuration. Nothing is opened before a key is asked for.
-fn keyring(folder: &Path, store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: &Settings) -> Keyring {
-    let scope = match settings.cache.scope.as_str() {
-        "global" => Scope::Global,
-        "team" => Scope::Team,
-        _ => Scope::Key,
-    };
-    let folder = folder.to_owned();
-    let teams = settings.teams.iter().map(|(name, team)| {
-        let mut limits = Limits::default();
-        limits.requests_per_minute = team.requests_per_minute;
-        limits.tokens_per_minute = team.tokens_per_minute;
-        limits.concurrency = team.concurrency;
-        limits.models.clone_from(&team.models);
-        limits.budget_per_day = team.budget_per_day;
-        limits.budget_per_month = team.budget_per_month;
-        limits.unpriced = team.unpriced;
-        (name.clone(), limits)
-    });
-    Keyring::new(store, Seal::new(move || seal::read(&folder)), clock, scope, teams)
 }
 
 /// A provider that runs in Python: where its package lies is looked up, and nothing is imported.

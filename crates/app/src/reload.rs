@@ -14,7 +14,7 @@ use llm_router::router::Router;
 use crate::App;
 
 /// What was opened or started once and is not exchanged: sections, with a dot at the end, and keys.
-const AT_THE_START: [&str; 17] = [
+const AT_THE_START: [&str; 18] = [
     "server.host",
     "server.port",
     "server.admin",
@@ -28,6 +28,7 @@ const AT_THE_START: [&str; 17] = [
     "server.grace",
     "cache.",
     "local.",
+    "store.",
     "teams.",
     "telemetry.",
     "proxy.",
@@ -90,6 +91,7 @@ fn differences(before: &Loaded, after: &Loaded) -> (usize, Vec<String>) {
 fn stay(settings: &mut Settings, before: &Settings) {
     settings.cache = before.cache.clone();
     settings.local = before.local.clone();
+    settings.store = before.store.clone();
     settings.teams = before.teams.clone();
     settings.telemetry = before.telemetry.clone();
     settings.proxy = before.proxy.clone();

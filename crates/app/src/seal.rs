@@ -9,22 +9,34 @@ use std::path::Path;
 
 use llm_router::error::{Error, ErrorKind, Result};
 
-const FILE: &str = "key-seal";
+/// Its name in the state folder.
+pub(crate) const FILE: &str = "key-seal";
 
-/// The seal of a state folder. Of several processes that make it at once, all get the one that was first.
+/// The seal of a file that somebody put there.
+///
+/// # Errors
+/// `router_unavailable` when the file cannot be read, or holds fewer than 32 bytes.
+pub(crate) fn read_given(file: &Path) -> Result<[u8; 32]> {
+    open(file).map_err(|error| {
+        Error::new(ErrorKind::RouterUnavailable, format!("store.seal_file: {}: {error}", file.display()))
+            .with_hint("make one with `head -c 32 /dev/urandom`, and give every replica the same")
+    })
+}
+
+/// The seal of our own. Of several processes that make it at once, all get the one that was first.
 ///
 /// # Errors
 /// `router_unavailable` when the file can be neither read nor made, or is damaged.
-pub(crate) fn read(folder: &Path) -> Result<[u8; 32]> {
-    let file = folder.join(FILE);
+pub(crate) fn read(file: &Path) -> Result<[u8; 32]> {
+    let folder = file.parent().unwrap_or(Path::new("."));
     let failed = |why: String| {
         Error::new(ErrorKind::RouterUnavailable, format!("{}: {why}", file.display()))
             .with_hint("restore the file from a copy; without it no key that was derived holds any more")
     };
-    match open(&file) {
+    match open(file) {
         Err(error) if error.kind() == Io::NotFound => {
-            make(folder, &file).map_err(|error| failed(error.to_string()))?;
-            open(&file).map_err(|error| failed(error.to_string()))
+            make(folder, file).map_err(|error| failed(error.to_string()))?;
+            open(file).map_err(|error| failed(error.to_string()))
         }
         outcome => outcome.map_err(|error| failed(error.to_string())),
     }
@@ -62,13 +74,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
         let seals: Vec<_> = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| read(&folder).unwrap())).collect();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| read(&folder.join(FILE)).unwrap())).collect();
             all.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert!(seals.iter().all(|seal| *seal == seals[0] && *seal != [0; 32]));
         assert_eq!(fs::metadata(folder.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::write(folder.join(FILE), "short").unwrap();
-        assert!(read(&folder).unwrap_err().message().contains(FILE));
+        assert!(read(&folder.join(FILE)).unwrap_err().message().contains(FILE));
     }
 }

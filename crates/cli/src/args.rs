@@ -296,6 +296,8 @@ pub(crate) enum Keys {
     Create(KeyCreate),
     /// List the keys
     Ls,
+    /// Change what a key may do; what is not named stays, and what it spent does too
+    Update(KeyUpdate),
     /// Revoke a key, and all that were derived from it, for good
     Revoke {
         /// Its name or id
@@ -323,6 +325,31 @@ pub(crate) struct KeyCreate {
     /// Label; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub tag: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: KeyLimits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyUpdate {
+    /// Its name or id
+    pub key: String,
+
+    /// What it may do besides asking: user, or admin, which makes keys and clears caches
+    #[arg(long, value_name = "ROLE", value_parser = ["user", "admin"])]
+    pub role: Option<String>,
+
+    /// Team of the configuration, whose limits hold too
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
+    /// Label, in place of all there were; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub tag: Vec<String>,
+
+    /// Limit to take away: ttl, model, rpm, tpm, concurrency, budget, budget-per-day, budget-per-month, unpriced, team or tag; may be repeated
+    #[arg(long, value_name = "LIMIT", value_parser = ["ttl", "model", "rpm", "tpm", "concurrency", "budget", "budget-per-day", "budget-per-month", "unpriced", "team", "tag"])]
+    pub no: Vec<String>,
 
     #[command(flatten)]
     pub limits: KeyLimits,

@@ -33,7 +33,7 @@ pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
-pub use server::{ClientKey, LimitSettings, ServerSettings, TeamSettings};
+pub use server::{ClientKey, KeyLimits, LimitSettings, ServerSettings, StoreSettings};
 pub use value::Kind;
 
 /// Everything that can be set.
@@ -53,7 +53,9 @@ pub struct Settings {
     /// The HTTP server.
     pub server: ServerSettings,
     /// Teams, whose keys count together.
-    pub teams: IndexMap<String, TeamSettings>,
+    pub teams: IndexMap<String, KeyLimits>,
+    /// Where state is kept.
+    pub store: StoreSettings,
     /// What limits assume.
     pub limits: LimitSettings,
     /// What is set of single models, by `provider/model`.

@@ -127,8 +127,7 @@ pub struct Holder {
     above: Option<Arc<Holder>>,
     /// From when its time is counted.
     began: Instant,
-    rates: Mutex<Rates>,
-    running: AtomicU32,
+    passed: Arc<Passed>,
     /// One for each cap on its money.
     purses: Vec<Purse>,
     /// Under which it is counted.
@@ -139,6 +138,13 @@ pub struct Holder {
     shares: bool,
     /// How it stood when it was asked.
     told: Mutex<Option<Stood>>,
+}
+
+/// What passed lately and what runs. A holder whose limits change goes on with what its key had.
+#[derive(Debug, Default)]
+struct Passed {
+    rates: Mutex<Rates>,
+    running: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -181,8 +187,7 @@ impl Holder {
             expires: None,
             above,
             began,
-            rates: Mutex::default(),
-            running: AtomicU32::new(0),
+            passed: Arc::default(),
             purses: Vec::new(),
             account: Arc::default(),
             sharing: None,

@@ -235,5 +235,5 @@ fn key_routes() -> Routes<Server> {
     Routes::new()
         .route("/api/v0/ai/llm/keys", get(keys::list).post(keys::create))
         .route("/api/v0/ai/llm/keys/log", get(keys::log))
-        .route("/api/v0/ai/llm/keys/{key}", delete(keys::revoke))
+        .route("/api/v0/ai/llm/keys/{key}", delete(keys::revoke).patch(keys::update))
 }

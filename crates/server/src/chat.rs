@@ -199,4 +199,7 @@ pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
     if let Some(key) = &trace.key {
         headers::set(headers, headers::KEY, key);
     }
+    if let Some(limits) = &trace.limits {
+        headers::set(headers, headers::LIMITS, limits);
+    }
 }

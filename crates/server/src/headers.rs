@@ -22,6 +22,8 @@ pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-llm-router-cache
 pub(crate) const KEY: HeaderName = HeaderName::from_static("x-llm-router-key");
 /// What could not be said to the target that answered, by name.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-llm-router-dropped");
+/// What held instead of limits that several replicas share, where nobody counted them.
+pub(crate) const LIMITS: HeaderName = HeaderName::from_static("x-llm-router-limits");
 /// Set where a count is an estimate.
 pub(crate) const ESTIMATED: HeaderName = HeaderName::from_static("x-llm-router-estimated");
 /// Tells proxies to pass pieces on as they come.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use llm_router::config::{ClientKey, Credential, Settings};
+use llm_router::config::{ClientKey, Credential, KeyLimits, Settings};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::Namespace;
 use llm_router::limits::{Keyring, Role};
@@ -22,6 +22,8 @@ pub(crate) struct ClientKeys {
     files: Vec<(usize, PathBuf)>,
     /// Where keys are looked up that were made.
     made: Option<Keyring>,
+    /// What is to be followed in the state store: made keys, and the money of those that the configuration holds.
+    followed: Option<Keyring>,
     has_admin: bool,
 }
 
@@ -32,16 +34,18 @@ impl ClientKeys {
     /// `caller_invalid_request` naming the key that is not there, or whose name or team cannot be a place for answers.
     pub(crate) fn new(settings: &Settings, keyring: Option<&Keyring>) -> Result<Self> {
         let (configured, scope) = (&settings.server.api_keys, settings.cache.scope.as_str());
-        let wanted = settings.server.virtual_keys || !settings.teams.is_empty();
+        let limited = |key: &ClientKey| key.limits != KeyLimits::default();
+        let wanted = settings.server.virtual_keys || !settings.teams.is_empty() || configured.iter().any(limited);
         if wanted && keyring.is_none() {
             return Err(Error::new(
                 ErrorKind::RouterUnavailable,
-                "`server.virtual_keys` and [teams] need a state store, and there is none",
+                "`server.virtual_keys`, [teams] and limits of `api_keys` need a state store, and there is none",
             )
             .with_hint("set HOME or XDG_DATA_HOME, so that there is a place for it"));
         }
         let (mut keys, mut files) = (Vec::new(), Vec::new());
-        for ClientKey { name, key, team, admin, .. } in configured {
+        for configured in configured {
+            let ClientKey { name, key, team, admin, limits, .. } = configured;
             let namespace = match scope {
                 "global" => Ok(Namespace::default()),
                 "team" => Namespace::new(team.as_ref().unwrap_or(name)),
@@ -59,13 +63,17 @@ impl ClientKeys {
                 Credential::Command { .. } => return Err(no_key(name, "a client's key does not come from a program")),
                 other => other.at_hand().cloned().ok_or_else(|| no_key(name, "it is empty"))?,
             };
-            let holder = team.as_ref().zip(keyring).and_then(|(team, keyring)| keyring.team(team)).cloned();
+            let holder = match keyring {
+                Some(keyring) if limited(configured) => Some(keyring.fixed(name, limits.into(), team.as_deref())),
+                _ => team.as_ref().zip(keyring).and_then(|(team, keyring)| keyring.team(team)).cloned(),
+            };
             let caller = Caller { name: Some(Arc::from(name.as_str())), namespace, admin: *admin, holder };
             keys.push((caller, secret));
         }
         let made = keyring.filter(|_| settings.server.virtual_keys).cloned();
         let has_admin = made.is_some() || configured.iter().any(|key| key.admin);
-        Ok(Self { keys: RwLock::new(keys), files, made, has_admin })
+        let followed = keyring.filter(|_| wanted).cloned();
+        Ok(Self { keys: RwLock::new(keys), files, made, followed, has_admin })
     }
 
     /// Whether nobody needs a key.
@@ -94,6 +102,11 @@ impl ClientKeys {
     /// The keys that were made, where they are taken.
     pub(crate) fn made(&self) -> Option<&Keyring> {
         self.made.as_ref()
+    }
+
+    /// What is to be followed in the state store.
+    pub(crate) fn followed(&self) -> Option<&Keyring> {
+        self.followed.as_ref()
     }
 
     /// Whether some key opens administration.

@@ -237,7 +237,7 @@ fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr> {
 async fn reread(current: Arc<Current>, files: Files) {
     let server = current.now().server.clone();
     let following = async {
-        match server.0.door.keys.made() {
+        match server.0.door.keys.followed() {
             Some(keys) => keys.watch().await,
             None => std::future::pending().await,
         }

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use llm_router::Error;
 use llm_router::limits::grant::{Caveats, LONGEST, derive};
-use llm_router::limits::key::{KeyRecord, KeySpec, Role};
+use llm_router::limits::key::{KeyChange, KeyRecord, KeySpec, Role};
 use llm_router::limits::{Keyring, Limits};
 use llm_router::pricing::{dollars, parse_dollars};
 use llm_router::secret::Secret;
 use llm_router_app::App;
 use serde_json::{Value, json};
 
-use crate::args::{Global, KeyCreate, KeyDerive, KeyLimits, Keys};
+use crate::args::{Global, KeyCreate, KeyDerive, KeyLimits, KeyUpdate, Keys};
 use crate::output::{self, Failure, Outcome};
 
 /// Under whose name the log has what is done here.
@@ -29,6 +29,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Keys) -> Outcome {
         .ok_or_else(|| Failure::usage("there is no state folder to keep keys in", "set HOME or XDG_DATA_HOME"))?;
     match args {
         Keys::Create(args) => create(app, keyring, global, args).await,
+        Keys::Update(args) => update(keyring, global, args).await,
         Keys::Ls => list(keyring, global).await,
         Keys::Revoke { key } => {
             let record = keyring.revoke(key, BY).await?;
@@ -66,6 +67,45 @@ async fn create(app: &App, keyring: &Keyring, global: &Global, args: &KeyCreate)
     }
     output::status("the key, which is never shown again:");
     output::print(&format!("{}\n", key.expose()))
+}
+
+async fn update(keyring: &Keyring, global: &Global, args: &KeyUpdate) -> Outcome {
+    let change = change(args)?;
+    if change == KeyChange::default() {
+        return Err(Failure::usage("nothing shall be different", "say what: --rpm 60, --budget 5, --no rpm"));
+    }
+    let record = keyring.update(&args.key, &change, BY).await?;
+    if global.json {
+        return output::print_json(&shown(&record));
+    }
+    output::status(&format!("changed {}; running servers go by it within two seconds", record.spec.spec.name));
+    Ok(())
+}
+
+/// What a line changes: what it sets, and what it takes away with `--no`.
+fn change(args: &KeyUpdate) -> Outcome<KeyChange> {
+    let no = |name: &str| args.no.iter().any(|no| no == name);
+    let set = limits(&args.limits)?;
+    let mut change = KeyChange::default();
+    change.role = args.role.as_ref().map(|role| if role == "admin" { Role::Admin } else { Role::User });
+    change.team = one(no("team"), args.team.clone());
+    change.tags = (no("tag") || !args.tag.is_empty()).then(|| args.tag.clone());
+    change.expires = one(no("ttl"), expires(&args.limits)?);
+    let to = &mut change.limits;
+    to.requests_per_minute = one(no("rpm"), set.requests_per_minute);
+    to.tokens_per_minute = one(no("tpm"), set.tokens_per_minute);
+    to.concurrency = one(no("concurrency"), set.concurrency);
+    to.models = (no("model") || !set.models.is_empty()).then_some(set.models);
+    to.budget = one(no("budget"), set.budget);
+    to.budget_per_day = one(no("budget-per-day"), set.budget_per_day);
+    to.budget_per_month = one(no("budget-per-month"), set.budget_per_month);
+    to.unpriced = (no("unpriced") || set.unpriced).then_some(set.unpriced);
+    Ok(change)
+}
+
+/// A new value, none, or what there was.
+fn one<T>(none: bool, value: Option<T>) -> Option<Option<T>> {
+    value.map(Some).or(none.then_some(None))
 }
 
 async fn list(keyring: &Keyring, global: &Global) -> Outcome {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::value::{Kind, Value};
-use super::{CacheSettings, ModelSettings, ProviderSettings, RouteSettings, Settings, TeamSettings};
+use super::{CacheSettings, KeyLimits, ModelSettings, ProviderSettings, RouteSettings, Settings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
 use crate::pricing::Price;
@@ -100,7 +100,7 @@ fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSetti
     settings.routes.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
-fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut TeamSettings {
+fn team<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut KeyLimits {
     settings.teams.entry(names.first().cloned().unwrap_or_default()).or_default()
 }
 
@@ -369,6 +369,20 @@ keys! {
         "Whether the key also opens metrics and administration." => joined;
     "server.api_keys.[].team", Kind::Text, "", "\"research\"";
         "The team that the key belongs to, for `cache.scope = \"team\"`; a key without one is a team of its own, under its name." => joined;
+    "server.api_keys.[].requests_per_minute", LIMIT, "", "60";
+        "The most requests of the key in any sixty seconds; 0 lets none pass." => joined;
+    "server.api_keys.[].tokens_per_minute", LIMIT, "", "100000";
+        "The most tokens of the key in any sixty seconds, those of prompts and of answers." => joined;
+    "server.api_keys.[].concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "", "4";
+        "The most requests of the key at once." => joined;
+    "server.api_keys.[].models", Kind::List, "", "[\"fast\"]";
+        "The models that the key may ask: `provider/model`, a model's name or a route, `*` for anything; without it all." => joined;
+    "server.api_keys.[].budget_per_day", Kind::Dollars, "", "\"2.00\"";
+        "The most money that the key spends in a UTC day, in dollars." => joined;
+    "server.api_keys.[].budget_per_month", Kind::Dollars, "", "\"25.00\"";
+        "The most money that the key spends in a UTC month, in dollars." => joined;
+    "server.api_keys.[].unpriced", Kind::Flag, "false", "true";
+        "Whether the key, though it has a budget, may ask models whose price is unknown; such requests count as free." => joined;
     "server.virtual_keys", Kind::Flag, "false", "true";
         "Whether the keys that `llm-router keys create` makes are taken. The server then wants a key, one of those or of `api_keys`." => |s, _, v| put(&mut s.server.virtual_keys, v.flag());
     "server.admin", Kind::Address, "", "\"127.0.0.1:8001\"";
@@ -420,6 +434,25 @@ keys! {
         "The most money that all keys of the team together spend in a UTC month, in dollars." => |s, n, v| team(s, n).budget_per_month = v.integer();
     "teams.*.unpriced", Kind::Flag, "false", "true";
         "Whether keys of a team with a budget may ask models whose price is unknown; such requests count as free." => |s, n, v| put(&mut team(s, n).unpriced, v.flag());
+
+    "store.url", Kind::Secret, "", "\"redis://127.0.0.1:6379/0\"";
+        "The Redis or Valkey server whose state all replicas share: `redis://`, `rediss://` for TLS, `unix://` for a socket. Without it state is in a file of this machine. An address with a password is better given by `url_env` or `url_file`." => joined;
+    "store.url_env", Kind::VariableName, "", "\"ROUTER_STORE\"";
+        "The variable that holds the address." => joined;
+    "store.url_file", Kind::Path, "", "\"~/.secrets/store\"";
+        "The file that holds the address." => joined;
+    "store.prefix", Kind::Text, "\"llm-router\"", "\"llm-router-test\"";
+        "What the names of all keys there begin with." => |s, _, v| put(&mut s.store.prefix, v.text());
+    "store.ca_file", Kind::Path, "", "\"~/redis-ca.pem\"";
+        "A PEM file of certificates to trust for `rediss://` in place of the public ones." => |s, _, v| s.store.ca_file = v.path();
+    "store.patience", Kind::Duration, "\"50ms\"", "\"100ms\"";
+        "How long a request waits until its limits are counted there." => |s, _, v| put(&mut s.store.patience, v.duration());
+    "store.unreachable", Kind::Word(&["closed", "open", "local"]), "\"closed\"", "\"local\"";
+        "What holds where they are not counted in time: requests of keys with limits are refused, all pass, or each replica allows its part of every limit." => |s, _, v| put(&mut s.store.unreachable, v.text());
+    "store.replicas", COUNT, "1", "3";
+        "How many replicas there are, for `unreachable = \"local\"`." => |s, _, v| put(&mut s.store.replicas, v.integer());
+    "store.seal_file", Kind::Path, "", "\"/etc/ipfs-llm-router/key-seal\"";
+        "The file of 32 bytes that closes the roots of derived keys, the same on all replicas; without it `key-seal` in the state folder, made when it is first needed." => |s, _, v| s.store.seal_file = v.path();
 
     "limits.max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "4096", "1024";
         "The most tokens of an answer to a key with a budget where the request names none: money is set aside for them, and the limit is sent." => |s, _, v| put(&mut s.limits.max_tokens, v.integer());

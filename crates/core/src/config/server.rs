@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::Credential;
+use crate::secret::Secret;
 
 /// The HTTP server.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,14 +88,16 @@ pub struct ClientKey {
     pub key: Credential,
     /// Whether it also opens metrics and administration.
     pub admin: bool,
-    /// With whom it shares stored answers where `cache.scope` is `team`; alone without.
+    /// With whom it shares stored answers where `cache.scope` is `team`, and limits where the team has some; alone without.
     pub team: Option<String>,
+    /// What it may do by itself.
+    pub limits: KeyLimits,
 }
 
 impl ClientKey {
     /// A client's key that opens no administration.
     pub fn new(name: impl Into<String>, key: Credential) -> Self {
-        Self { name: name.into(), key, admin: false, team: None }
+        Self { name: name.into(), key, admin: false, team: None, limits: KeyLimits::default() }
     }
 
     /// As one of this team.
@@ -112,10 +115,10 @@ impl ClientKey {
     }
 }
 
-/// What the keys of a team may do together.
+/// What the keys of a team may do together, or a key of the configuration by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct TeamSettings {
+pub struct KeyLimits {
     /// Requests in any sixty seconds.
     pub requests_per_minute: Option<u64>,
     /// Tokens in any sixty seconds, of prompts and answers together.
@@ -130,6 +133,61 @@ pub struct TeamSettings {
     pub budget_per_month: Option<u64>,
     /// Whether models may be asked whose price is unknown, though money is limited.
     pub unpriced: bool,
+}
+
+/// Where state is kept that several replicas share.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StoreSettings {
+    /// The address of a Redis or Valkey server; without one, state is in a file of this machine.
+    pub url: Option<Credential>,
+    /// What the names of all its keys begin with.
+    pub prefix: String,
+    /// A file of certificates to trust in place of the public ones, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How long a request waits until its limits are counted.
+    pub patience: Duration,
+    /// What holds where they are not: `closed`, `open`, `local`.
+    pub unreachable: String,
+    /// How many replicas share a limit, for `local`.
+    pub replicas: u32,
+    /// The file of the seal of clients' keys; without one it is in the state folder.
+    pub seal_file: Option<PathBuf>,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            prefix: "llm-router".into(),
+            ca_file: None,
+            patience: Duration::from_millis(50),
+            unreachable: "closed".into(),
+            replicas: 1,
+            seal_file: None,
+        }
+    }
+}
+
+impl StoreSettings {
+    /// The address, from wherever it comes; none where state is in a file of this machine.
+    ///
+    /// # Errors
+    /// What is not there: the name of a variable that is not set, or a file that cannot be read.
+    pub fn address(&self) -> Result<Option<Secret>, String> {
+        match &self.url {
+            None => Ok(None),
+            Some(Credential::File(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("store.url_file: {}: {error}", path.display()))?;
+                Ok(Some(Secret::new(text)))
+            }
+            Some(url) => match (url.missing_variable(), url.at_hand()) {
+                (Some(variable), _) => Err(format!("store.url_env: {variable} is not set")),
+                (None, address) => Ok(address.cloned()),
+            },
+        }
+    }
 }
 
 /// What limits assume of requests that do not say.

@@ -14,7 +14,7 @@ use super::names::{BUILTIN, Sort, builtin, nearest};
 use super::origin::{Origin, Problem, Warning};
 use super::value::Value;
 use super::variables::PREFIXES;
-use super::{ClientKey, Credential, Settings};
+use super::{ClientKey, Credential, KeyLimits, Settings};
 use crate::ids::ProviderId;
 use crate::request::Substitute;
 use crate::secret::Secret;
@@ -24,10 +24,16 @@ const FORMS_OF_A_KEY: &[&str] = &["api_key", "api_key_env", "api_key_file", "api
 const CLIENT_KEYS: &str = "server.api_keys.[]";
 const CREDENTIALS: &str = "providers.*.credentials.[]";
 const FORMS_OF_A_CLIENT_KEY: &[&str] = &["key", "key_env", "key_file"];
+const STORE: &str = "store";
+const FORMS_OF_AN_ADDRESS: &[&str] = &["url", "url_env", "url_file"];
 
 /// The forms of the key that the keys below `above` describe.
 fn forms_below(above: &str) -> &'static [&'static str] {
-    if above == CLIENT_KEYS { FORMS_OF_A_CLIENT_KEY } else { FORMS_OF_A_KEY }
+    match above {
+        CLIENT_KEYS => FORMS_OF_A_CLIENT_KEY,
+        STORE => FORMS_OF_AN_ADDRESS,
+        _ => FORMS_OF_A_KEY,
+    }
 }
 
 /// For a place that is one form of a key: the path above it, and all the forms.
@@ -78,6 +84,7 @@ impl<'a> Check<'a> {
         self.sections(by_hand);
         self.credentials();
         self.client_keys();
+        self.settings.store.url = self.credential(STORE, &[]);
         self.providers(registered);
         self.configured_provider(registered);
         self.unusable();
@@ -211,18 +218,33 @@ impl<'a> Check<'a> {
             let key = self.credential(CLIENT_KEYS, &names);
             let admin = self.get("server.api_keys.[].admin", &names).and_then(|(value, _)| value.flag()) == Some(true);
             let team = self.get("server.api_keys.[].team", &names).and_then(|(value, _)| value.text());
+            let limits = self.limits_of(&names);
             let twice = self.settings.server.api_keys.iter().any(|other| Some(&other.name) == name.as_ref());
             match (name, key) {
                 (Some(name), Some(_)) if twice => {
                     self.problem(origin, "server.api_keys".into(), format!("{name:?} is here twice"), None)
                 }
-                (Some(name), Some(key)) => self.settings.server.api_keys.push(ClientKey { name, key, admin, team }),
+                (Some(name), Some(key)) => self.settings.server.api_keys.push(ClientKey { name, key, admin, team, limits }),
                 (None, _) => self.problem(origin, "server.api_keys".into(), "a key needs a name", None),
                 (_, None) => {
                     let message = format!("a key needs one of {}", FORMS_OF_A_CLIENT_KEY.join(", "));
                     self.problem(origin, "server.api_keys".into(), message, None);
                 }
             }
+        }
+    }
+
+    /// The limits of a client's key.
+    fn limits_of(&self, names: &[String]) -> KeyLimits {
+        let value = |field: &str| self.get(&format!("{CLIENT_KEYS}.{field}"), names).map(|(value, _)| value);
+        KeyLimits {
+            requests_per_minute: value("requests_per_minute").and_then(Value::integer),
+            tokens_per_minute: value("tokens_per_minute").and_then(Value::integer),
+            concurrency: value("concurrency").and_then(Value::integer),
+            models: value("models").and_then(Value::list).unwrap_or_default(),
+            budget_per_day: value("budget_per_day").and_then(Value::integer),
+            budget_per_month: value("budget_per_month").and_then(Value::integer),
+            unpriced: value("unpriced").and_then(Value::flag) == Some(true),
         }
     }
 

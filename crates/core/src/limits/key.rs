@@ -89,6 +89,77 @@ fn name(field: &str, text: &str) -> Result<()> {
         .with_hint(format!("use 1 to {LONGEST_NAME} printable ASCII characters, no blanks, quotes, `\\` or `#`")))
 }
 
+/// What shall be different about a key. What is absent stays as it is; for what may be none at all, `null` takes it away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyChange {
+    /// What it may do besides asking.
+    pub role: Option<Role>,
+    /// The team with whose other keys it counts together.
+    #[serde(deserialize_with = "given")]
+    pub team: Option<Option<String>>,
+    /// Labels, all of them.
+    pub tags: Option<Vec<String>>,
+    /// Until when it holds, in seconds since 1970.
+    #[serde(deserialize_with = "given")]
+    pub expires: Option<Option<u64>>,
+    /// Its limits, each as here.
+    pub limits: LimitChange,
+}
+
+/// What shall be different about limits, as in [`KeyChange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub struct LimitChange {
+    #[serde(deserialize_with = "given")]
+    pub requests_per_minute: Option<Option<u64>>,
+    #[serde(deserialize_with = "given")]
+    pub tokens_per_minute: Option<Option<u64>>,
+    #[serde(deserialize_with = "given")]
+    pub concurrency: Option<Option<u32>>,
+    pub models: Option<Vec<String>>,
+    #[serde(deserialize_with = "given")]
+    pub budget_per_day: Option<Option<u64>>,
+    #[serde(deserialize_with = "given")]
+    pub budget_per_month: Option<Option<u64>>,
+    #[serde(deserialize_with = "given")]
+    pub budget: Option<Option<u64>>,
+    pub unpriced: Option<bool>,
+}
+
+/// What stands there is meant, `null` too.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(from).map(Some)
+}
+
+fn put<T: Clone>(field: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
+    }
+}
+
+impl KeyChange {
+    /// Makes the change.
+    pub(crate) fn apply(&self, spec: &mut KeySpec) {
+        put(&mut spec.role, &self.role);
+        put(&mut spec.team, &self.team);
+        put(&mut spec.tags, &self.tags);
+        put(&mut spec.expires, &self.expires);
+        let (to, from) = (&mut spec.limits, &self.limits);
+        put(&mut to.requests_per_minute, &from.requests_per_minute);
+        put(&mut to.tokens_per_minute, &from.tokens_per_minute);
+        put(&mut to.concurrency, &from.concurrency);
+        put(&mut to.models, &from.models);
+        put(&mut to.budget_per_day, &from.budget_per_day);
+        put(&mut to.budget_per_month, &from.budget_per_month);
+        put(&mut to.budget, &from.budget);
+        put(&mut to.unpriced, &from.unpriced);
+    }
+}
+
 /// A key as it is kept. The key cannot be had from it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,13 +207,13 @@ pub struct Deed {
     pub at: u64,
     /// Who did it: the name of a key, or `command line`.
     pub by: String,
-    /// What was done: `create`, `revoke`.
+    /// What was done: `create`, `update`, `revoke`.
     pub did: String,
     /// The id of the key.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What the key was to be, where it was made.
+    /// What the key was to be, where it was made or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<KeySpec>,
 }

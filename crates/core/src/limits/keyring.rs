@@ -2,7 +2,9 @@
 //!
 //! Looking takes no lock that two keys share and touches no file: each thread has the table it saw last and a number that says whether there is a newer one. What another
 //! process did is seen by [`Keyring::watch`] within half a second of its being stored. Every change raises one counter in the store; that counter is all that is read
-//! until it changes. Read `key.rs` for what is kept, `grant.rs` for keys as text.
+//! until it changes. What is done to keys is `keyring/change.rs`. Read `key.rs` for what is kept, `grant.rs` for keys as text.
+
+mod change;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,20 +13,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::bank::StoreBank;
-use super::grant::{Caveats, Link, Shown, links, root, same, whole};
-use super::key::{Deed, Kept, KeyRecord, KeySpec, Seal, at, hash, hex, seconds, unhex};
+use super::grant::{Caveats, Link, Shown, links, same};
+use super::key::{KeyRecord, KeySpec, Seal, at, hash, hex, unhex};
 use super::shared::Sharing;
 use super::{Counting, Holder, Limits, Period};
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Namespace;
-use crate::secret::Secret;
-use crate::store::{Change, Scan, Store, counter_value};
+use crate::store::{Scan, Store, counter_value};
 
 const KEYS: &str = "keys";
 const NAMES: &str = "key-names";
@@ -56,6 +55,10 @@ struct Inner {
     clock: Arc<dyn Clock>,
     scope: Scope,
     teams: HashMap<String, Arc<Holder>>,
+    /// Those of keys that the configuration holds.
+    fixed: Mutex<Vec<Arc<Holder>>>,
+    /// Holders whose keys have others now, until they gave back what they hold.
+    retired: Mutex<Vec<Arc<Holder>>>,
     began: Instant,
     table: Mutex<Arc<Table>>,
     /// Which table that is; unlike every number of any other keyring.
@@ -89,6 +92,14 @@ struct Entry {
     root: Option<Link>,
     holder: Arc<Holder>,
     derived: RwLock<HashMap<Link, Arc<Holder>>>,
+}
+
+impl Entry {
+    /// Its own holder, and those of the keys derived from it that were seen.
+    fn holders(&self) -> Vec<Arc<Holder>> {
+        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.holder).chain(derived.values()).cloned().collect()
+    }
 }
 
 thread_local! {
@@ -141,13 +152,24 @@ impl Keyring {
         };
         let teams = teams.into_iter().map(team).collect();
         let (table, current) = (Mutex::default(), AtomicU64::new(next_number()));
-        Self(Arc::new(Inner { store, counting, seal, clock, scope, teams, began, table, current }))
+        let (fixed, retired) = Default::default();
+        Self(Arc::new(Inner { store, counting, seal, clock, scope, teams, fixed, retired, began, table, current }))
     }
 
     /// A team that the configuration names.
     #[must_use]
     pub fn team(&self, name: &str) -> Option<&Arc<Holder>> {
         self.0.teams.get(name)
+    }
+
+    /// Who holds the limits of a key that the configuration holds, counted under its name.
+    #[must_use]
+    pub fn fixed(&self, name: &str, limits: Limits, team: Option<&str>) -> Arc<Holder> {
+        let above = team.and_then(|team| self.team(team)).cloned();
+        let holder = Holder::bare("key", name, limits, above, self.0.began);
+        let holder = Arc::new(holder.counted(&format!("fixed/{name}"), &self.0.counting));
+        self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&holder));
+        holder
     }
 
     /// Whose key this is; none for a key of another kind.
@@ -251,7 +273,11 @@ impl Keyring {
             let entry = match known.keys.get(&record.id) {
                 // What passed lately stays counted.
                 Some(entry) if entry.record == record => Arc::clone(entry),
-                Some(entry) => Arc::new(self.entry(record, Some(Arc::clone(&entry.holder)))?),
+                Some(entry) => {
+                    let changed = Arc::new(self.entry(record, Some(&entry.holder))?);
+                    self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(entry.holders());
+                    changed
+                }
                 None => Arc::new(self.entry(record, None)?),
             };
             keys.insert(entry.record.id.clone(), entry);
@@ -297,15 +323,20 @@ impl Keyring {
 
     async fn balance(&self, keep: u64) -> Result<()> {
         let table = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
-        let derived = |entry: &Arc<Entry>| -> Vec<_> {
-            entry.derived.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-        };
-        let keys = table.keys.values().flat_map(|entry| [vec![Arc::clone(&entry.holder)], derived(entry)].concat());
-        let holders: Vec<Arc<Holder>> = keys.chain(self.0.teams.values().cloned()).collect();
+        let keys = table.keys.values().flat_map(|entry| entry.holders());
+        let fixed = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let holders: Vec<Arc<Holder>> = keys.chain(self.0.teams.values().cloned()).chain(fixed).collect();
         let now = self.0.clock.now();
         for holder in holders {
             holder.balance(keep, now).await?;
         }
+        let retired = std::mem::take(&mut *self.0.retired.lock().unwrap_or_else(PoisonError::into_inner));
+        for holder in &retired {
+            holder.balance(0, now).await?;
+        }
+        // Whoever is under way still pays from it.
+        let left = retired.into_iter().filter(|holder| Arc::strong_count(holder) > 1);
+        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
         Ok(())
     }
 
@@ -338,7 +369,7 @@ impl Keyring {
         }
     }
 
-    fn entry(&self, record: KeyRecord, known: Option<Arc<Holder>>) -> Result<Entry> {
+    fn entry(&self, record: KeyRecord, known: Option<&Arc<Holder>>) -> Result<Entry> {
         let damaged =
             || Error::new(ErrorKind::RouterUnavailable, format!("the record of the key {} is damaged", record.id));
         let hash = unhex(&record.hash).ok_or_else(damaged)?;
@@ -346,12 +377,15 @@ impl Keyring {
         // Without its seal a key still holds; what was derived from it does not.
         let root = self.0.seal.turn(&record.id, &sealed).ok();
         let spec = &record.spec.spec;
-        let holder =
-            known.filter(|holder| holder.limits == spec.limits).unwrap_or_else(|| self.holder(&record.id, spec));
+        let mut holder = self.holder(&record.id, spec);
+        if let Some(known) = known {
+            holder.passed = Arc::clone(&known.passed);
+        }
+        let holder = Arc::new(holder);
         Ok(Entry { hash, root, holder, derived: RwLock::default(), record })
     }
 
-    fn holder(&self, id: &str, spec: &KeySpec) -> Arc<Holder> {
+    fn holder(&self, id: &str, spec: &KeySpec) -> Holder {
         let team = spec.team.as_ref().and_then(|team| self.0.teams.get(team)).cloned();
         let name = format!("{}#{id}", spec.name);
         let namespace = match self.0.scope {
@@ -364,121 +398,7 @@ impl Keyring {
         holder.role = spec.role;
         holder.namespace = namespace.or_else(|| Namespace::new(&name).ok()).unwrap_or_default();
         holder.expires = spec.expires.map(at);
-        Arc::new(holder)
-    }
-
-    /// Makes a key for whoever `by` names, and gives it with its record: the only time that it can be seen.
-    ///
-    /// # Errors
-    /// `caller_invalid_request` for a name that a key has already, a team that is not configured, or what else [`KeySpec::check`] refuses; `router_unavailable` when the
-    /// store cannot be written.
-    pub async fn create(&self, spec: KeySpec, by: &str) -> Result<(KeyRecord, Secret)> {
-        spec.check(self.0.clock.now())?;
-        if let Some(team) = spec.team.as_ref().filter(|team| !self.0.teams.contains_key(*team)) {
-            return Err(Error::invalid(format!("no team is called {team:?}"))
-                .with_hint(format!("add [teams.{team}] to the configuration")));
-        }
-        let (id, secret) = (hex(&random::<8>()?), random::<32>()?);
-        let root = self.0.seal.turn(&id, &root(&secret))?;
-        let created = seconds(self.0.clock.now());
-        let record = KeyRecord {
-            spec: Kept { spec, created, by: by.to_owned(), revoked: None },
-            hash: hex(&hash(&secret)),
-            root: hex(&root),
-            id,
-        };
-        self.take_name(&record).await?;
-        self.0.store.put(KEYS, &record.id, json(&record)?, None).await?;
-        self.note("create", &record, by).await?;
-        let key = whole(&record.id, &secret);
-        Ok((record, key))
-    }
-
-    /// Gives a name to a key, unless one that holds has it.
-    async fn take_name(&self, record: &KeyRecord) -> Result<()> {
-        let name = &record.spec.spec.name;
-        let taken = || {
-            Error::invalid(format!("a key is called {name:?} already"))
-                .with_hint("choose another name, or revoke that one first: `llm-router keys revoke`")
-        };
-        let found = self.0.store.get(NAMES, name).await?;
-        if let Some(id) = found.as_deref().and_then(|id| std::str::from_utf8(id).ok())
-            && let Some(value) = self.0.store.get(KEYS, id).await?
-        {
-            let other = parse(id, &value)?.spec;
-            let over = other.revoked.is_some() || other.spec.expires.is_some_and(|end| at(end) <= self.0.clock.now());
-            if !over {
-                return Err(taken());
-            }
-        }
-        let change = Change { expected: found, value: Some(record.id.clone().into()), expires: None };
-        if self.0.store.compare_and_set(NAMES, name, change).await? { Ok(()) } else { Err(taken()) }
-    }
-
-    /// Revokes a key, and everything derived from it, for good. When this returns, every process that watches refuses it within a second.
-    ///
-    /// # Errors
-    /// `caller_invalid_request` where no key has this name or id, or it is revoked already; `router_unavailable` when the store cannot be written.
-    pub async fn revoke(&self, name: &str, by: &str) -> Result<KeyRecord> {
-        let unknown = || {
-            Error::invalid(format!("no key is called {name:?}"))
-                .with_hint("`llm-router keys ls` lists the names and ids")
-        };
-        let id = match self.0.store.get(NAMES, name).await? {
-            Some(id) => String::from_utf8(id.to_vec()).map_err(|_| unknown())?,
-            None => name.rsplit_once('#').map_or(name, |(_, id)| id).to_owned(),
-        };
-        loop {
-            let value = self.0.store.get(KEYS, &id).await?.ok_or_else(unknown)?;
-            let mut record = parse(&id, &value)?;
-            if record.spec.revoked.is_some() {
-                return Err(Error::invalid(format!("the key {name:?} is revoked already")));
-            }
-            record.spec.revoked = Some(seconds(self.0.clock.now()));
-            let change = Change { expected: Some(value), value: Some(json(&record)?), expires: None };
-            if self.0.store.compare_and_set(KEYS, &id, change).await? {
-                self.note("revoke", &record, by).await?;
-                return Ok(record);
-            }
-        }
-    }
-
-    /// All keys, those that hold no more included, by id.
-    ///
-    /// # Errors
-    /// As [`Keyring::refresh`].
-    pub async fn list(&self) -> Result<Vec<KeyRecord>> {
-        self.records().await
-    }
-
-    /// What was done to keys, the oldest first: `limit` deeds after the one of this place, each with its own.
-    ///
-    /// # Errors
-    /// `router_unavailable` when the store cannot be read.
-    pub async fn deeds(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Deed)>> {
-        let page = self.0.store.scan(DEEDS, Scan { prefix: "", after, limit }).await?;
-        let read = |(place, value): (String, Bytes)| {
-            let deed = serde_json::from_slice(&value).map_err(|error| newer("a deed", &place, &error))?;
-            Ok((place, deed))
-        };
-        page.into_iter().map(read).collect()
-    }
-
-    /// Writes down what was done, and tells those who watch.
-    async fn note(&self, did: &str, record: &KeyRecord, by: &str) -> Result<()> {
-        let now = self.0.clock.now();
-        let deed = Deed {
-            at: seconds(now),
-            by: by.to_owned(),
-            did: did.to_owned(),
-            id: record.id.clone(),
-            name: record.spec.spec.name.clone(),
-            spec: (did == "create").then(|| record.spec.spec.clone()),
-        };
-        // Watchers first: a revocation must not wait for its own record, which stands under the counter's value and so in order.
-        let version = self.0.store.increment(META, VERSION, 1, None).await?;
-        self.0.store.put(DEEDS, &format!("{version:016x}"), json(&deed)?, None).await?;
-        self.refresh().await
+        holder
     }
 }
 
@@ -486,17 +406,6 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring").field("scope", &self.0.scope).finish_non_exhaustive()
     }
-}
-
-/// Chance that nobody can guess.
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("the system gives no random numbers"))?;
-    Ok(bytes)
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Bytes> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| Error::internal(error.to_string()))
 }
 
 fn parse(id: &str, value: &[u8]) -> Result<KeyRecord> {

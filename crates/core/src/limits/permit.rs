@@ -45,7 +45,7 @@ impl Holder {
     fn enter(&self, now: Instant, tokens: u64, parts: u32) -> Result<Ticks> {
         let Rated { requests_per_minute, tokens_per_minute, concurrency } = self.limits.part(parts);
         if let Some(most) = concurrency
-            && self.running.fetch_add(1, Ordering::AcqRel) >= most
+            && self.passed.running.fetch_add(1, Ordering::AcqRel) >= most
         {
             self.leave();
             return Err(self.full(&format!("{most} requests at once"), Full::For(Duration::from_secs(1))));
@@ -81,7 +81,7 @@ impl Holder {
 
     fn leave(&self) {
         if self.limits.concurrency.is_some() {
-            self.running.fetch_sub(1, Ordering::AcqRel);
+            self.passed.running.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -116,7 +116,7 @@ impl Holder {
         for (holder, place) in self.chain().zip(&mut entered) {
             let Limits { requests_per_minute, tokens_per_minute, concurrency, .. } = holder.limits;
             if concurrency.is_some() {
-                holder.running.fetch_add(1, Ordering::AcqRel);
+                holder.passed.running.fetch_add(1, Ordering::AcqRel);
             }
             let now = now.saturating_duration_since(holder.began);
             let mut rates = holder.rates();
@@ -150,7 +150,7 @@ impl Holder {
     }
 
     fn rates(&self) -> MutexGuard<'_, Rates> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+        self.passed.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

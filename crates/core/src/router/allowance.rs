@@ -10,9 +10,25 @@ use super::count::estimate;
 use super::record::Record;
 use super::resolve::Plan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Holder;
+use crate::config::KeyLimits;
+use crate::limits::{Holder, Limits};
 use crate::provider::Target;
 use crate::request::Request;
+
+impl From<&KeyLimits> for Limits {
+    /// Limits as the configuration says them.
+    fn from(said: &KeyLimits) -> Self {
+        let mut limits = Self::default();
+        limits.requests_per_minute = said.requests_per_minute;
+        limits.tokens_per_minute = said.tokens_per_minute;
+        limits.concurrency = said.concurrency;
+        limits.models.clone_from(&said.models);
+        limits.budget_per_day = said.budget_per_day;
+        limits.budget_per_month = said.budget_per_month;
+        limits.unpriced = said.unpriced;
+        limits
+    }
+}
 
 /// Makes a request such that what is set aside for it is what may come, and remembers whose it is.
 pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Request, record: &Record) {

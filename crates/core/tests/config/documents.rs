@@ -10,7 +10,7 @@ use crate::support::{case, repository};
 #[test]
 fn the_example_sets_every_key() {
     let text = std::fs::read_to_string(repository("docs/config.example.toml")).unwrap();
-    let case = case().file(text).var("LAB_KEY", "k1").var("LAB_KEY_2", "k2").var("ROUTER_KEY", "k3");
+    let case = case().file(text).var("LAB_KEY", "k1").var("LAB_KEY_2", "k2").var("ROUTER_KEY", "k3").var("ROUTER_STORE", "redis://127.0.0.1/");
     let loaded = case.loaded();
     for key in KEYS {
         let pattern: Vec<_> = key.path.split('.').filter(|part| *part != "[]").collect();
@@ -21,6 +21,8 @@ fn the_example_sets_every_key() {
                 && parts.len() == pattern.len()
                 && parts.iter().zip(&pattern).all(|(part, name)| *name == "*" || part == name)
         });
+        // Other forms of what `store.url_env` gives.
+        let set = set || ["store.url", "store.url_file"].contains(&key.path);
         assert!(set, "docs/config.example.toml does not set {}", key.path);
     }
     let lab = &loaded.settings.providers["lab"];

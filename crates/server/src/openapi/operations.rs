@@ -43,6 +43,10 @@ impl Operation {
         Self { method: "delete", ..Self::get(path, id, answers) }
     }
 
+    const fn patch(path: &'static str, id: &'static str, answers: &'static [(&'static str, Shape)]) -> Self {
+        Self { method: "patch", ..Self::get(path, id, answers) }
+    }
+
     const fn about(self, summary: &'static str) -> Self {
         Self { summary, ..self }
     }
@@ -79,6 +83,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("/api/v0/ai/llm/keys", "create_key", &[(JSON, shapes::object)])
         .about("Make a key, for administration: it is in this answer and nowhere else")
         .takes(shapes::key),
+    Operation::patch("/api/v0/ai/llm/keys/{key}", "update_key", &[(JSON, shapes::object)])
+        .about("Change what a key may do, for administration: what is not named stays, `null` takes a limit away")
+        .takes(shapes::object),
     Operation::delete("/api/v0/ai/llm/keys/{key}", "revoke_key", &[(JSON, shapes::object)])
         .about("Revoke a key by its name or id, for administration"),
     Operation::get("/api/v0/ai/llm/keys/log", "key_log", &[(JSON, shapes::object)])

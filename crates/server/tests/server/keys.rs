@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_router::config::{ClientKey, Credential, RouteSettings, Settings, TeamSettings};
+use llm_router::config::{ClientKey, Credential, RouteSettings, Settings, KeyLimits};
 use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::limits::grant::{Caveats, derive};
 use llm_router::limits::key::{KeySpec, Seal};
@@ -47,7 +47,7 @@ fn world() -> World {
     settings.server.virtual_keys = true;
     settings.server.api_keys =
         vec![ClientKey::new("static", Credential::Value(Secret::new("static-key"))).of_team("lab")];
-    settings.teams.insert("lab".to_owned(), TeamSettings::default());
+    settings.teams.insert("lab".to_owned(), KeyLimits::default());
     let mut route = RouteSettings::default();
     route.groups = vec![vec!["s/a".to_owned()]];
     settings.routes.insert("fast".to_owned(), route);

@@ -1,9 +1,12 @@
 //! Two keyrings over one store stand for two processes.
 #![allow(clippy::unwrap_used)]
 
+use super::change::json;
 use super::*;
 use crate::limits::Role;
-use crate::limits::grant::derive;
+use crate::limits::grant::{Caveats, derive, whole};
+use crate::limits::key::{KeyChange, seconds};
+use crate::secret::Secret;
 use crate::store::MemoryStore;
 use crate::testing::ManualClock;
 
@@ -144,4 +147,40 @@ async fn a_record_of_a_later_version_is_refused_by_name_and_others_stay_known() 
     let error = ring.refresh().await.unwrap_err();
     assert!(error.message().contains("ffff") && error.hint().unwrap().contains("version"), "{error}");
     assert!(ring.find(key.expose()).unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_holds_everywhere_and_what_passed_and_was_spent_stays() {
+    let world = World::new();
+    let (here, there) = (world.ring(), world.ring());
+    let mut spec = KeySpec::new("alice");
+    spec.limits.requests_per_minute = Some(2);
+    spec.limits.budget = Some(1_000);
+    let (record, key) = here.create(spec, "tests").await.unwrap();
+    there.refresh().await.unwrap();
+    let find = |ring: &Keyring| ring.find(key.expose()).unwrap().unwrap();
+    let now = Instant::now();
+    drop((find(&there).admit(now, 1).unwrap(), find(&there).admit(now, 1).unwrap()));
+    let old = find(&there);
+    let spending = old.reserve(600, world.clock.now()).await.unwrap();
+    let change = serde_json::from_str::<KeyChange>(
+        r#"{"team": "lab", "limits": {"requests_per_minute": 3, "models": ["s/*"], "budget": 2000}}"#,
+    );
+    let changed = here.update("alice", &change.unwrap(), "tests").await.unwrap();
+    assert_eq!(changed.spec.spec.limits.requests_per_minute, Some(3));
+    there.refresh().await.unwrap();
+    let holder = find(&there);
+    assert!(!holder.allows("other", Some("m"), None) && holder.allows("s", Some("m"), None));
+    assert!(holder.admit(now, 1).is_ok() && holder.admit(now, 1).is_err(), "two passed before");
+    spending.settle(100);
+    drop(old);
+    there.settle_up().await.unwrap();
+    assert_eq!(there.drawn(&changed).await.unwrap(), [(crate::limits::Period::Ever, 100, 2_000)]);
+    // What is named `null` is none.
+    let lifted = serde_json::from_str::<KeyChange>(r#"{"team": null, "limits": {"requests_per_minute": null}}"#);
+    let lifted = here.update(&record.id, &lifted.unwrap(), "tests").await.unwrap().spec.spec;
+    assert_eq!((lifted.team, lifted.limits.requests_per_minute, lifted.limits.budget), (None, None, Some(2_000)));
+    let wrong = serde_json::from_str::<KeyChange>(r#"{"team": "nobody's"}"#).unwrap();
+    assert!(here.update("alice", &wrong, "tests").await.is_err());
+    assert!(serde_json::from_str::<KeyChange>(r#"{"name": "bob"}"#).is_err(), "a name is not changed");
 }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::limits::Keyring;
-use llm_router::limits::key::{KeyRecord, KeySpec};
+use llm_router::limits::key::{KeyChange, KeyRecord, KeySpec};
 use serde_json::{Value, json};
 
 use crate::app::{Inner, Server};
@@ -49,6 +49,25 @@ pub(crate) async fn create(State(server): State<Server>, request: Request) -> Re
         Ok(made)
     };
     answer(StatusCode::OK, made.await)
+}
+
+/// `PATCH /api/v0/ai/llm/keys/{key}`: changes what a key may do; `null` takes a limit away, what is not named stays.
+pub(crate) async fn update(State(server): State<Server>, Path(key): Path<String>, request: Request) -> Response {
+    let (keyring, by) = match for_admin(&server.0, &request) {
+        Ok(allowed) => allowed,
+        Err(error) => return early::answer(error::native(&error, None), request.into_body()),
+    };
+    let (head, from) = request.into_parts();
+    let bytes = match body::read(from, &head.headers, &server.0.options).await {
+        Ok(bytes) => bytes,
+        Err((error, rest)) => return early::answer(error::native(&error, None), rest),
+    };
+    let changed = async {
+        let change: KeyChange = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::invalid(format!("the body is no change of a key: {error}")))?;
+        Ok(shown(&keyring.update(&key, &change, &by).await?))
+    };
+    answer(StatusCode::OK, changed.await)
 }
 
 /// `DELETE /api/v0/ai/llm/keys/{key}`: revokes a key, by its name or its id.
