@@ -66,12 +66,7 @@ impl Service {
 
     /// The same, with more headers, each with its line's end.
     pub(crate) fn chat_with(&self, headers: &str) -> String {
-        let body = r#"{"model":"echo/x","messages":[{"role":"user","content":"say it again"}]}"#;
-        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
-        self.ask(&format!(
-            "POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{headers}content-length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        self.ask(&conversation("echo/x", headers))
     }
 
     /// The body of what is answered to this one.
@@ -97,6 +92,16 @@ impl Service {
             std::thread::yield_now();
         }
     }
+}
+
+/// A short conversation as it goes over the socket.
+pub(crate) fn conversation(model: &str, headers: &str) -> String {
+    let body = format!(r#"{{"model":{model:?},"messages":[{{"role":"user","content":"say it again"}}]}}"#);
+    let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 impl Drop for Service {

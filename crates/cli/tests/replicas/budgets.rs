@@ -1,0 +1,64 @@
+//! Money that all replicas spend together.
+
+use std::time::{Duration, Instant};
+
+use crate::{Replicas, ask_all, count, known, status, until};
+
+/// A tenth of a cent for each token of an answer, and nothing for a prompt.
+const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
+
+/// What the books say of the key's budget, in micro-dollars.
+fn drawn(all: &Replicas, name: &str) -> u64 {
+    let listed = all.says(&["keys", "ls", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let keys = listed["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["about"]["name"] == name).unwrap_or_else(|| panic!("{listed}"));
+    key["drawn"]["ever"].as_u64().unwrap_or_else(|| panic!("{listed}"))
+}
+
+/// Waits until the books say so: settling waits for nobody, and nobody for it.
+fn settled(all: &Replicas, name: &str, wanted: u64) {
+    let began = Instant::now();
+    loop {
+        let found = drawn(all, name);
+        if found == wanted {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "the books say {found}, the ledger {wanted}");
+    }
+}
+
+#[test]
+fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_counter() {
+    let all = Replicas::start(3, PRICED);
+    let probe = all.says(&["keys", "create", "probe", "--budget", "1"]);
+    until(&all.services[..1], &probe, 200);
+    let began = Instant::now();
+    let each = loop {
+        match drawn(&all, "probe") {
+            // What is set aside, until the answer is settled.
+            0 | 16_000 => assert!(began.elapsed() < Duration::from_secs(10)),
+            cost => break cost,
+        }
+    };
+    for run in 0..3 {
+        let name = format!("spender{run}");
+        let key = all.says(&["keys", "create", &name, "--budget", "1"]);
+        known(&all.services, &key);
+        let answers = ask_all(&all.services, 200, 600, &key);
+        let answered = count(&answers, 200) as u64;
+        assert_eq!(answered as usize + count(&answers, 429), 600, "{:?}", answers.iter().find(|a| !a.contains(" 200 ") && !a.contains(" 429 ")));
+        let ledger = answered * each;
+        assert!(ledger <= 1_000_000, "{answered} answers of {each}");
+        settled(&all, &name, ledger);
+        println!("run {run}: {answered} answers, {ledger} of 1000000 micro-dollars spent, the counter says the same");
+        // What is left is spent one after the other, to the last answer that fits.
+        let mut more = 0;
+        while status(&all.services[0], &key) == 200 {
+            more += each;
+            assert!(ledger + more <= 1_000_000);
+        }
+        settled(&all, &name, ledger + more);
+        assert!(ledger + more + 16_000 > 1_000_000, "nothing is held for nothing");
+    }
+}

@@ -1,0 +1,82 @@
+//! Keys, revocations, limits and kept answers are those of all replicas.
+
+use std::time::{Duration, Instant};
+
+use crate::service::conversation;
+use crate::{Replicas, count, key_header, known, says, status, status_of, until};
+
+#[test]
+fn of_a_thousand_requests_at_three_replicas_exactly_a_hundred_pass() {
+    let all = Replicas::start(3, "");
+    let key = all.says(&["keys", "create", "alice", "--rpm", "100"]);
+    known(&all.services, &key);
+    let before = all.scripts();
+    let began = Instant::now();
+    let answers = crate::ask_all(&all.services, 12, 1_000, &key);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(50), "{took:?}");
+    assert_eq!((count(&answers, 200), count(&answers, 429)), (100, 900));
+    assert_eq!(all.scripts() - before, 1_000, "one script for each request, and nothing else");
+    println!("1000 requests at 3 replicas in {took:?}: 100 passed");
+    let refused = answers.iter().find(|answer| status_of(answer) == 429).unwrap().to_ascii_lowercase();
+    for header in ["retry-after: ", "x-ratelimit-limit-requests: 100", "x-ratelimit-remaining-requests: 0"] {
+        assert!(refused.contains(header), "{header}: {refused}");
+    }
+    // Who has no limits costs no script.
+    let free = all.says(&["keys", "create", "bob"]);
+    until(&all.services, &free, 200);
+    let before = all.scripts();
+    assert_eq!(count(&crate::ask_all(&all.services, 3, 30, &free), 200), 30);
+    assert_eq!(all.scripts(), before);
+}
+
+#[test]
+fn a_revoked_key_is_dead_on_every_replica_within_two_seconds() {
+    let all = Replicas::start(3, "");
+    let key = all.says(&["keys", "create", "alice"]);
+    until(&all.services, &key, 200);
+    let narrower = says(all.homes[1].path(), &["keys", "derive", "--ttl", "1h"], &key);
+    until(&all.services, &narrower, 200);
+    let began = Instant::now();
+    all.says(&["keys", "revoke", "alice"]);
+    until(&all.services, &key, 401);
+    assert!(all.services.iter().all(|service| status(service, &narrower) == 401));
+    assert!(began.elapsed() < Duration::from_secs(2), "the command included: {:?}", began.elapsed());
+    println!("revoked everywhere {:?} after the command was typed", began.elapsed());
+}
+
+#[test]
+fn a_change_of_a_key_holds_on_every_replica() {
+    let all = Replicas::start(2, "");
+    let key = all.says(&["keys", "create", "alice"]);
+    until(&all.services, &key, 200);
+    all.says(&["keys", "update", "alice", "--model", "other/*"]);
+    until(&all.services, &key, 403);
+    all.says(&["keys", "update", "alice", "--no", "model"]);
+    until(&all.services, &key, 200);
+    let log = all.says(&["keys", "log"]);
+    assert!(log.contains("update"), "{log}");
+}
+
+#[test]
+fn a_place_is_taken_for_all_replicas() {
+    // A provider that answers when it is told to.
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let slow = format!("[providers.slow]\ncommand = \"/bin/cat {}\"\n", gate.display());
+    let all = Replicas::start(2, &slow);
+    let key = all.says(&["keys", "create", "alice", "--concurrency", "1"]);
+    until(&all.services, &key, 200);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| all.services[0].ask(&conversation("slow/x", &key_header(&key))));
+        let began = Instant::now();
+        while status(&all.services[1], &key) != 429 {
+            assert!(began.elapsed() < Duration::from_secs(10), "the place is not taken");
+        }
+        // Opening it waits until somebody reads.
+        std::fs::write(&gate, "at last").unwrap();
+        assert_eq!(status_of(&asked.join().unwrap()), 200);
+    });
+    until(&all.services, &key, 200);
+}
