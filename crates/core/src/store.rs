@@ -154,7 +154,9 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Newer { .. } => "use the version of llm-router that wrote it, or name another data folder or `store.prefix`",
+            Self::Newer { .. } => {
+                "use the version of llm-router that wrote it, or name another data folder or `store.prefix`"
+            }
             Self::Corrupt(_) => "restore the file from a copy, or move it away to begin anew",
             Self::Unwritable(_) => "make the folder writable for this user, or name another one",
             Self::Full => "free some room on the disk",

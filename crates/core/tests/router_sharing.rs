@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join;
 use llm_router::cache::key::KeyStrategy;
 use llm_router::cache::{MemoryTier, ResponseCache, Tier};
@@ -13,10 +15,16 @@ use llm_router::config::Settings;
 use llm_router::delta::Event;
 use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::ids::ProviderId;
+use llm_router::limits::bank::SPACE;
+use llm_router::limits::key::{KeySpec, Seal};
+use llm_router::limits::keyring::{Keyring, Scope};
+use llm_router::pricing::{Price, Prices};
 use llm_router::provider::Provider;
 use llm_router::request::Request;
-use llm_router::router::Router;
-use llm_router::router::resolve::Entry;
+use llm_router::router::resolve::{Door, Entry};
+use llm_router::router::{Op, Router};
+use llm_router::store::{Change, MemoryStore, Scan, Store, StoreResult};
+use llm_router::testing::ManualClock;
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::trace::CacheStatus;
 use llm_router::{Error, ErrorKind, Result};
@@ -180,4 +188,80 @@ async fn the_record_of_one_who_left_a_shared_call_is_closed_at_once() {
     assert_eq!(trace.error.as_ref().map(Error::kind), Some(ErrorKind::ProviderTimeout));
     assert_eq!(trace.attempts.len(), 1);
     assert_eq!(patient.await.unwrap().text(), "one two three four");
+}
+
+/// A store that takes a second to say what is in its books.
+#[derive(Debug)]
+struct SlowBooks(MemoryStore);
+
+impl Store for SlowBooks {
+    fn get<'a>(&'a self, space: &'a str, key: &'a str) -> StoreResult<'a, Option<Bytes>> {
+        async move {
+            if space == SPACE {
+                tokio::time::sleep(seconds(1)).await;
+            }
+            self.0.get(space, key).await
+        }
+        .boxed()
+    }
+    fn put<'a>(
+        &'a self,
+        space: &'a str,
+        key: &'a str,
+        value: Bytes,
+        expires: Option<std::time::SystemTime>,
+    ) -> StoreResult<'a, ()> {
+        self.0.put(space, key, value, expires)
+    }
+    fn remove<'a>(&'a self, space: &'a str, key: &'a str) -> StoreResult<'a, bool> {
+        self.0.remove(space, key)
+    }
+    fn compare_and_set<'a>(&'a self, space: &'a str, key: &'a str, change: Change) -> StoreResult<'a, bool> {
+        self.0.compare_and_set(space, key, change)
+    }
+    fn increment<'a>(
+        &'a self,
+        space: &'a str,
+        key: &'a str,
+        by: i64,
+        expires: Option<std::time::SystemTime>,
+    ) -> StoreResult<'a, i64> {
+        self.0.increment(space, key, by, expires)
+    }
+    fn scan<'a>(&'a self, space: &'a str, range: Scan<'a>) -> StoreResult<'a, Vec<(String, Bytes)>> {
+        self.0.scan(space, range)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_first_ones_key_may_not_spend_the_second_one_may() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(SlowBooks(MemoryStore::new(clock.clone())));
+    let keyring = Keyring::new(store, Seal::new(|| Ok([3; 32])), clock.clone(), Scope::Global, []);
+    let holder = async |name: &str, budget: Option<u64>| {
+        let mut spec = KeySpec::new(name);
+        spec.limits.budget = budget;
+        let (_, key) = keyring.create(spec, "tests").await.unwrap();
+        keyring.find(key.expose()).unwrap().unwrap()
+    };
+    let (poor, rich) = (holder("poor", Some(1)).await, holder("rich", None).await);
+    let provider = slow("s");
+    let mut deps = RouterDeps::default();
+    let memory: Arc<dyn Tier> = Arc::new(MemoryTier::new(1 << 20, Arc::new(SystemClock)));
+    deps.cache = Some(ResponseCache::new(vec![memory], KeyStrategy::default(), Arc::new(SystemClock), true));
+    let mut price = Price::default();
+    price.output = 1_000_000_000;
+    deps.prices = Arc::new(Prices::default().with([("s/m", price)]));
+    let entry = Entry::new(provider.describe().id.clone(), Arc::clone(&provider) as _);
+    let router = Router::new(deps, Arc::new(Settings::default()), vec![entry]);
+    let op = |holder| {
+        let mut request = Request::new("hello");
+        request.model = Some("s/m".to_owned());
+        request.sampling.max_tokens = Some(9);
+        Op::new(request, Door::Library).within(Some(holder))
+    };
+    let (first, second) = join(router.call(op(poor)), router.call(op(rich))).await;
+    assert_eq!(first.unwrap_err().kind(), ErrorKind::PolicyBudgetExceeded);
+    assert_eq!(second.unwrap().collect().await.unwrap().text(), "one two three four");
+    assert_eq!(provider.calls().len(), 1);
 }

@@ -140,7 +140,13 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_and_not_repeated() {
-        for url in ["", "127.0.0.1:6379", "http://user:hunter2@x", "redis://:hunter2@[::", "redis://:hunter2@host/not-a-number"] {
+        for url in [
+            "",
+            "127.0.0.1:6379",
+            "http://user:hunter2@x",
+            "redis://:hunter2@[::",
+            "redis://:hunter2@host/not-a-number",
+        ] {
             let error = Redis::new(Options::new(Secret::new(url))).unwrap_err();
             assert!(error.message().contains("store.url") && !error.message().contains("hunter2"), "{url}: {error}");
         }

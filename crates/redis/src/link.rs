@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use llm_router::store::StoreError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, Script};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -177,7 +177,16 @@ async fn connect(client: &Client, format: &str, shown: &str) -> Result<Multiplex
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut connection = connected.map_err(|error| described(&error))?;
     check_format(&mut connection, format, shown).await?;
+    // A script that the server does not know yet would be said twice.
+    for script in scripts() {
+        script.load_async(&mut connection).await.map_err(|error| described(&error))?;
+    }
     Ok(connection)
+}
+
+/// All that is ever run.
+fn scripts() -> [&'static Script; 5] {
+    [&crate::shared::ENTER, &crate::settle::SETTLE, &crate::store::CHANGE, &crate::store::ADD, &crate::store::SCAN]
 }
 
 /// Notes the format where nothing is noted, and refuses a newer one.

@@ -36,7 +36,7 @@ const BATCH: usize = 500;
 /// The most corrections of tokens, and of slots, that wait. More are dropped: both end by themselves.
 const MOST: usize = 20_000;
 
-static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/settle.lua")));
+pub(crate) static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/settle.lua")));
 
 /// What waits to be told, and the task that tells it.
 #[derive(Debug)]

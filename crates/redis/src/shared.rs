@@ -24,7 +24,7 @@ use crate::settle::{LEASE, Settling};
 /// How long an answer may take that nobody waits for any more: what it counted is put right then.
 const LATE: Duration = Duration::from_secs(30);
 
-static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/enter.lua")));
+pub(crate) static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/enter.lua")));
 
 /// Limits of all processes that share a server and a prefix.
 #[derive(Debug)]

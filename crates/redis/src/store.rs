@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The most records that one script looks at.
 const PAGE: usize = 500;
 
-static CHANGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/change.lua")));
-static ADD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/add.lua")));
-static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/scan.lua")));
+pub(crate) static CHANGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/change.lua")));
+pub(crate) static ADD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/add.lua")));
+pub(crate) static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/scan.lua")));
 
 /// The state store.
 #[derive(Debug)]
@@ -41,13 +41,7 @@ impl RedisStore {
         Ok(self.inner.link()?.line())
     }
 
-    async fn write(
-        &self,
-        space: &str,
-        key: &str,
-        value: Bytes,
-        expires: Option<SystemTime>,
-    ) -> Result<(), StoreError> {
+    async fn write(&self, space: &str, key: &str, value: Bytes, expires: Option<SystemTime>) -> Result<(), StoreError> {
         check(key, Some(&value))?;
         let names = &self.inner.names;
         let mut set = cmd("SET");

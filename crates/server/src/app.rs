@@ -113,8 +113,9 @@ impl Server {
         let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
         let counts = Arc::new(Counts::new(router.deps().clock.now()));
         let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
-        let (replays, catalog) = Default::default();
-        let (kept, passing) = Default::default();
+        let shared = router.deps().store.clone().filter(|_| router.settings().store.url.is_some());
+        let kept = Arc::new(shared.map_or_else(Kept::default, Kept::shared));
+        let (replays, catalog, passing) = Default::default();
         Ok(Self(Arc::new(Inner {
             router,
             options,

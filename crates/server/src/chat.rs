@@ -74,7 +74,7 @@ async fn converse(
     }
     let framing = Framing::of(request.stream);
     let encoder = if responses::keeps(codec.dialect()) {
-        match responses::go_on(server, &caller, request, framing)? {
+        match Box::pin(responses::go_on(server, &caller, request, framing)).await? {
             Ok((whole, encoder)) => {
                 request = whole;
                 encoder

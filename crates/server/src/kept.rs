@@ -1,7 +1,10 @@
-//! Answers of `/v1/responses` that are kept for later requests: in memory, bounded in number, bytes and age for each key and for all, each belonging to the key that it was made for.
+//! Answers of `/v1/responses` that are kept for later requests: in memory, or where replicas share their state there, bounded in number, bytes and age for each key and for all, each belonging to the key that it was made for.
 //!
 //! An answer is kept with the whole conversation up to it, so that it needs no other: an earlier one may be deleted or forgotten meanwhile. What is counted is the
-//! size of that conversation, although answers of one conversation share its items. What an answer is, and how a request goes on from one, is `routes/responses.rs`.
+//! size of that conversation, although answers of one conversation share its items. What is kept elsewhere is counted here by the replica that made it; how it lies there is
+//! `kept/elsewhere.rs`. What an answer is, and how a request goes on from one, is `routes/responses.rs`.
+
+mod elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use llm_router::request::RawJson;
+use llm_router::store::Store;
 use tokio::time::Instant;
 
+use self::elsewhere::{Elsewhere, Order};
 use crate::door::Caller;
 
 /// What bounds the answers that are kept. Past it the oldest go.
@@ -62,6 +67,7 @@ type Name = (Whose, String);
 pub(crate) struct Kept {
     bounds: Bounds,
     inner: Mutex<Inner>,
+    elsewhere: Option<Elsewhere>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +89,8 @@ struct Share {
 
 #[derive(Debug)]
 struct Entry {
-    answer: Answer,
+    /// None where it is kept elsewhere by now.
+    answer: Option<Answer>,
     number: u64,
     bytes: usize,
     since: Instant,
@@ -92,7 +99,38 @@ struct Entry {
 impl Kept {
     #[cfg(test)]
     fn within(bounds: Bounds) -> Self {
-        Self { bounds, inner: Mutex::default() }
+        Self { bounds, inner: Mutex::default(), elsewhere: None }
+    }
+
+    /// Answers that are kept in this store, which replicas share.
+    pub(crate) fn shared(store: Arc<dyn Store>) -> Self {
+        Self { elsewhere: Some(Elsewhere::new(store)), ..Self::default() }
+    }
+
+    /// Whether replicas share them.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// Writes what is to be kept elsewhere, for as long as it is polled.
+    pub(crate) async fn tell(&self) {
+        let Some(elsewhere) = &self.elsewhere else { return std::future::pending().await };
+        loop {
+            match elsewhere.next().await {
+                Order::Keep(name) => {
+                    let answer = self.inner().answers.get(&name).and_then(|entry| entry.answer.clone());
+                    let Some(answer) = answer else { continue };
+                    let left = elsewhere.write(&name, &answer, self.bounds.age).await;
+                    // Where that failed it stays here, for those who ask this replica.
+                    if left && let Some(entry) = self.inner().answers.get_mut(&name) {
+                        entry.answer = None;
+                    }
+                }
+                Order::Forget(name) => {
+                    elsewhere.remove(&name).await;
+                }
+            }
+        }
     }
 
     /// Keeps an answer. One of the same caller and id is replaced: servers that number their answers anew with every start repeat ids.
@@ -104,27 +142,54 @@ impl Kept {
             return;
         }
         let mut inner = self.inner();
-        inner.add((caller.name.clone(), id.to_owned()), answer, bytes);
+        let name = (caller.name.clone(), id.to_owned());
+        inner.add(name.clone(), answer, bytes);
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.order(Order::Keep(name));
+        }
         let (most, most_bytes) = self.bounds.of(&caller.name);
         while let Some(oldest) = inner.shares.get(&caller.name).and_then(|share| share.over(most, most_bytes)) {
-            inner.remove_number(oldest);
+            self.forgotten(inner.remove_number(oldest));
         }
         while inner.answers.len() > self.bounds.count || inner.bytes > self.bounds.bytes {
             let Some((oldest, _)) = inner.order.first_key_value() else { return };
             let oldest = *oldest;
-            inner.remove_number(oldest);
+            self.forgotten(inner.remove_number(oldest));
+        }
+    }
+
+    /// What goes here to make room goes elsewhere too.
+    fn forgotten(&self, name: Option<Name>) {
+        if let Some((elsewhere, name)) = self.elsewhere.as_ref().zip(name) {
+            elsewhere.order(Order::Forget(name));
         }
     }
 
     /// An answer of this caller.
-    pub(crate) fn get(&self, caller: &Caller, id: &str) -> Option<Answer> {
-        let mut inner = self.inner();
-        inner.forget_old(self.bounds.age);
-        inner.answers.get(&(caller.name.clone(), id.to_owned())).map(|entry| entry.answer.clone())
+    pub(crate) async fn find(&self, caller: &Caller, id: &str) -> Option<Answer> {
+        let here = self.get(caller, id);
+        match &self.elsewhere {
+            Some(elsewhere) if here.is_none() => elsewhere.find(&(caller.name.clone(), id.to_owned())).await,
+            _ => here,
+        }
     }
 
     /// Forgets an answer of this caller, and says whether there was one.
-    pub(crate) fn delete(&self, caller: &Caller, id: &str) -> bool {
+    pub(crate) async fn forget(&self, caller: &Caller, id: &str) -> bool {
+        let here = self.delete(caller, id);
+        match &self.elsewhere {
+            Some(elsewhere) => elsewhere.remove(&(caller.name.clone(), id.to_owned())).await || here,
+            None => here,
+        }
+    }
+
+    fn get(&self, caller: &Caller, id: &str) -> Option<Answer> {
+        let mut inner = self.inner();
+        inner.forget_old(self.bounds.age);
+        inner.answers.get(&(caller.name.clone(), id.to_owned())).and_then(|entry| entry.answer.clone())
+    }
+
+    fn delete(&self, caller: &Caller, id: &str) -> bool {
         let mut inner = self.inner();
         inner.forget_old(self.bounds.age);
         inner.remove(&(caller.name.clone(), id.to_owned()))
@@ -152,7 +217,7 @@ impl Inner {
         share.numbers.insert(number);
         share.bytes += bytes;
         self.order.insert(number, name.clone());
-        self.answers.insert(name, Entry { answer, number, bytes, since: Instant::now() });
+        self.answers.insert(name, Entry { answer: Some(answer), number, bytes, since: Instant::now() });
     }
 
     fn remove(&mut self, name: &Name) -> bool {
@@ -169,10 +234,9 @@ impl Inner {
         true
     }
 
-    fn remove_number(&mut self, number: u64) {
-        if let Some(name) = self.order.remove(&number) {
-            self.remove(&name);
-        }
+    fn remove_number(&mut self, number: u64) -> Option<Name> {
+        let name = self.order.remove(&number)?;
+        self.remove(&name).then_some(name)
     }
 
     fn forget_old(&mut self, age: Duration) {

@@ -237,12 +237,15 @@ fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr> {
 async fn reread(current: Arc<Current>, files: Files) {
     let server = current.now().server.clone();
     let following = async {
-        match server.0.door.keys.followed() {
-            Some(keys) => keys.watch().await,
-            None => std::future::pending().await,
+        loop {
+            // What is to be followed may first come with a configuration that is read later.
+            match current.now().server.0.door.keys.followed().cloned() {
+                Some(keys) => keys.watch().await,
+                None => tokio::time::sleep(server.0.options.reread).await,
+            }
         }
     };
-    tokio::join!(following, reread_files(&current, &files));
+    tokio::join!(following, server.0.kept.tell(), reread_files(&current, &files));
 }
 
 async fn reread_files(current: &Current, files: &Files) {

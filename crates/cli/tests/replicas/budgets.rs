@@ -47,7 +47,12 @@ fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_coun
         known(&all.services, &key);
         let answers = ask_all(&all.services, 200, 600, &key);
         let answered = count(&answers, 200) as u64;
-        assert_eq!(answered as usize + count(&answers, 429), 600, "{:?}", answers.iter().find(|a| !a.contains(" 200 ") && !a.contains(" 429 ")));
+        assert_eq!(
+            answered as usize + count(&answers, 429),
+            600,
+            "{:?}",
+            answers.iter().find(|a| !a.contains(" 200 ") && !a.contains(" 429 "))
+        );
         let ledger = answered * each;
         assert!(ledger <= 1_000_000, "{answered} answers of {each}");
         settled(&all, &name, ledger);

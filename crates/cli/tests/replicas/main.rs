@@ -25,7 +25,7 @@ use service::{PATIENCE, Service, conversation};
 use tempfile::TempDir;
 
 /// A provider that answers with the prompt.
-const ECHO: &str = "[providers.echo]\ncommand = \"/bin/cat\"\n[server]\nvirtual_keys = true\ndrain = \"10ms\"\n";
+const ECHO: &str = "[providers.echo]\ncommand = \"/usr/bin/env MODEL={model} /bin/cat\"\n[server]\nvirtual_keys = true\ndrain = \"10ms\"\n";
 
 /// Several servers that share one Redis, each with a home of its own.
 struct Replicas {
@@ -78,8 +78,7 @@ fn serve(home: &Path, config: &str) -> Service {
 fn says(home: &Path, words: &[&str], input: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
     command.env_clear().env("HOME", home).current_dir("/").arg("--config").arg(home.join("router.toml")).args(words);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));

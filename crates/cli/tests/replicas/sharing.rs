@@ -64,7 +64,7 @@ fn a_place_is_taken_for_all_replicas() {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
-    let slow = format!("[providers.slow]\ncommand = \"/bin/cat {}\"\n", gate.display());
+    let slow = format!("[providers.slow]\ncommand = \"/usr/bin/env MODEL={{model}} /bin/cat {}\"\n", gate.display());
     let all = Replicas::start(2, &slow);
     let key = all.says(&["keys", "create", "alice", "--concurrency", "1"]);
     until(&all.services, &key, 200);
@@ -79,4 +79,33 @@ fn a_place_is_taken_for_all_replicas() {
         assert_eq!(status_of(&asked.join().unwrap()), 200);
     });
     until(&all.services, &key, 200);
+}
+
+#[test]
+fn a_conversation_goes_on_at_another_replica() {
+    let all = Replicas::start(2, "");
+    let key = all.says(&["keys", "create", "alice"]);
+    let other = all.says(&["keys", "create", "bob"]);
+    known(&all.services, &key);
+    known(&all.services, &other);
+    let ask = |at: usize, key: &str, body: serde_json::Value| -> (u16, serde_json::Value) {
+        let body = body.to_string();
+        let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
+        let length = body.len();
+        let text = format!(
+            "POST /v1/responses HTTP/1.1\r\n{head}\r\n{}content-length: {length}\r\n\r\n{body}",
+            key_header(key)
+        );
+        let answer = all.services[at].ask(&text);
+        (status_of(&answer), serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+    };
+    let (status, first) = ask(0, &key, serde_json::json!({"model": "echo/x", "input": "a first word"}));
+    assert_eq!(status, 200, "{first}");
+    let id = first["id"].as_str().unwrap();
+    let next = serde_json::json!({"model": "echo/x", "input": "a second one", "previous_response_id": id});
+    let (status, second) = ask(1, &key, next.clone());
+    assert_eq!(status, 200, "{second}");
+    // The provider says what it was told: all of it.
+    assert!(second.to_string().contains("a first word") && second.to_string().contains("a second one"), "{second}");
+    assert_eq!(ask(1, &other, next).0, 404, "another key's");
 }

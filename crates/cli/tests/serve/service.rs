@@ -98,10 +98,7 @@ impl Service {
 pub(crate) fn conversation(model: &str, headers: &str) -> String {
     let body = format!(r#"{{"model":{model:?},"messages":[{{"role":"user","content":"say it again"}}]}}"#);
     let head = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
-    format!(
-        "POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
 impl Drop for Service {

@@ -224,7 +224,9 @@ impl<'a> Check<'a> {
                 (Some(name), Some(_)) if twice => {
                     self.problem(origin, "server.api_keys".into(), format!("{name:?} is here twice"), None)
                 }
-                (Some(name), Some(key)) => self.settings.server.api_keys.push(ClientKey { name, key, admin, team, limits }),
+                (Some(name), Some(key)) => {
+                    self.settings.server.api_keys.push(ClientKey { name, key, admin, team, limits })
+                }
                 (None, _) => self.problem(origin, "server.api_keys".into(), "a key needs a name", None),
                 (_, None) => {
                     let message = format!("a key needs one of {}", FORMS_OF_A_CLIENT_KEY.join(", "));

@@ -56,7 +56,15 @@ pub(crate) struct Reserved {
 impl Purse {
     pub(crate) fn new(account: &str, period: Period, cap: u64, bank: Arc<dyn Bank>) -> Self {
         let account = format!("{account}/{}", period.name());
-        Self { account, period, cap, bank, money: Mutex::default(), known: Mutex::default(), drawing: Default::default() }
+        Self {
+            account,
+            period,
+            cap,
+            bank,
+            money: Mutex::default(),
+            known: Mutex::default(),
+            drawing: Default::default(),
+        }
     }
 
     /// What is asked of a shared counter.

@@ -141,13 +141,7 @@ impl Holder {
         Ok(permit)
     }
 
-    fn tab(
-        self: &Arc<Self>,
-        sharing: &Arc<Sharing>,
-        accounts: &[Account],
-        drawn: u64,
-        alone: u64,
-    ) -> Option<Arc<Tab>> {
+    fn tab(self: &Arc<Self>, sharing: &Arc<Sharing>, accounts: &[Account], drawn: u64, alone: u64) -> Option<Arc<Tab>> {
         self.counts_money().then(|| Arc::new(Tab::open(self, sharing, accounts, drawn, alone)))
     }
 
@@ -200,14 +194,13 @@ impl Holder {
         let full = wait.map_or(Full::ForEver, Full::For);
         let what = match limit {
             Limit::Requests => asked.requests.map(|most| format!("{most} requests a minute")),
-            Limit::Tokens => asked
-                .tokens
-                .map(|(tokens, most)| format!("{most} tokens a minute, and this request may take {tokens}")),
+            Limit::Tokens => {
+                asked.tokens.map(|(tokens, most)| format!("{most} tokens a minute, and this request may take {tokens}"))
+            }
             Limit::Concurrency => asked.concurrency.map(|most| format!("{most} requests at once")),
             Limit::Money(place) => {
                 let purse = holder.purses.get(place).zip(asked.money.get(place));
-                return purse
-                    .map_or_else(unclear, |(purse, due)| purse.refusal(&holder.title(), due.amount, date));
+                return purse.map_or_else(unclear, |(purse, due)| purse.refusal(&holder.title(), due.amount, date));
             }
         };
         what.map_or_else(unclear, |what| holder.full(&what, full))

@@ -9,8 +9,8 @@ use super::charge::{Paid, at_most};
 use super::count::estimate;
 use super::record::Record;
 use super::resolve::Plan;
-use crate::error::{Error, ErrorKind, Result};
 use crate::config::KeyLimits;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Holder, Limits};
 use crate::provider::Target;
 use crate::request::Request;
@@ -42,13 +42,7 @@ pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Re
 }
 
 /// Lets a request in, for as long as its record lives. Its first target's price is what is set aside with the same step, where limits are counted together with others.
-pub(super) async fn admit(
-    router: &Router,
-    request: &Request,
-    plan: &Plan,
-    paid: Paid,
-    record: &Record,
-) -> Result<()> {
+pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid: Paid, record: &Record) -> Result<()> {
     let Some(holder) = record.holder() else { return Ok(()) };
     let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
     let clock = &router.deps().clock;

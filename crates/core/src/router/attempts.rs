@@ -24,7 +24,7 @@ use super::retry::{self, Decision, Place};
 use crate::cache::{CacheKey, Joined, ResponseCache, Terms};
 use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::RequestId;
 use crate::limits::Payer;
 use crate::provider::{Call, Deadlines};
@@ -227,7 +227,7 @@ pub(super) async fn shared(
         hold: request.riders.hold.unwrap_or_default(),
     };
     let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, Text, asked, record).into_stream());
-    let (events, joined) = cache.join(key, request, terms, begin);
+    let (events, joined) = cache.join(key, request, terms, &begin);
     let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
     record.cache(status, Some(key));
     let (began, total) = (Instant::now(), planned.deadlines.total);
@@ -242,6 +242,11 @@ pub(super) async fn shared(
         Ok(Ok(committed)) => Ok(committed.then(|rest| within(rest, total, left))),
         // The one that began the call has its attempts in its record already.
         Ok(Err(error)) if joined == Joined::First => Err(error),
+        // What its key does not allow says nothing about this one's.
+        Ok(Err(error)) if error.fault() == Fault::Policy => {
+            record.cache(CacheStatus::Miss, Some(key));
+            Box::pin(Committed::of(begin(), Opening::unhurried(request))).await
+        }
         heard => {
             let silent = || if hurries { opening::late(own) } else { late(total) };
             let error = heard.ok().and_then(Result::err).unwrap_or_else(silent);

@@ -10,7 +10,12 @@ use crate::support::{case, repository};
 #[test]
 fn the_example_sets_every_key() {
     let text = std::fs::read_to_string(repository("docs/config.example.toml")).unwrap();
-    let case = case().file(text).var("LAB_KEY", "k1").var("LAB_KEY_2", "k2").var("ROUTER_KEY", "k3").var("ROUTER_STORE", "redis://127.0.0.1/");
+    let case = case()
+        .file(text)
+        .var("LAB_KEY", "k1")
+        .var("LAB_KEY_2", "k2")
+        .var("ROUTER_KEY", "k3")
+        .var("ROUTER_STORE", "redis://127.0.0.1/");
     let loaded = case.loaded();
     for key in KEYS {
         let pattern: Vec<_> = key.path.split('.').filter(|part| *part != "[]").collect();

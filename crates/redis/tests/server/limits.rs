@@ -111,7 +111,8 @@ async fn places_are_given_back_and_those_of_the_dead_expire() {
     assert!(slot(here.enter(ask()).await.unwrap()).is_some());
     // As if half a minute had passed without a sign of life.
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let held: Vec<String> = redis::cmd("ZRANGE").arg("llm-router:w:key/x:running").arg(0).arg(-1).query(&mut client).unwrap();
+    let held: Vec<String> =
+        redis::cmd("ZRANGE").arg("llm-router:w:key/x:running").arg(0).arg(-1).query(&mut client).unwrap();
     for slot in held {
         let _: i64 = redis::cmd("ZADD").arg("llm-router:w:key/x:running").arg(1).arg(slot).query(&mut client).unwrap();
     }
@@ -181,9 +182,7 @@ async fn whoever_does_not_answer_in_time_is_not_waited_for_and_what_was_counted_
     let counter = Redis::new(options).unwrap().limits(Arc::new(SystemClock));
     let ask = || asking("key/x", |a| (a.concurrency, a.money) = (Some(1), vec![due(70, 1_000)]));
     // The connection is up.
-    let warm = async {
-        while counter.enter(asking("key/other", |a| a.requests = Some(1_000_000))).await.is_err() {}
-    };
+    let warm = async { while counter.enter(asking("key/other", |a| a.requests = Some(1_000_000))).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(10), warm).await.unwrap();
     let process = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
     kill_process(process, Signal::STOP).unwrap();

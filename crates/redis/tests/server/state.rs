@@ -46,7 +46,10 @@ async fn a_newer_format_is_refused_by_name_and_the_same_one_opens_whoever_wrote_
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let newer: () = redis::cmd("SET").arg("llm-router:format").arg(FORMAT + 1).query(&mut client).unwrap();
     let error = open(&server).store(Arc::new(SystemClock)).get("a", "k").await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found, known, .. } if (found, known) == (FORMAT + 1, FORMAT)), "{error:?}");
+    assert!(
+        matches!(error, StoreError::Newer { found, known, .. } if (found, known) == (FORMAT + 1, FORMAT)),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("redis.sock") && error.to_string().contains("format 2"), "{error}");
     assert_eq!(newer, ());
     // Another prefix is another state.
@@ -101,8 +104,18 @@ async fn it_speaks_tls_to_a_server_with_a_certificate_that_it_trusts() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let (cert_word, key_word) = (cert.display().to_string(), key.display().to_string());
     let _server = RedisServer::start_with(&[
-        "--tls-port", &port, "--bind", "127.0.0.1", "--tls-cert-file", &cert_word, "--tls-key-file", &key_word,
-        "--tls-auth-clients", "no", "--requirepass", "hunter2",
+        "--tls-port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--tls-cert-file",
+        &cert_word,
+        "--tls-key-file",
+        &key_word,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "hunter2",
     ]);
     let url = format!("rediss://:hunter2@localhost:{port}/0");
     let mut options = Options::new(Secret::new(url));

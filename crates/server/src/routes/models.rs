@@ -3,19 +3,23 @@
 //! OpenAI's, Anthropic's and Google's clients ask at the same path, so the shape follows what their requests carry: `anthropic-version`, a key where only
 //! Google's clients put it, or the path `/v1beta`; anything else gets OpenAI's. Ids are what a request's `model` takes. The list itself is `catalog.rs`'s.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use llm_router::dialect::{Dialect, codec};
 use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::limits::Holder;
+use llm_router::router::Router;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::Server;
 use crate::body::json_of;
 use crate::catalog::Listed;
-use crate::door::GoogleKey;
+use crate::door::{Caller, GoogleKey};
 use crate::error;
 
 /// The shape of a list, by whose client asks.
@@ -132,6 +136,7 @@ pub(crate) async fn all(State(server): State<Server>, request: Request) -> Respo
     let (head, _) = request.into_parts();
     let shape = Shape::of(&head);
     let models = server.0.catalog.all(&server.0.router).await;
+    let models = allowed(&server.0.router, &head, models);
     let page = |size, after| Page::of(&head, size, after).map(|page| page.take(&models));
     let answered = match shape {
         Shape::Openai => {
@@ -157,7 +162,9 @@ pub(crate) async fn all(State(server): State<Server>, request: Request) -> Respo
 pub(crate) async fn one(State(server): State<Server>, Path(id): Path<String>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let shape = Shape::of(&head);
-    let Some(model) = server.0.catalog.find(&server.0.router, &id).await else {
+    let found = server.0.catalog.find(&server.0.router, &id).await;
+    let Some(model) = found.filter(|model| limited(&head).is_none_or(|holder| allows(&server.0.router, holder, model)))
+    else {
         let shown: String = id.chars().take(80).collect();
         let error = Error::new(ErrorKind::CallerModelUnknown, format!("no model is called {shown:?}"))
             .with_hint("`GET /v1/models` lists those that can be named");
@@ -167,6 +174,36 @@ pub(crate) async fn one(State(server): State<Server>, Path(id): Path<String>, re
         Shape::Openai => json_of(StatusCode::OK, &OpenaiModel::from(&model)),
         Shape::Anthropic => json_of(StatusCode::OK, &AnthropicModel::from(&model)),
         Shape::Google => json_of(StatusCode::OK, &GoogleModel::from(&model)),
+    }
+}
+
+/// Who holds limits on models, where somebody does.
+fn limited(head: &Parts) -> Option<&Arc<Holder>> {
+    head.extensions.get::<Caller>()?.holder.as_ref().filter(|holder| holder.limits_models())
+}
+
+/// Those that the key of a request may ask.
+fn allowed(router: &Router, head: &Parts, models: Arc<Vec<Listed>>) -> Arc<Vec<Listed>> {
+    match limited(head) {
+        None => models,
+        Some(holder) => Arc::new(models.iter().filter(|model| allows(router, holder, model)).cloned().collect()),
+    }
+}
+
+/// Whether a key may ask a model; a route, where it may ask it as a whole or something that it leads to.
+fn allows(router: &Router, holder: &Arc<Holder>, model: &Listed) -> bool {
+    let at = |target: &str| match target.split_once('/') {
+        Some((provider, name)) => holder.allows(provider, Some(name), None),
+        None => holder.allows(target, None, None),
+    };
+    match router.settings().routes.get(&model.id) {
+        Some(route) => {
+            holder.allows("", None, Some(&model.id)) || route.groups.iter().flatten().any(|target| at(target))
+        }
+        None => {
+            let own = model.id.strip_prefix(&model.owner).and_then(|rest| rest.strip_prefix('/'));
+            holder.allows(&model.owner, Some(own.unwrap_or(&model.id)), None)
+        }
     }
 }
 

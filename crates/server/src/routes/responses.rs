@@ -34,7 +34,7 @@ pub(crate) type Continued = (Request, Box<dyn Encoder>);
 ///
 /// # Errors
 /// `caller_invalid_request` when the items cannot stand in one request.
-pub(crate) fn go_on(
+pub(crate) async fn go_on(
     server: &Arc<Inner>,
     caller: &Caller,
     request: Request,
@@ -44,7 +44,7 @@ pub(crate) fn go_on(
     let encoder = OpenaiResponses.encoder(&request, framing);
     let earlier = match &state.previous_response_id {
         None => None,
-        Some(id) => match server.kept.get(caller, id) {
+        Some(id) => match Box::pin(server.kept.find(caller, id)).await {
             Some(answer) => Some(answer.items),
             None => return Ok(Err(unknown("previous_response_id", id))),
         },
@@ -80,7 +80,7 @@ pub(crate) async fn one(State(server): State<Server>, request: HttpRequest) -> H
         let error = Error::unsupported("a kept answer is given whole, not streamed").with_hint("leave `stream` out");
         return error::at_path(request.uri().path(), &error, None);
     }
-    match server.0.kept.get(&caller, id) {
+    match server.0.kept.find(&caller, id).await {
         Some(answer) => json_answer(StatusCode::OK, answer.object),
         None => unknown("id", id),
     }
@@ -89,7 +89,7 @@ pub(crate) async fn one(State(server): State<Server>, request: HttpRequest) -> H
 /// `DELETE /v1/responses/{id}`: forgets it.
 pub(crate) async fn forget(State(server): State<Server>, request: HttpRequest) -> HttpResponse {
     let (caller, id) = asked(&request);
-    if !server.0.kept.delete(&caller, id) {
+    if !server.0.kept.forget(&caller, id).await {
         return unknown("id", id);
     }
     json_answer(StatusCode::OK, json!({"id": id, "object": "response", "deleted": true}).to_string())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_router::config::{ClientKey, Credential, RouteSettings, Settings, KeyLimits};
+use llm_router::config::{ClientKey, Credential, KeyLimits, RouteSettings, Settings};
 use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::limits::grant::{Caveats, derive};
 use llm_router::limits::key::{KeySpec, Seal};
