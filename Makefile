@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mcp test-openapi test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-redis test-mcp test-openapi test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -10,6 +10,7 @@ RUN = scripts/run.sh
 help: ## say what there is
 	@echo 'make run [PROMPT="..."]  build, fetch the default model once, print its answer'
 	@echo 'make test                everything that can fail, on this machine'
+	@echo 'make test-redis          shared state and replicas with a real redis-server; the program killed under load'
 	@echo 'make test-mcp            the MCP server against the reference client (npm)'
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
@@ -34,6 +35,9 @@ run:
 
 test:
 	@scripts/test.sh
+
+test-redis:
+	@scripts/test-redis.sh
 
 test-mcp:
 	@scripts/test-mcp.sh
