@@ -107,11 +107,6 @@ impl Kept {
         Self { elsewhere: Some(Elsewhere::new(store)), ..Self::default() }
     }
 
-    /// Whether replicas share them.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.elsewhere.is_some()
-    }
-
     /// Writes what is to be kept elsewhere, for as long as it is polled.
     pub(crate) async fn tell(&self) {
         let Some(elsewhere) = &self.elsewhere else { return std::future::pending().await };

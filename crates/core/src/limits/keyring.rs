@@ -56,7 +56,7 @@ struct Inner {
     scope: Scope,
     teams: HashMap<String, Arc<Holder>>,
     /// Those of keys that the configuration holds.
-    fixed: Mutex<Vec<Arc<Holder>>>,
+    fixed: Mutex<HashMap<String, Arc<Holder>>>,
     /// Holders whose keys have others now, until they gave back what they hold.
     retired: Mutex<Vec<Arc<Holder>>>,
     began: Instant,
@@ -162,13 +162,23 @@ impl Keyring {
         self.0.teams.get(name)
     }
 
-    /// Who holds the limits of a key that the configuration holds, counted under its name.
+    /// Who holds the limits of a key that the configuration holds, counted under its name. One that is read again goes on with what passed.
     #[must_use]
     pub fn fixed(&self, name: &str, limits: Limits, team: Option<&str>) -> Arc<Holder> {
         let above = team.and_then(|team| self.team(team)).cloned();
-        let holder = Holder::bare("key", name, limits, above, self.0.began);
+        let mut fixed = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = fixed.get(name);
+        let same_team = |holder: &Holder| holder.above.as_ref().map(Arc::as_ptr) == above.as_ref().map(Arc::as_ptr);
+        if let Some(same) = known.filter(|holder| holder.limits == limits && same_team(holder)) {
+            return Arc::clone(same);
+        }
+        let passed = known.map(|holder| Arc::clone(&holder.passed)).unwrap_or_default();
+        let mut holder = Holder::bare("key", name, limits, above, self.0.began);
+        holder.passed = passed;
         let holder = Arc::new(holder.counted(&format!("fixed/{name}"), &self.0.counting));
-        self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&holder));
+        let before = fixed.insert(name.to_owned(), Arc::clone(&holder));
+        drop(fixed);
+        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(before);
         holder
     }
 
@@ -324,7 +334,7 @@ impl Keyring {
     async fn balance(&self, keep: u64) -> Result<()> {
         let table = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
         let keys = table.keys.values().flat_map(|entry| entry.holders());
-        let fixed = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fixed: Vec<_> = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let holders: Vec<Arc<Holder>> = keys.chain(self.0.teams.values().cloned()).chain(fixed).collect();
         let now = self.0.clock.now();
         for holder in holders {

@@ -45,8 +45,11 @@ fn world() -> World {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let mut settings = Settings::default();
     settings.server.virtual_keys = true;
+    let mut tight = ClientKey::new("tight", Credential::Value(Secret::new("tight-key")));
+    tight.limits.requests_per_minute = Some(2);
+    tight.limits.models = vec!["fast".to_owned(), "s/b*".to_owned()];
     settings.server.api_keys =
-        vec![ClientKey::new("static", Credential::Value(Secret::new("static-key"))).of_team("lab")];
+        vec![ClientKey::new("static", Credential::Value(Secret::new("static-key"))).of_team("lab"), tight];
     settings.teams.insert("lab".to_owned(), KeyLimits::default());
     let mut route = RouteSettings::default();
     route.groups = vec![vec!["s/a".to_owned()]];
@@ -183,4 +186,48 @@ async fn keys_and_caches_are_for_administration() {
     let last = log["log"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["did"], &last["name"]), (&json!("revoke"), &json!("carol")));
     assert!(last["by"].as_str().unwrap().starts_with("boss#"));
+}
+
+#[tokio::test]
+async fn a_key_of_the_configuration_has_limits_of_its_own_and_sees_the_models_that_it_may_ask() {
+    let world = world();
+    let tight = Secret::new("tight-key");
+    assert_eq!(world.ask(Ask::chat("s/a"), &tight).await.status, 403);
+    assert_eq!(world.ask(Ask::chat("fast"), &tight).await.status, 200);
+    assert_eq!(world.ask(Ask::chat("s/b1"), &tight).await.status, 200);
+    let reply = world.ask(Ask::chat("s/b1"), &tight).await;
+    assert_eq!((reply.status, reply.header("x-ratelimit-limit-requests")), (429, "2"), "{}", reply.text());
+    let listed = async |key: &Secret| {
+        let list = world.ask(Ask::get("/v1/models"), key).await.json();
+        let ids = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let all = listed(&Secret::new("static-key")).await;
+    let seen = listed(&tight).await;
+    assert!(seen.len() < all.len() && seen.contains(&"fast".to_owned()), "{seen:?} of {all:?}");
+    assert!(seen.iter().all(|id| id == "fast" || id.starts_with("s/b")), "{seen:?}");
+    let one = async |id: &str| world.ask(Ask::get(&format!("/v1/models/{id}")), &tight).await.status;
+    assert_eq!((one("fast").await, one(&all.iter().find(|id| !seen.contains(*id)).unwrap().clone()).await), (200, 404));
+}
+
+#[tokio::test]
+async fn administration_changes_a_key_while_it_is_in_use() {
+    let world = world();
+    let admin = world.key("root", |spec| spec.role = Role::Admin).await;
+    let key = world.key("alice", |spec| spec.limits = limits(|l| l.requests_per_minute = Some(1))).await;
+    assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 200);
+    assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 429);
+    let patch = |body: serde_json::Value| Ask {
+        method: "PATCH".to_owned(),
+        ..Ask::post("/api/v0/ai/llm/keys/alice", body.to_string())
+    };
+    let change = json!({"limits": {"requests_per_minute": 2, "models": ["s/*"]}});
+    assert_eq!(world.ask(patch(change.clone()), &key).await.status, 403, "not by itself");
+    let changed = world.ask(patch(change), &admin).await;
+    assert_eq!((changed.status, changed.json()["limits"]["requests_per_minute"].as_u64()), (200, Some(2)));
+    assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 200, "at once where it was done");
+    assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 429, "the first one still counts");
+    assert_eq!(world.ask(patch(json!({"limits": {"requests_per_minute": null}})), &admin).await.status, 200);
+    assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 200);
+    assert_eq!(world.ask(patch(json!({"hash": "x"})), &admin).await.status, 400);
 }

@@ -189,7 +189,7 @@ impl Ask {
         for (name, value) in &self.headers {
             out.push_str(&format!("{name}: {value}\r\n"));
         }
-        if self.method == "POST"
+        if ["POST", "PATCH"].contains(&self.method.as_str())
             && !self.headers.iter().any(|(name, _)| name == "transfer-encoding" || name == "content-length")
         {
             out.push_str(&format!("content-length: {}\r\n", self.body.len()));
