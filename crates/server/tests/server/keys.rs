@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use llm_router::config::{ClientKey, Credential, KeyLimits, RouteSettings, Settings};
 use llm_router::deps::{RouterDeps, SystemClock};
+use llm_router::ids::ModelName;
 use llm_router::limits::grant::{Caveats, derive};
 use llm_router::limits::key::{KeySpec, Seal};
 use llm_router::limits::keyring::{Keyring, Scope};
@@ -58,8 +59,8 @@ fn world() -> World {
     deps.keyring = Some(keyring(&store));
     deps.store = Some(Arc::clone(&store));
     let options = ServerOptions::of(&settings);
-    let router =
-        Router::builder().provider(Scripted::text("s", "hello")).deps(deps).settings(settings).build().unwrap();
+    let provider = Scripted::text("s", "hello").serving(["a", "b1", "m"].map(|name| ModelName::new(name).unwrap()));
+    let router = Router::builder().provider(provider).deps(deps).settings(settings).build().unwrap();
     World { serving: Serving::of(&Server::new(router, options).unwrap()), elsewhere: keyring(&store) }
 }
 
