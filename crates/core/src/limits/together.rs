@@ -110,7 +110,7 @@ impl Holder {
                 self.stand(now, &ask, &accounts);
                 Err(self.refused(&ask, at, limit, wait, date))
             }
-            Err(silent) => self.enter_alone(sharing, &ask, now, date, (tokens, micros), silent),
+            Err(silent) => self.enter_alone(sharing, &ask, (now, date), (tokens, micros), silent),
         }
     }
 
@@ -119,8 +119,7 @@ impl Holder {
         self: &Arc<Self>,
         sharing: &Arc<Sharing>,
         ask: &Ask,
-        now: Instant,
-        date: SystemTime,
+        (now, date): (Instant, SystemTime),
         (tokens, micros): (u64, u64),
         silent: StoreError,
     ) -> Result<Permit> {

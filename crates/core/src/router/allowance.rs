@@ -18,15 +18,16 @@ use crate::request::Request;
 impl From<&KeyLimits> for Limits {
     /// Limits as the configuration says them.
     fn from(said: &KeyLimits) -> Self {
-        let mut limits = Self::default();
-        limits.requests_per_minute = said.requests_per_minute;
-        limits.tokens_per_minute = said.tokens_per_minute;
-        limits.concurrency = said.concurrency;
-        limits.models.clone_from(&said.models);
-        limits.budget_per_day = said.budget_per_day;
-        limits.budget_per_month = said.budget_per_month;
-        limits.unpriced = said.unpriced;
-        limits
+        Self {
+            requests_per_minute: said.requests_per_minute,
+            tokens_per_minute: said.tokens_per_minute,
+            concurrency: said.concurrency,
+            models: said.models.clone(),
+            budget_per_day: said.budget_per_day,
+            budget_per_month: said.budget_per_month,
+            unpriced: said.unpriced,
+            ..Self::default()
+        }
     }
 }
 

@@ -227,7 +227,7 @@ pub(super) async fn shared(
         hold: request.riders.hold.unwrap_or_default(),
     };
     let begin = || cache.fill(key, request, &planned.target, Attempts::new(router, Text, asked, record).into_stream());
-    let (events, joined) = cache.join(key, request, terms, &begin);
+    let (events, joined) = cache.join(key, request, terms, begin);
     let status = if joined == Joined::First { CacheStatus::Miss } else { CacheStatus::Coalesced };
     record.cache(status, Some(key));
     let (began, total) = (Instant::now(), planned.deadlines.total);
