@@ -10,6 +10,7 @@ mod allowance;
 mod answer;
 mod asking;
 mod attempts;
+mod balance;
 pub mod breaker;
 mod builder;
 mod charge;
@@ -18,6 +19,7 @@ mod deadlines;
 mod envelope;
 mod first_event;
 mod needs;
+mod onward;
 mod opening;
 mod reach;
 mod record;
@@ -26,6 +28,7 @@ pub mod resolve;
 mod resume;
 pub mod retry;
 mod sealed;
+mod windows;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::answer::Answer;
 use self::asking::{Asking, Text};
 use self::attempts::Asked;
+use self::balance::{Balances, Turn};
 use self::breaker::{Aside, Breakers, Instances};
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
@@ -45,7 +49,7 @@ use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
 use self::resume::Resuming;
-use self::retry::{Budget, Decision, Place};
+use self::retry::Budget;
 use self::sealed::{Learning, Makers};
 use crate::cache::CacheKey;
 use crate::config::Settings;
@@ -73,6 +77,7 @@ struct Inner {
     refused: Arc<Refused>,
     /// Of each entry, in their order.
     breakers: Vec<Arc<Breakers>>,
+    balances: Balances,
     retries: Budget,
     makers: Arc<Makers>,
     meters: Meters,
@@ -145,12 +150,13 @@ impl Router {
         }
         let meters = record::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
+        let balances = Balances::new(&deps, &settings);
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
         // What was learnt stays where a router takes the place of another one of the same dependencies.
         let recent = deps.get_or_create("recent", || Ok(Recent::default())).unwrap_or_default();
         let refused = deps.get_or_create("refused", || Ok(Refused::default())).unwrap_or_default();
         let makers = deps.get_or_create("makers", || Ok(Makers::default())).unwrap_or_default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, retries, makers, meters }))
+        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, balances, retries, makers, meters }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -185,7 +191,8 @@ impl Router {
     pub async fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
         let mut request = request.clone();
         self.limit_riders(&mut request);
-        let plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
+        let mut plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
+        balance::arrange(self, &mut plan, &request, Turn::Look);
         let (meant, request) = (meant(&request, &plan), Arc::new(request));
         let key = |planned: &Planned| {
             let (request, _) = self.0.makers.for_target(&request, planned, meant.as_ref() == Some(&planned.target));
@@ -241,7 +248,12 @@ impl Router {
         let (deps, refused) = (&self.0.deps, &self.0.refused);
         let now = deps.clock.now();
         refused.load(deps.store.as_ref(), now).await;
-        let passed_over = self.0.entries.iter().filter(|entry| refused.holds(&*entry.provider, now));
+        // One that has several keys is passed over when all of them were refused.
+        let holds = |entry: &&Entry| match entry.keys.as_slice() {
+            [] => refused.holds(&*entry.provider, now),
+            keys => keys.iter().all(|key| refused.holds(&**key, now)),
+        };
+        let passed_over = self.0.entries.iter().filter(holds);
         passed_over.map(|entry| entry.id.clone()).collect()
     }
 
@@ -255,7 +267,14 @@ impl Router {
     }
 
     fn scope<'a>(&'a self, door: Door, refused: &'a [ProviderId]) -> Scope<'a> {
-        Scope { entries: &self.0.entries, settings: &self.0.settings, door, refused, vectors: false }
+        Scope {
+            entries: &self.0.entries,
+            settings: &self.0.settings,
+            prices: &self.0.deps.prices,
+            door,
+            refused,
+            vectors: false,
+        }
     }
 
     fn key(&self, request: &Request, target: &Target) -> Option<CacheKey> {
@@ -299,6 +318,7 @@ impl Router {
             None => resolve::plan(&request, scope)?,
         };
         allowance::leave_allowed(self, &mut plan, &request, record)?;
+        balance::arrange(self, &mut plan, &request, Turn::Take);
         record.planned(&plan);
         let total = request.timeout;
         let request = Arc::new(request);
@@ -336,7 +356,11 @@ impl Router {
     /// The operator's rules and the caller's: the stricter ones hold.
     fn limit_riders(&self, request: &mut Request) {
         let (most, before) = (&self.0.settings.router, request.riders.clone());
-        request.riders.privacy = before.privacy.min(most.privacy);
+        let route = resolve::route_of(request, &self.0.settings).and_then(|name| self.0.settings.routes.get(name));
+        let privacy = route.and_then(|route| route.privacy).unwrap_or_default();
+        request.riders.privacy = before.privacy.min(most.privacy).min(privacy);
+        let prices = [before.max_price, route.and_then(|route| route.max_price)];
+        request.riders.max_price = prices.into_iter().flatten().min();
         request.riders.substitute = before.substitute.min(most.substitute);
         // Of all dialects only our own says them in its body, and the next router must hear the stricter ones.
         if request.riders != before {
@@ -391,10 +415,9 @@ impl Router {
                         Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;
                     }
                     let default = self.default_instead(&error, request, &planned, door);
-                    let remain = !(plan.targets.is_empty() && aside.is_empty());
-                    let goes_on = default.is_some()
-                        || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others: remain, jitter: 0.0 })
-                            == Decision::Next;
+                    let asked = (request, door, record);
+                    let remain = onward::leave(self, &mut plan, &mut aside, (&planned, &error), asked);
+                    let goes_on = default.is_some() || remain;
                     plan.targets
                         .extend(default.filter(|default| allowance::allows(self, &default.target, request, record)));
                     let deps = &self.0.deps;

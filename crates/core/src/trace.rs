@@ -98,6 +98,9 @@ pub struct Candidate {
     /// Its model, where one is known before the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Which of the provider's keys it is asked with, from 1, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
     /// Whether it is in the plan.
     pub planned: bool,
     /// Why it is, or is not.
@@ -105,12 +108,15 @@ pub struct Candidate {
     /// What would bring it into the plan, where something would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What its place in a balanced group goes by, where somebody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
 }
 
 impl Candidate {
     /// A target with the reason for its place.
     pub fn new(provider: ProviderId, model: Option<ModelName>, planned: bool, reason: impl Into<String>) -> Self {
-        Self { provider, model, planned, reason: reason.into(), hint: None }
+        Self { provider, model, key: None, planned, reason: reason.into(), hint: None, score: None }
     }
 
     /// With what would bring it into the plan.
@@ -130,6 +136,9 @@ pub struct Attempt {
     /// The target's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Which of the provider's keys it was asked with, from 1, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
     /// How it failed; absent for the one that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -141,7 +150,7 @@ pub struct Attempt {
 impl Attempt {
     /// A try that began.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
-        Self { provider, model, error: None, took: None }
+        Self { provider, model, key: None, error: None, took: None }
     }
 }
 

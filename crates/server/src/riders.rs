@@ -4,6 +4,7 @@
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use llm_router::error::{Error, Result};
+use llm_router::pricing::parse_dollars;
 use llm_router::request::{Hold, Request, Resume, Timeouts};
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ fn timeouts(said: &str, timeouts: &mut Timeouts) -> Result<()> {
     Ok(())
 }
 
+/// What a million tokens may cost at most, in dollars: `2.50`.
+const MAX_PRICE: &str = "x-llm-router-max-price";
+
 /// Puts them into the request.
 ///
 /// # Errors
@@ -108,6 +112,12 @@ pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) 
     let resumes = [("off", Resume::Off), ("continue", Resume::Continue), ("restart", Resume::Restart)];
     if let Some(resume) = word(headers, RESUME, &resumes)? {
         request.riders.resume = Some(resume);
+    }
+    for value in headers.get_all(MAX_PRICE) {
+        let most = value.to_str().ok().and_then(parse_dollars).ok_or_else(|| {
+            Error::invalid(format!("{MAX_PRICE}: {value:?} is no amount of dollars")).with_hint("2.50 for example")
+        })?;
+        request.riders.max_price = Some(request.riders.max_price.map_or(most, |before| before.min(most)));
     }
     for value in headers.get_all(CACHE_CONTROL) {
         let value = value.to_str().map_err(|_| Error::invalid("the header cache-control is not text"))?;

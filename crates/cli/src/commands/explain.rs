@@ -33,7 +33,9 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
     };
     let breakers = app.router.breakers();
     let open = |candidate: &Candidate| -> Vec<String> {
-        let of = |state: &&State| state.provider == candidate.provider && state.covers(candidate.model.as_ref());
+        let of = |state: &&State| {
+            state.provider == candidate.provider && state.covers(candidate.model.as_ref(), candidate.key)
+        };
         breakers.iter().filter(of).map(ToString::to_string).collect()
     };
     if global.json {

@@ -6,14 +6,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::answer::{Aftermath, Committed};
 use super::attempts::{self, Asked, Attempts};
+use super::balance::Busy;
 use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
 use super::opening::Opening;
 use super::record::Record;
 use super::resume::Resuming;
 use super::{Op, Router};
+use crate::delta::DeltaStream;
 use crate::embedding::{EmbedRequest, EmbedResponse, Traced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ImageRequest, ImageResponse};
@@ -45,6 +49,12 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     /// Has somebody go on with it where it breaks off.
     fn guarded(done: Self::Done, resuming: impl FnOnce() -> Option<Resuming>) -> Self::Done {
         let _ = resuming;
+        done
+    }
+
+    /// Keeps a call counted as being under way until its answer ends.
+    fn counted(done: Self::Done, busy: Busy) -> Self::Done {
+        drop(busy);
         done
     }
 
@@ -89,11 +99,11 @@ async fn own_call<A: Asking>(router: &Router, asking: A, asked: &Asked<'_>, reco
 fn unreached(router: &Router, asked: &Asked<'_>, record: &Record) -> Option<Error> {
     if let Some(held) = asked.planned.held {
         let error = held.error(router.0.deps.clock.instant());
-        record.held(&asked.planned.target, Some(&error), Duration::ZERO);
+        record.held(asked.planned, Some(&error), Duration::ZERO);
         return Some(error);
     }
     let error = asked.planned.unreached.clone()?;
-    record.attempted(&asked.planned.target, router.0.deps.clock.instant(), Some(&error));
+    record.attempted(asked.planned, router.0.deps.clock.instant(), Some(&error));
     Some(error)
 }
 
@@ -123,6 +133,15 @@ impl Asking for Text {
             Ok(events) => Committed::of(charge.riding(events), opening).await,
             Err(error) => Err(charge.failed(error)),
         }
+    }
+
+    fn counted(committed: Committed, busy: Busy) -> Committed {
+        committed.then(|rest| {
+            DeltaStream::unchecked(rest.map(move |event| {
+                let _ = &busy;
+                event
+            }))
+        })
     }
 
     /// From the cache, from a call under way, or from a call of our own.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Router;
 use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
+use super::balance;
 use super::breaker::{self, Permit};
 use super::charge::Charge;
 use super::deadlines;
@@ -137,7 +138,7 @@ impl<A: Asking> Attempts<A> {
         if (error.is_some() || !waited.is_zero())
             && let Some(record) = self.record.upgrade()
         {
-            record.held(&self.planned.target, error.as_ref(), waited);
+            record.held(&self.planned, error.as_ref(), waited);
         }
         entered.map(Some).map_err(|_| error.unwrap_or_else(|| Error::unavailable("it is left alone")))
     }
@@ -148,10 +149,12 @@ impl<A: Asking> Attempts<A> {
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = Deadlines { first_event, ..self.deadlines };
+        let busy = self.planned.gauge.as_ref().map(|gauge| gauge.enter(self.request.stream, began));
         let mut outcome = match call.note_dropped(self.withheld.iter().cloned()) {
             Ok(()) => self.charged(call).await,
             Err(strict) => Err(strict),
         };
+        outcome = balance::observed::<A>(outcome, busy, self.router.deps().clock.instant());
         if let Some(permit) = permit {
             self.tell(permit, &outcome, began);
             let aftermath = || Some(Aftermath::new(&self.router, &self.planned, began, self.haste()));
@@ -163,7 +166,7 @@ impl<A: Asking> Attempts<A> {
             error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
         };
         if !outcome.as_ref().is_err_and(absent) {
-            record.attempted(&self.planned.target, began, outcome.as_ref().err());
+            record.attempted(&self.planned, began, outcome.as_ref().err());
         }
         record.dropped(cx.dropped());
         outcome
@@ -245,7 +248,7 @@ pub(super) async fn shared(
         heard => {
             let silent = || if hurries { opening::late(own) } else { late(total) };
             let error = heard.ok().and_then(Result::err).unwrap_or_else(silent);
-            record.attempted(&planned.target, began, Some(&error));
+            record.attempted(planned, began, Some(&error));
             Err(error)
         }
     }

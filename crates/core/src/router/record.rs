@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Router;
-use super::resolve::{Entry, Plan};
+use super::resolve::{Entry, Plan, Planned};
 use crate::cache::CacheKey;
 use crate::config::Settings;
 use crate::deps::RouterDeps;
@@ -19,7 +19,6 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
-use crate::provider::Target;
 use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
 use crate::trace::{Attempt, CacheStatus, Resumed, Served, Trace};
 use crate::usage::Usage;
@@ -109,11 +108,11 @@ impl Record {
         trace.key = key.map(|key| key.printed().to_owned());
     }
 
-    pub(crate) fn attempted(&self, target: &Target, since: Instant, error: Option<&Error>) {
+    pub(crate) fn attempted(&self, planned: &Planned, since: Instant, error: Option<&Error>) {
         let took = self.since(since);
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {
-            let mut attempt = Attempt::new(target.provider.clone(), target.model.clone());
+            let mut attempt = attempt_at(planned);
             attempt.error = error.cloned();
             attempt.took = Some(took);
             // Nearly always the only one.
@@ -123,10 +122,10 @@ impl Record {
     }
 
     /// A target was left alone for a while, and asked after that unless there is an error.
-    pub(crate) fn held(&self, target: &Target, error: Option<&Error>, waited: Duration) {
+    pub(crate) fn held(&self, planned: &Planned, error: Option<&Error>, waited: Duration) {
         let mut trace = lock(&self.trace);
         if trace.held.len() < Trace::LIMIT {
-            let mut held = Attempt::new(target.provider.clone(), target.model.clone());
+            let mut held = attempt_at(planned);
             held.error = error.cloned();
             held.took = Some(waited);
             trace.held.push(held);
@@ -215,7 +214,7 @@ pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) 
     let models = |entry: &Entry| -> Vec<String> {
         let listed = entry.provider.models().into_iter().chain(entry.provider.describe().default_model.clone());
         let set = settings.default_model(&entry.id).cloned();
-        let routed = settings.routes.values().flat_map(|route| route.groups.iter().flatten()).filter_map(|target| {
+        let routed = settings.routes.values().flat_map(|route| route.targets()).filter_map(|target| {
             let (id, model) = target.split_once('/')?;
             entry.is(&id.to_ascii_lowercase()).then(|| model.to_owned())
         });
@@ -223,6 +222,12 @@ pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) 
     };
     let clients = settings.server.api_keys.iter().map(|key| key.name.as_str());
     Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
+}
+
+fn attempt_at(planned: &Planned) -> Attempt {
+    let mut attempt = Attempt::new(planned.target.provider.clone(), planned.target.model.clone());
+    attempt.key = planned.key;
+    attempt
 }
 
 /// How many tokens a request took that ended; none where nobody can tell, and what was thought of it stands.

@@ -44,7 +44,14 @@ impl Router {
     /// The breakers that are not closed, in the order of the providers.
     pub fn breakers(&self) -> Vec<State> {
         let now = self.deps().clock.instant();
-        let states = |(entry, breakers): (&Entry, &Arc<Breakers>)| breakers.states(&entry.id, now);
+        let states = |(entry, breakers): (&Entry, &Arc<Breakers>)| {
+            let mut states = breakers.states(&entry.id, now);
+            for state in states.iter_mut().filter(|state| state.mark.is_some()) {
+                let key = (1..).zip(&entry.keys).find(|(_, key)| key.login_mark() == state.mark);
+                state.key = key.map(|(number, _)| number);
+            }
+            states
+        };
         self.entries().iter().zip(&self.0.breakers).flat_map(states).collect()
     }
 
@@ -85,7 +92,9 @@ impl Router {
 
     /// The breakers of a provider of this router; none where they are turned off.
     pub(in crate::router) fn breakers_of(&self, provider: &Arc<dyn DynProvider>) -> Option<&Breakers> {
-        let at = self.entries().iter().position(|entry| Arc::ptr_eq(&entry.provider, provider))?;
+        let of =
+            |entry: &Entry| std::iter::once(&entry.provider).chain(&entry.keys).any(|one| Arc::ptr_eq(one, provider));
+        let at = self.entries().iter().position(of)?;
         self.0.breakers.get(at).map(Arc::as_ref).filter(|_| self.settings().router.breaker)
     }
 }
