@@ -63,7 +63,7 @@ pub(crate) enum Command {
     /// Make, list and revoke the keys of the server's clients
     #[command(subcommand)]
     Keys(Keys),
-    /// Show which providers would answer a request; nothing is sent
+    /// Show which providers would answer a request, nothing is sent; or what happened to one of a running server
     Explain(Explain),
     /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
     Serve(Serve),
@@ -376,9 +376,13 @@ pub(crate) struct KeyLimits {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The prompt
-    #[arg(value_name = "PROMPT")]
+    /// The prompt; or the id of a request (req_…) that a running server answered lately
+    #[arg(value_name = "PROMPT|ID")]
     pub text: Option<String>,
+
+    /// Where that server listens [default: as the configuration says]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
 
     /// The prompt, as an option
     #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "text", allow_hyphen_values = true)]

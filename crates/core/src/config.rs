@@ -147,6 +147,8 @@ pub struct ModelSettings {
     pub timeouts: Timeouts,
     /// Whether it goes on behind the beginning of an answer; unset is what is known of its provider.
     pub prefill: Option<bool>,
+    /// Its context window in tokens, prompt and answer together.
+    pub window: Option<u64>,
 }
 
 /// One provider's settings. What is not set comes from its preset.
@@ -195,8 +197,6 @@ pub struct ProviderSettings {
     pub deployment: Option<ModelName>,
     /// How its keys share the load, where it has several; unset is one after the other.
     pub balance: Option<Balance>,
-    /// Context windows in tokens, by model; `*` stands for any characters.
-    pub windows: IndexMap<String, u64>,
     /// What it, or its models, cannot do although its kind of provider can: `tools`, `images`, `audio`, `files`, `json_schema`, `multiple_choices`.
     pub lacks: Vec<String>,
     /// What an agent may touch: `read-only`, `workspace-write`, `danger-full-access`; unset is the router's choice, `read-only`.

@@ -17,6 +17,7 @@ mod charge;
 mod count;
 mod deadlines;
 mod envelope;
+pub mod explain;
 mod first_event;
 mod needs;
 mod onward;

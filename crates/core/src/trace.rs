@@ -99,7 +99,7 @@ pub struct Candidate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
     /// Which of the provider's keys it is asked with, from 1, where there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
     pub key: Option<u32>,
     /// Whether it is in the plan.
     pub planned: bool,
@@ -137,7 +137,7 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
     /// Which of the provider's keys it was asked with, from 1, where there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
     pub key: Option<u32>,
     /// How it failed; absent for the one that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -255,8 +255,6 @@ keys! {
         "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
     "providers.*.balance", Kind::Word(&["order", "random", "round_robin", "least_busy"]), "\"order\"", "\"round_robin\"";
         "Which of several keys is asked with first: the first one written, anyone, each in turn, the one with the fewest calls under way." => |s, n, v| at(s, n, |p| p.balance = v.parsed());
-    "providers.*.windows.*", Kind::Integer { min: 1, max: 1_000_000_000 }, "", "32768";
-        "The context window of a model in tokens, prompt and answer together; `*` stands for any characters. A target whose window is too small is left out of a plan that has others." => |s, n, v| at(s, n, |p| p.windows.extend(n.get(1).cloned().zip(v.integer())));
     "providers.*.lacks", Kind::Words(&["tools", "images", "audio", "files", "json_schema", "multiple_choices"]), "", "[\"images\"]";
         "What it does not take although APIs of its kind do: requests that need it go to the other targets of a plan." => |s, n, v| at(s, n, |p| put(&mut p.lacks, v.list()));
     "providers.*.via", Kind::Text, "", "\"together\"";
@@ -317,6 +315,8 @@ keys! {
         "As `router.timeouts.min_bytes_per_s`, for this model." => |s, n, v| model(s, n).timeouts.min_bytes_per_s = v.integer();
     "models.*.prefill", Kind::Flag, "", "false";
         "As `providers.*.prefill`, for this model." => |s, n, v| model(s, n).prefill = v.flag();
+    "models.*.window", Kind::Integer { min: 1, max: 1_000_000_000 }, "", "32768";
+        "Its context window in tokens, prompt and answer together; without it what is known of well-known models. A target whose window is too small for a request is left out of a plan that has others." => |s, n, v| model(s, n).window = v.integer();
 
     "cache.providers", Kind::Flag, "true", "false";
         "Whether provider instances are kept between calls." => |s, _, v| put(&mut cache(s).providers, v.flag());

@@ -1,22 +1,20 @@
 //! Context windows: how many tokens a model takes, prompt and answer together, as far as that is known.
 //!
-//! Known are those that the configuration names (`providers.NAME.windows`) and those of the table `pricing/windows.toml`. Of others nothing is assumed. What is counted of a prompt is an
+//! Known are those that the configuration names (`models."PROVIDER/MODEL".window`) and those of the table `pricing/windows.toml`. Of others nothing is assumed. What is counted of a prompt is an
 //! estimate (`count.rs`), so nobody is left out who is the only one.
 
 use super::count::estimate;
+use super::deadlines::model_settings;
 use super::resolve::{Plan, Planned};
 use crate::config::Settings;
-use crate::ids::matches_pattern;
 use crate::pricing::windows;
 use crate::provider::Target;
 use crate::request::Request;
 
 /// The window of a target, in tokens.
 pub(super) fn of(target: &Target, settings: &Settings) -> Option<u64> {
-    let model = target.model.as_ref()?.as_str();
-    let own = settings.providers.get(&target.provider).map(|provider| &provider.windows);
-    let own = own.and_then(|windows| windows.iter().find(|(pattern, _)| matches_pattern(pattern, model)));
-    own.map(|(_, window)| *window).or_else(|| windows::of(target.provider.as_str(), model))
+    let own = model_settings(settings, target).and_then(|model| model.window);
+    own.or_else(|| windows::of(target.provider.as_str(), target.model.as_ref()?.as_str()))
 }
 
 /// The tokens that a request may take: roughly those of its prompt, and those that its answer may have.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use llm_router::ErrorKind;
-use llm_router::config::{ProviderSettings, RouteSettings, Settings};
-use llm_router::ids::ProviderId;
+use llm_router::config::{ModelSettings, RouteSettings, Settings};
 use llm_router::pricing::{Price, Prices};
 use llm_router::request::{Privacy, Request};
 use llm_router::router::resolve::Door;
@@ -20,9 +19,9 @@ fn route(change: impl FnOnce(&mut RouteSettings)) -> impl FnOnce(&mut Settings) 
 
 fn window(id: &'static str, tokens: u64) -> impl FnOnce(&mut Settings) {
     move |settings| {
-        let mut own = ProviderSettings::default();
-        own.windows.insert("*".into(), tokens);
-        settings.providers.insert(ProviderId::new(id).unwrap(), own);
+        let mut own = ModelSettings::default();
+        own.window = Some(tokens);
+        settings.models.insert(format!("{id}/m"), own);
     }
 }
 
