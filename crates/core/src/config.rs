@@ -251,7 +251,7 @@ impl Credential {
 }
 
 /// A model name that clients may use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteSettings {
     /// `provider/model` or `provider`: balanced within a group, in order between groups.
@@ -268,6 +268,12 @@ pub struct RouteSettings {
     pub privacy: Option<Privacy>,
     /// What a million tokens may cost at most, in micro-dollars.
     pub max_price: Option<u64>,
+    /// Whether the next target is asked beside one that is late.
+    pub hedge: bool,
+    /// When a target is late whose times are not known well enough.
+    pub hedge_after: Duration,
+    /// How many of a hundred requests may be asked twice.
+    pub hedge_percent: u32,
     /// Ask upstream for this framing whatever the caller asked for.
     pub upstream: Option<Framing>,
     /// Its deadlines.
@@ -276,6 +282,27 @@ pub struct RouteSettings {
     pub hold: Option<Hold>,
     /// Whether somebody else goes on with an answer of it that broke off.
     pub resume: Option<Resume>,
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            balance: None,
+            weights: IndexMap::new(),
+            context: Vec::new(),
+            content_filter: Vec::new(),
+            privacy: None,
+            max_price: None,
+            hedge: false,
+            hedge_after: Duration::from_secs(3),
+            hedge_percent: 10,
+            hold: None,
+            resume: None,
+            upstream: None,
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 impl RouteSettings {

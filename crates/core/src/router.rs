@@ -19,6 +19,7 @@ mod deadlines;
 mod envelope;
 pub mod explain;
 mod first_event;
+mod hedge;
 mod needs;
 mod onward;
 mod opening;
@@ -46,6 +47,7 @@ pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
 use self::envelope::Enveloping;
 use self::first_event::FirstEvent;
+use self::hedge::{Hedges, Raced, Under};
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
@@ -79,6 +81,7 @@ struct Inner {
     /// Of each entry, in their order.
     breakers: Vec<Arc<Breakers>>,
     balances: Balances,
+    hedges: Hedges,
     retries: Budget,
     makers: Arc<Makers>,
     meters: Meters,
@@ -151,13 +154,25 @@ impl Router {
         }
         let meters = record::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
-        let balances = Balances::new(&deps, &settings);
+        let (balances, hedges) = (Balances::new(&deps, &settings), Hedges::new(&settings));
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
         // What was learnt stays where a router takes the place of another one of the same dependencies.
         let recent = deps.get_or_create("recent", || Ok(Recent::default())).unwrap_or_default();
         let refused = deps.get_or_create("refused", || Ok(Refused::default())).unwrap_or_default();
         let makers = deps.get_or_create("makers", || Ok(Makers::default())).unwrap_or_default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, balances, retries, makers, meters }))
+        Self(Arc::new(Inner {
+            deps,
+            settings,
+            entries,
+            recent,
+            refused,
+            breakers,
+            balances,
+            hedges,
+            retries,
+            makers,
+            meters,
+        }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -320,6 +335,7 @@ impl Router {
         };
         allowance::leave_allowed(self, &mut plan, &request, record)?;
         balance::arrange(self, &mut plan, &request, Turn::Take);
+        self.0.hedges.prepare::<A>(self, &mut plan, &request);
         record.planned(&plan);
         let total = request.timeout;
         let request = Arc::new(request);
@@ -401,8 +417,15 @@ impl Router {
             let turn = first_event.turn(&mut planned, others, self.0.deps.clock.instant());
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
             let asked = Asked { request: seen, withheld, planned: &planned, others };
-            match asking.answer_from(self, &asked, record).await {
+            let raced = if plan.hedged {
+                let under = Under { request, meant: meant.as_ref(), first_event, record };
+                Box::pin(hedge::race(self, asking, &asked, &mut plan, under)).await
+            } else {
+                Raced::alone(asking.answer_from(self, &asked, record).await)
+            };
+            match raced.result {
                 Ok(done) => {
+                    let planned = raced.by.unwrap_or(planned);
                     let done = A::guarded(done, || Resuming::of(self, request, (&planned, &mut plan.targets), record));
                     let target = planned.target;
                     let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
@@ -417,6 +440,10 @@ impl Router {
                     }
                     let default = self.default_instead(&error, request, &planned, door);
                     let asked = (request, door, record);
+                    if let Some((other, error)) = raced.beside {
+                        onward::leave(self, &mut plan, &mut aside, (&other, &error), asked);
+                        failures.push(error.at(&other.target.provider, other.target.model.as_ref()));
+                    }
                     let remain = onward::leave(self, &mut plan, &mut aside, (&planned, &error), asked);
                     let goes_on = default.is_some() || remain;
                     plan.targets

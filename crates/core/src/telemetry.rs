@@ -40,6 +40,34 @@ pub const RETRIES_REFUSED: &str = "llm_router_retries_refused_total";
 /// Breakers that are not closed, by `provider`, `model`, `scope` (`provider`, `model`, `credential`), `kind` of the last error and `state` (`open`, `half_open`).
 pub const BREAKERS: &str = "llm_router_breakers";
 
+/// Targets asked beside one that was late, by `outcome`: `won`, `lost`, `failed`.
+pub const HEDGES: &str = "llm_router_hedges_total";
+
+/// How a target fared that was asked beside one that was late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HedgeOutcome {
+    /// It had the first content.
+    Won,
+    /// The late one had.
+    Lost,
+    /// It had an error.
+    Failed,
+}
+
+impl HedgeOutcome {
+    const ALL: [Self; 3] = [Self::Won, Self::Lost, Self::Failed];
+
+    /// As labels and traces have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The label of what nobody configured.
 pub const OTHER: &str = "other";
 /// The label of a request that no target was tried for.
@@ -96,6 +124,7 @@ struct Inner {
     clients: Mutex<BTreeMap<String, Arc<Client>>>,
     in_flight: Counters<2>,
     cache: Counters<4>,
+    hedges: Counters<3>,
     retries_refused: Counters<1>,
     /// Kinds of outcomes in the order they were met; a request only reads them.
     outcomes: [OnceLock<&'static str>; OUTCOMES],
@@ -116,6 +145,11 @@ impl Ledger {
     /// Counts a retry that was left out because the router's are used up.
     pub fn retry_refused(&self) {
         self.0.retries_refused.add(0, 1);
+    }
+
+    /// Counts a target that was asked beside one that was late.
+    pub fn hedged(&self, outcome: HedgeOutcome) {
+        self.0.hedges.add(outcome as usize, 1);
     }
 
     /// Requests that began so far.
@@ -217,6 +251,10 @@ impl Ledger {
             }
         }
         drop(clients);
+        head(&mut out, HEDGES, "counter", "Targets asked beside one that was late, by how they fared.");
+        for outcome in HedgeOutcome::ALL {
+            let _ = writeln!(out, "{HEDGES}{{outcome=\"{}\"}} {}", outcome.name(), self.0.hedges.sum(outcome as usize));
+        }
         head(&mut out, CACHE, "counter", "Requests by what the response cache did.");
         for (at, status) in CACHE_STATUS.into_iter().enumerate() {
             let _ = writeln!(out, "{CACHE}{{status=\"{status}\"}} {}", self.0.cache.sum(at));

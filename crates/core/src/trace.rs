@@ -25,6 +25,9 @@ pub struct Trace {
     /// Whom a breaker held back: for how long the request waited, and with an error where it did not ask then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Attempt>,
+    /// Who was asked beside a target that was late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hedges: Vec<Hedged>,
     /// Who answered.
     pub served: Option<Served>,
     /// Who went on with the answer where it broke off, in order. Few: each of them is an attempt.
@@ -67,6 +70,7 @@ impl Trace {
             candidates: Vec::new(),
             attempts: Vec::new(),
             held: Vec::new(),
+            hedges: Vec::new(),
             served: None,
             resumed: Vec::new(),
             spilled: false,
@@ -151,6 +155,34 @@ impl Attempt {
     /// A try that began.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
         Self { provider, model, key: None, error: None, took: None }
+    }
+}
+
+/// A target that was asked beside one that was late.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Hedged {
+    /// Its provider.
+    pub provider: ProviderId,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// Which of the provider's keys it was asked with, from 1, where there are several.
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
+    /// The target that was late.
+    pub beside: String,
+    /// So long had that one been waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub after: Option<Duration>,
+    /// `won` where it had the first content, `lost` where the late one had, `failed` where it had an error.
+    pub outcome: String,
+}
+
+impl Hedged {
+    /// One that begins.
+    pub fn new(provider: ProviderId, model: Option<ModelName>, beside: String, after: Duration) -> Self {
+        Self { provider, model, key: None, beside, after: Some(after), outcome: String::new() }
     }
 }
 

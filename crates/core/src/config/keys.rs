@@ -282,6 +282,12 @@ keys! {
         "As `router.privacy`, for requests to this route." => |s, n, v| route(s, n).privacy = v.parsed();
     "routes.*.max_price", Kind::Dollars, "", "\"2.50\"";
         "What a million tokens may cost at most, in dollars, of prompt or answer, whichever is dearer: dearer targets are left out, and those of unknown price." => |s, n, v| route(s, n).max_price = v.integer();
+    "routes.*.hedge", Kind::Flag, "false", "true";
+        "Whether the next target is asked beside one that is late: later than 95 of a hundred of its answers. The first content wins, the other call is cancelled, and both are paid for. Agents, tools that run at a provider and conversations that a provider keeps are never asked twice." => |s, n, v| put(&mut route(s, n).hedge, v.flag());
+    "routes.*.hedge_after", Kind::Duration, "\"3s\"", "\"800ms\"";
+        "When a target is late of which fewer than twenty answers were seen." => |s, n, v| put(&mut route(s, n).hedge_after, v.duration());
+    "routes.*.hedge_percent", Kind::Integer { min: 0, max: 100 }, "10", "5";
+        "How many of a hundred requests to the route may be asked twice." => |s, n, v| put(&mut route(s, n).hedge_percent, v.integer());
     "routes.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"", later "providers are asked as the caller asked, or as their own `upstream` says";
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| route(s, n).upstream = framing(v);
     "routes.*.timeouts.connect", Kind::Duration, "", "\"5s\"";

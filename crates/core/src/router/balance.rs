@@ -257,7 +257,7 @@ impl Balancer {
 
 /// Tells a target's gauge how an attempt went, and keeps the call counted until its answer ends.
 pub(super) fn observed<A: Asking>(outcome: Result<A::Done>, busy: Option<Busy>, now: Instant) -> Result<A::Done> {
-    let Some(busy) = busy else { return outcome };
+    let Some(mut busy) = busy else { return outcome };
     match outcome {
         Ok(done) => {
             busy.answered(now);

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
 use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
-use crate::trace::{Attempt, CacheStatus, Resumed, Served, Trace};
+use crate::trace::{Attempt, CacheStatus, Hedged, Resumed, Served, Trace};
 use crate::usage::Usage;
 
 /// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
@@ -142,6 +142,26 @@ impl Record {
         lock(&self.trace).spilled = true;
     }
 
+    /// Another target was asked beside one that was late.
+    pub(crate) fn hedged(&self, hedged: Hedged) {
+        let mut trace = lock(&self.trace);
+        if trace.hedges.len() < Trace::LIMIT {
+            trace.hedges.push(hedged);
+        }
+    }
+
+    /// What was told last of the cache and of fields left out.
+    pub(crate) fn told(&self) -> Told {
+        let trace = lock(&self.trace);
+        Told { cache: trace.cache, key: trace.key.clone(), dropped: trace.dropped.clone() }
+    }
+
+    /// Tells it again.
+    pub(crate) fn tell(&self, Told { cache, key, dropped }: Told) {
+        let mut trace = lock(&self.trace);
+        (trace.cache, trace.key, trace.dropped) = (cache, key, dropped);
+    }
+
     pub(crate) fn dropped(&self, fields: Vec<FieldPath>) {
         lock(&self.trace).dropped = fields;
     }
@@ -179,6 +199,14 @@ impl Record {
         trace.total.get_or_insert_with(|| self.since(self.began));
         trace
     }
+}
+
+/// What a record says of the target that is asked.
+#[derive(Debug)]
+pub(crate) struct Told {
+    cache: CacheStatus,
+    key: Option<String>,
+    dropped: Vec<FieldPath>,
 }
 
 impl Drop for Record {

@@ -80,6 +80,8 @@ pub struct Plan {
     pub automatic: bool,
     /// The groups whose members share the load, an outer one before those within it.
     pub(super) groups: Vec<Group>,
+    /// Whether another target may be asked beside one that is late.
+    pub(super) hedged: bool,
     /// The chains of the route that were added to the targets after an error.
     pub(super) begun: Vec<Chain>,
 }

@@ -6,6 +6,7 @@
 mod balance;
 mod conditions;
 mod failures;
+mod hedging;
 mod plans;
 mod refusals;
 mod stored;

@@ -19,6 +19,8 @@ use crate::router::resolve::Planned;
 const FADES: Duration = Duration::from_secs(10);
 /// A failure counts as an answer that took at least so long: who fails fast is not quick.
 const FAILURE: Duration = Duration::from_secs(5);
+/// A time in seconds that says something of a target of which nothing else is known, although nobody waited longer.
+const UNKNOWN: f64 = 1.0;
 /// How many of the last times are kept.
 const KEPT: usize = 64;
 /// The most gauges of one provider; a further target has none, and counts as one that was never asked.
@@ -65,7 +67,7 @@ impl Gauge {
     /// A call that begins now.
     pub(in crate::router) fn enter(self: &Arc<Self>, streamed: bool, now: Instant) -> Busy {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Busy { gauge: Arc::clone(self), streamed, began: now }
+        Busy { gauge: Arc::clone(self), streamed, began: now, told: false }
     }
 
     fn times<T>(&self, streamed: bool, look: impl FnOnce(&mut Times) -> T) -> T {
@@ -106,11 +108,14 @@ pub(in crate::router) struct Busy {
     gauge: Arc<Gauge>,
     streamed: bool,
     began: Instant,
+    /// Whether it is known how long its first content took, or that none came.
+    told: bool,
 }
 
 impl Busy {
     /// Its first content came.
-    pub(in crate::router) fn answered(&self, now: Instant) {
+    pub(in crate::router) fn answered(&mut self, now: Instant) {
+        self.told = true;
         let took = now.saturating_duration_since(self.began);
         self.gauge.times(self.streamed, |times| {
             times.see(took, now);
@@ -119,7 +124,8 @@ impl Busy {
     }
 
     /// It failed; what is not the target's fault says nothing of it.
-    pub(in crate::router) fn failed(&self, error: &Error, now: Instant) {
+    pub(in crate::router) fn failed(&mut self, error: &Error, now: Instant) {
+        self.told = true;
         if error.fault() == Fault::Provider {
             let took = now.saturating_duration_since(self.began).max(FAILURE);
             self.gauge.times(self.streamed, |times| times.see(took, now));
@@ -128,7 +134,19 @@ impl Busy {
 }
 
 impl Drop for Busy {
+    /// Of one that nobody waited for to the end it is known only that it took longer, which is news where it took longer than others.
     fn drop(&mut self) {
+        if !self.told {
+            let now = Instant::now();
+            let took = now.saturating_duration_since(self.began);
+            self.gauge.times(self.streamed, |times| {
+                let usual = times.peak.map_or(UNKNOWN, |(peak, at)| peak * faded(at, now));
+                if took.as_secs_f64() > usual {
+                    times.see(took, now);
+                    times.keep(took);
+                }
+            });
+        }
         self.gauge.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

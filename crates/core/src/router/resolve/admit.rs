@@ -22,13 +22,8 @@ pub(super) fn admit(choices: Vec<Choice<'_>>, groups: Vec<Group>, request: &Requ
     let needs = needs(request);
     let automatic = named_in(request) == (None, None) && scope.settings.router.provider.is_none() && !only;
     let most = choices.len();
-    let mut plan = Plan {
-        automatic,
-        groups,
-        targets: Vec::with_capacity(most),
-        candidates: Vec::with_capacity(most),
-        begun: Vec::new(),
-    };
+    let (targets, candidates) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    let mut plan = Plan { automatic, groups, targets, candidates, ..Plan::default() };
     let mut programs: Vec<String> = Vec::new();
     let mut refusal = None;
     for mut choice in choices {
