@@ -272,6 +272,18 @@ pub(crate) enum Config {
         /// The file [default: the one that would be used]
         file: Option<PathBuf>,
     },
+    /// Convert another router's configuration; what cannot be said here is listed with its line
+    Import {
+        /// Whose configuration it is
+        #[arg(value_name = "FROM", value_parser = ["litellm"])]
+        from: String,
+        /// The file; `-` is standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write the configuration to a new file, not to standard output
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
