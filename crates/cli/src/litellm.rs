@@ -65,7 +65,7 @@ fn reason(key: &str) -> Option<&'static str> {
 }
 
 const REASONS: &[(&[&str], &str)] = &[
-    (&["redis_"], "state is shared through the router's own store: see `store` in docs/configuration.md"),
+    (&["redis_"], "how replicas share their state is the router's own configuration"),
     (
         &["success_callback", "failure_callback", "callbacks", "service_callbacks", "callback_settings", "langfuse_"],
         "answers are not sent to other services; metrics are at /metrics",
@@ -84,7 +84,7 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (
         &["rpm", "tpm", "max_parallel_requests"],
-        "a provider's own limits are heeded when it says so; its calls at once are `max_in_flight`",
+        "it is no limit here: a provider's own limits are heeded when it says so, and its calls at once are `max_in_flight`",
     ),
     (&["guardrails", "guardrail_"], "there are no guardrails"),
     (&["environment_variables"], "set them in the environment of the program"),

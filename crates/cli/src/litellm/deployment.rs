@@ -132,6 +132,12 @@ impl Deployments {
         {
             notes.add(info.at("mode"), "model_info.mode", format!("{mode}: its paths are under /passthrough only"));
         }
+        for (table, above) in [(params, "litellm_params."), (node, "")] {
+            for key in ["rpm", "tpm"].into_iter().filter(|key| table.at(key).is_there()) {
+                let why = "it counts as a share among the deployments of one name, and is no limit here";
+                notes.add(table.at(key), format!("{above}{key}"), why);
+            }
+        }
         let provider = self.provider(known, params, notes);
         if let Some(prefix) = model.strip_suffix('*') {
             return self.any(name, prefix, &provider, node, notes);
@@ -178,6 +184,11 @@ impl Deployments {
             );
         } else if name == "*" {
             self.catch_all = Some(provider.to_owned());
+            notes.add(
+                node,
+                "model_name",
+                format!("\"*\": {provider} is router.provider, which every other name goes to"),
+            );
         } else if name != format!("{provider}/*") {
             notes.add(node, "model_name", format!("{name:?}: its models are called {provider}/… here"));
         }

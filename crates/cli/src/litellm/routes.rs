@@ -60,20 +60,24 @@ pub(super) fn write(deployments: &Deployments, library: &Node, router: &Node, to
         let written = groups.iter().map(|group| toml::list(group.iter().map(|one| one.target.as_str())));
         toml.set(&section, "groups", format!("[{}]", written.collect::<Vec<_>>().join(", ")));
         if groups.iter().any(|group| group.len() > 1) {
-            let weighted: Vec<String> = groups
-                .iter()
-                .flatten()
-                .filter_map(|one| Some(format!("{} = {}", toml::text(&one.target), one.weight?)))
-                .collect();
-            if balance == "random" && !weighted.is_empty() {
-                let mut once: Vec<String> = Vec::new();
-                weighted.into_iter().for_each(|line| {
-                    if !once.iter().any(|other| key_of(other) == key_of(&line)) {
-                        once.push(line)
-                    }
-                });
+            let mut weighed: Vec<&Deployment> = Vec::new();
+            for group in groups.iter().filter(|group| group.iter().any(|one| one.weight.is_some())) {
+                weighed.extend(
+                    group
+                        .iter()
+                        .filter(|one| !weighed.iter().any(|other| other.target == one.target))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            if balance == "random" && !weighed.is_empty() {
+                // Who has no share among those that have one is asked last, as there.
+                let share = |one: &&Deployment| format!("{} = {}", toml::text(&one.target), one.weight.unwrap_or(0));
                 toml.set(&section, "balance", "\"weighted\"");
-                toml.set(&section, "weights", format!("{{ {} }}", once.join(", ")));
+                toml.set(
+                    &section,
+                    "weights",
+                    format!("{{ {} }}", weighed.iter().map(share).collect::<Vec<_>>().join(", ")),
+                );
             } else {
                 toml.set(&section, "balance", toml::text(balance));
             }
@@ -104,10 +108,6 @@ pub(super) fn write(deployments: &Deployments, library: &Node, router: &Node, to
     }
 }
 
-fn key_of(line: &str) -> &str {
-    line.rsplit_once(" = ").map_or(line, |(key, _)| key)
-}
-
 /// The deployments of a name, each target once.
 fn of<'a>(deployments: &'a Deployments, name: &str) -> Vec<&'a Deployment> {
     let mut found: Vec<&Deployment> = Vec::new();
@@ -135,23 +135,27 @@ struct Chains<'a> {
 impl<'a> Chains<'a> {
     /// The names that follow a name, as far as there are such.
     fn after(&self, kind: &str, name: &str, notes: &mut Notes) -> Vec<&'a str> {
-        let mut names: Vec<&'a str> = Vec::new();
-        for (section, above) in [(self.router, "router_settings"), (self.library, "litellm_settings")] {
+        let sections = [(self.router, "router_settings"), (self.library, "litellm_settings")];
+        let own = |(section, above): (&'a Node, &'static str)| {
             let lists = section.at(kind).items().iter().flat_map(Node::entries);
-            let own: Vec<&Node> = lists.filter(|(of, _)| *of == name || *of == "*").map(|(_, list)| list).collect();
-            let default = section.at("default_fallbacks");
-            let own = if own.is_empty() && kind == "fallbacks" && default.is_there() { vec![default] } else { own };
-            for node in own.into_iter().flat_map(Node::items) {
-                let Some(next) = node.text() else { continue };
-                if of(self.deployments, next).is_empty() {
-                    notes.add(
-                        node,
-                        format!("{above}.{kind}"),
-                        format!("no deployment that could be converted is called {next:?}"),
-                    );
-                } else if next != name && !names.contains(&next) {
-                    names.push(next);
-                }
+            let lists: Vec<_> =
+                lists.filter(|(of, _)| *of == name || *of == "*").map(|(_, list)| (list, above)).collect();
+            lists
+        };
+        let mut lists: Vec<(&'a Node, &str)> = sections.into_iter().flat_map(own).collect();
+        if lists.is_empty() && kind == "fallbacks" {
+            lists = sections.map(|(section, above)| (section.at("default_fallbacks"), above)).to_vec();
+        }
+        let mut names: Vec<&'a str> = Vec::new();
+        for (node, above) in
+            lists.into_iter().flat_map(|(list, above)| list.items().iter().map(move |node| (node, above)))
+        {
+            let Some(next) = node.text() else { continue };
+            if of(self.deployments, next).is_empty() {
+                let why = format!("no deployment that could be converted is called {next:?}");
+                notes.add(node, format!("{above}.{kind}"), why);
+            } else if next != name && !names.contains(&next) {
+                names.push(next);
             }
         }
         names

@@ -49,6 +49,11 @@ fn names_that_fall_back_to_each_other_are_no_circle() {
     let groups = |name: &str| settings.routes[name].groups.clone();
     let (turbo, four) = (groups("gpt-3.5-turbo"), groups("gpt-4"));
     assert_eq!((turbo[0].len(), &turbo[1], &four[1]), (2, &four[0], &turbo[0]));
+    assert_eq!(
+        (turbo.len(), groups("claude-opus").len()),
+        (2, 1),
+        "defaults are for names without fallbacks of their own"
+    );
     assert_eq!(settings.routes["gpt-3.5-turbo"].weights.values().copied().collect::<Vec<_>>(), [6, 18, 6]);
 }
 

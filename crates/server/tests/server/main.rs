@@ -5,6 +5,7 @@ mod broken;
 mod dialects;
 mod door;
 mod ending;
+mod explain;
 mod exposure;
 mod fetch;
 mod hostile;
