@@ -159,9 +159,9 @@ impl Balancer {
         turn: Turn,
     ) -> Vec<usize> {
         let key = match self.strategy {
-            Balance::Sticky => affinity::session(request),
-            Balance::Prefix => affinity::beginning(request),
-            _ => 0,
+            Balance::Sticky => Some(affinity::session(request)),
+            Balance::Prefix => Some(affinity::beginning(request)),
+            _ => None,
         };
         let tokens = (self.strategy == Balance::Cost).then(|| expected(request));
         let (mut well, mut shut) = (Vec::with_capacity(ranges.len()), Vec::new());
@@ -171,33 +171,19 @@ impl Balancer {
                 shut.push(*place);
                 continue;
             }
-            well.push(self.member(router, *place, planned, request.stream, key, tokens.as_ref()));
+            let gauge = planned.gauge.as_deref();
+            let peak = |gauge: &Gauge| gauge.peak(request.stream, router.deps().clock.instant());
+            well.push(Member {
+                place: *place,
+                weight: self.weights.get(*place).copied().unwrap_or(1),
+                in_flight: gauge.map_or(0, Gauge::in_flight),
+                peak: gauge.filter(|_| self.strategy == Balance::Latency).and_then(peak),
+                cost: tokens.as_ref().and_then(|tokens| cost(router, planned, &many(tokens))),
+                rank: key.map_or(0, |key| affinity::rank(key, &planned.target, planned.key)),
+            });
         }
         self.sort(router, &mut well, turn);
         well.iter().map(|member| member.place).chain(shut).collect()
-    }
-
-    fn member(
-        &self,
-        router: &Router,
-        place: usize,
-        planned: &Planned,
-        streamed: bool,
-        key: u64,
-        tokens: Option<&Usage>,
-    ) -> Member {
-        let gauge = planned.gauge.as_deref();
-        let affine = matches!(self.strategy, Balance::Sticky | Balance::Prefix);
-        Member {
-            place,
-            weight: self.weights.get(place).copied().unwrap_or(1),
-            in_flight: gauge.map_or(0, Gauge::in_flight),
-            peak: gauge
-                .filter(|_| self.strategy == Balance::Latency)
-                .and_then(|gauge| gauge.peak(streamed, router.deps().clock.instant())),
-            cost: tokens.and_then(|tokens| cost(router, planned, &many(tokens))),
-            rank: if affine { affinity::rank(key, &planned.target, planned.key) } else { 0 },
-        }
     }
 
     fn sort(&self, router: &Router, members: &mut [Member], turn: Turn) {
