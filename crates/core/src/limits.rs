@@ -166,6 +166,12 @@ impl Holder {
         &self.namespace
     }
 
+    /// Whether it is a key that was derived from another one.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.what == "derived key"
+    }
+
     /// Its own limits, those above it left out.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -175,6 +181,12 @@ impl Holder {
     /// It and all above it.
     fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         successors(Some(self), |holder| holder.above.as_ref())
+    }
+
+    /// The names under which its usage is counted: the key that it is or comes from, and the team of that.
+    pub(crate) fn payers(self: &Arc<Self>) -> (Option<&Arc<str>>, Option<&Arc<str>>) {
+        let named = |what: &str| self.chain().find(|holder| holder.what == what).map(|holder| &holder.name);
+        (named("key"), named("team"))
     }
 
     /// Lets a request in that is thought to take as many tokens, if all who hold allow it. What the permit holds is given back when it is dropped.

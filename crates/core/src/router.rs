@@ -92,6 +92,8 @@ pub struct Op<R = Request> {
     pub id: Option<RequestId>,
     /// The name of the key by which a client of the server asks; what it costs is counted under it.
     pub client: Option<Arc<str>>,
+    /// The team of that key, under which it is counted too.
+    pub team: Option<Arc<str>>,
     /// Who holds the limits under which it asks.
     pub holder: Option<Arc<Holder>>,
 }
@@ -99,7 +101,7 @@ pub struct Op<R = Request> {
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None, client: None, holder: None }
+        Self { request, door, provider: None, id: None, client: None, team: None, holder: None }
     }
 
     /// With a provider for this call alone.
@@ -113,6 +115,13 @@ impl<R> Op<R> {
     #[must_use]
     pub fn for_client(mut self, name: Option<Arc<str>>) -> Self {
         self.client = name;
+        self
+    }
+
+    /// As one of this team; a holder's own team comes first.
+    #[must_use]
+    pub fn of_team(mut self, name: Option<Arc<str>>) -> Self {
+        self.team = name;
         self
     }
 
@@ -143,6 +152,7 @@ impl Router {
         if let (Some(cache), Some(remote)) = (deps.cache.clone(), deps.remote_cache.take()) {
             deps.cache = Some(cache.with_tier(remote));
         }
+        deps.books = deps.open_books();
         let meters = record::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
@@ -263,7 +273,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(self, op.id.clone(), op.client.clone()));
+        let record = Arc::new(Record::open(self, &op, A::PAID));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {

@@ -47,6 +47,12 @@ pub struct Trace {
     /// What it cost in tokens, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What it cost in micro-dollars, as far as that is known: of all its calls to providers together. 0 where the answer was there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// How many of its calls have a cost that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unpriced: u32,
     /// Until the first content event.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
     pub first_content: Option<Duration>,
@@ -75,6 +81,8 @@ impl Trace {
             key: None,
             dropped: Vec::new(),
             usage: None,
+            cost_micros: None,
+            unpriced: 0,
             first_content: None,
             total: None,
         }
@@ -87,6 +95,16 @@ impl Trace {
         let names: Vec<String> = self.resumed.iter().map(Resumed::target).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
+
+    /// What it cost in micro-dollars, where that is known of all its calls.
+    #[must_use]
+    pub fn cost(&self) -> Option<u64> {
+        self.cost_micros.filter(|_| self.unpriced == 0)
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A target that was considered.

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing, RequestHead, codec};
 use llm_router::error::Result;
 use llm_router::ids::RequestId;
+use llm_router::pricing::dollars;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Answer, Op};
 use llm_router::trace::Trace;
@@ -24,7 +25,7 @@ use crate::routes::responses;
 use crate::{early, error, headers, riders};
 
 /// As many headers as an answer has, those that HTTP adds included.
-const HEADERS: usize = 12;
+const HEADERS: usize = 13;
 
 /// Answers a request of this dialect.
 pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
@@ -84,7 +85,7 @@ async fn converse(
     } else {
         codec.encoder(&request, framing)
     };
-    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).within(caller.holder);
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
     respond(server, id, op, encoder, broken).await
 }
 
@@ -196,6 +197,9 @@ pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
     }
     headers.insert(headers::ATTEMPTS, HeaderValue::from(trace.attempts.len()));
     headers.insert(headers::CACHE, HeaderValue::from_static(trace.cache.as_str()));
+    if let Some(micros) = trace.cost() {
+        headers::set(headers, headers::COST, dollars(micros).trim_start_matches('$'));
+    }
     if let Some(key) = &trace.key {
         headers::set(headers, headers::KEY, key);
     }

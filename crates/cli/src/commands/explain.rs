@@ -1,5 +1,6 @@
 //! `explain`: the plan of a request, and why. Nothing is sent.
 
+use llm_router::pricing::dollars;
 use llm_router::provider::Availability;
 use llm_router::request::Request;
 use llm_router::router::breaker::State;
@@ -36,6 +37,10 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
         let of = |state: &&State| state.provider == candidate.provider && state.covers(candidate.model.as_ref());
         breakers.iter().filter(of).map(ToString::to_string).collect()
     };
+    let prices = &app.router.deps().prices;
+    let price = |candidate: &Candidate| {
+        prices.of(candidate.provider.as_str(), candidate.model.as_ref().map(|model| model.as_str()))
+    };
     if global.json {
         let targets: Vec<_> = plan
             .candidates
@@ -49,6 +54,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
                     "available": available(candidate.provider.as_str()),
                     "reason": candidate.reason,
                     "breakers": open(candidate),
+                    "price": price(candidate),
                     "key": key_of(candidate.provider.as_str(), model),
                 })
             })
@@ -69,7 +75,10 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
             let model = candidate.model.as_ref().map_or("-".to_owned(), ToString::to_string);
             let reason =
                 std::iter::once(candidate.reason.clone()).chain(open(candidate)).collect::<Vec<_>>().join("; ");
-            vec![number, candidate.provider.to_string(), model, reason]
+            let price = price(candidate).map_or("price unknown".to_owned(), |price| {
+                format!("{} in, {} out", dollars(price.input), dollars(price.output))
+            });
+            vec![number, candidate.provider.to_string(), model, price, reason]
         })
         .collect();
     output::print(&output::table(&rows))

@@ -285,8 +285,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id, client, holder } = op;
-    (Op { request: outline(&request), door, provider, id, client, holder }, request)
+    let Op { request, door, provider, id, client, team, holder } = op;
+    (Op { request: outline(&request), door, provider, id, client, team, holder }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.

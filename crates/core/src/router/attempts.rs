@@ -14,7 +14,7 @@ use super::Router;
 use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
 use super::breaker::{self, Permit};
-use super::charge::Charge;
+use super::charge::{Charge, Payer};
 use super::deadlines;
 use super::first_event;
 use super::opening::{self, Opening};
@@ -26,7 +26,6 @@ use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
-use crate::limits::Holder;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
 use crate::trace::{CacheStatus, Candidate};
@@ -55,7 +54,7 @@ pub(super) struct Attempts<A> {
     /// Ends the call when the router does.
     ending: CancellationToken,
     /// Whose money it costs.
-    holder: Option<Arc<Holder>>,
+    payer: Payer,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -72,7 +71,7 @@ impl<A: Asking> Attempts<A> {
             others: asked.others,
             id: record.id(),
             ending: record.ending().clone(),
-            holder: record.holder().cloned(),
+            payer: record.payer(),
             record: Arc::downgrade(record),
         }
     }
@@ -194,7 +193,7 @@ impl<A: Asking> Attempts<A> {
     /// One call, with what it may cost set aside.
     async fn charged(&self, call: Call) -> Result<A::Done> {
         let (target, request) = (&self.planned.target, &self.request);
-        let charge = Charge::reserve(&self.router, self.holder.as_ref(), target, request, A::PAID).await?;
+        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), target, request, A::PAID).await?;
         self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
     }
 }

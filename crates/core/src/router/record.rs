@@ -10,8 +10,10 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Router;
+use super::charge::{Paid, Payer};
 use super::resolve::{Entry, Plan};
+use super::{Op, Router};
+use crate::books::{Day, Tally};
 use crate::cache::CacheKey;
 use crate::config::Settings;
 use crate::deps::RouterDeps;
@@ -55,22 +57,28 @@ pub(crate) struct Record {
     ending: CancellationToken,
     /// The name of the client's key.
     client: Option<Arc<str>>,
+    /// The team of that key, where the door knows one.
+    team: Option<Arc<str>>,
+    /// Whether it is in the books.
+    kept: bool,
     /// Its place within the limits of its key, given back at its end.
     permit: OnceLock<Permit>,
 }
 
 impl Record {
-    pub(crate) fn open(router: &Router, id: Option<RequestId>, client: Option<Arc<str>>) -> Self {
+    pub(crate) fn open(router: &Router, op: &Op, paid: Paid) -> Self {
         router.0.meters.begin();
         let deps = router.deps();
         let now = deps.clock.now();
-        let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
+        let trace = Trace::new(op.id.clone().unwrap_or_else(|| deps.ids.request_id(now)), now);
         Self {
             trace: Mutex::new(trace),
             began: deps.clock.instant(),
             router: router.clone(),
             ending: deps.shutdown.child_token(),
-            client,
+            client: op.client.clone(),
+            team: op.team.clone(),
+            kept: paid != Paid::Free,
             permit: OnceLock::new(),
         }
     }
@@ -83,6 +91,14 @@ impl Record {
     /// Who holds the limits under which the request asks.
     pub(crate) fn holder(&self) -> Option<&Arc<Holder>> {
         self.permit.get().map(Permit::holder)
+    }
+
+    /// Who pays for what the request makes others do.
+    pub(crate) fn payer(&self) -> Payer {
+        let holder = self.holder().cloned();
+        let (key, team) = holder.as_ref().map(Holder::payers).unwrap_or_default();
+        let (key, team) = (key.or(self.client.as_ref()).cloned(), team.or(self.team.as_ref()).cloned());
+        Payer { holder, key, team }
     }
 
     /// Cancelled when the router shuts down.
@@ -106,6 +122,10 @@ impl Record {
     pub(crate) fn cache(&self, status: CacheStatus, key: Option<&CacheKey>) {
         let mut trace = lock(&self.trace);
         trace.cache = status;
+        if matches!(status, CacheStatus::Hit | CacheStatus::Coalesced) {
+            // Somebody else's call answered, and paid.
+            trace.cost_micros = Some(0);
+        }
         trace.key = key.map(|key| key.printed().to_owned());
     }
 
@@ -169,6 +189,21 @@ impl Record {
         lock(&self.trace).usage = Some(usage);
     }
 
+    /// A call is settled: what it cost, where that is known, and an estimate of its tokens where its provider told none.
+    pub(crate) fn spent(&self, cost: Option<u64>, estimate: Option<Usage>) {
+        let mut trace = lock(&self.trace);
+        match cost {
+            Some(micros) => trace.cost_micros = Some(trace.cost_micros.unwrap_or(0).saturating_add(micros)),
+            None => trace.unpriced += 1,
+        }
+        // What the provider told of a broken answer is of its beginning.
+        if let Some(estimate) = estimate
+            && trace.usage.is_none_or(|told| told.output < estimate.output)
+        {
+            trace.usage = Some(estimate);
+        }
+    }
+
     /// Looks at the record without copying it. `look` must be quick: the record is locked meanwhile.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
         look(&lock(&self.trace))
@@ -198,9 +233,33 @@ impl Drop for Record {
             permit.took(tokens);
         }
         let trace = Arc::new(trace);
+        self.post(&trace);
         count(&self.router.0.meters, &trace, self.client.as_deref());
         self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
         self.router.0.recent.push(trace);
+    }
+}
+
+impl Record {
+    /// Puts the request into the books; what its calls used is there already.
+    fn post(&self, trace: &Trace) {
+        let Some(books) = self.router.deps().books.as_ref().filter(|_| self.kept) else { return };
+        let payer = self.payer();
+        let (provider, model) = match (&trace.served, trace.attempts.last()) {
+            (Some(served), _) => (served.provider.as_str(), served.model.as_ref().map(|model| model.as_str())),
+            // What a client invented is no account.
+            (None, Some(tried)) => {
+                let (provider, model) = (tried.provider.as_str(), tried.model.as_ref().map(|model| model.as_str()));
+                (provider, model.map(|model| self.router.0.meters.label(provider, Some(model))))
+            }
+            (None, None) => ("", None),
+        };
+        let mut tally = Tally::default();
+        tally.requests = 1;
+        tally.failed = u64::from(trace.error.is_some());
+        tally.cached = u64::from(trace.cache == CacheStatus::Hit);
+        tally.coalesced = u64::from(trace.cache == CacheStatus::Coalesced);
+        books.post(payer.entry(Day::at(trace.at), provider, model), &tally);
     }
 }
 

@@ -72,6 +72,7 @@ impl Arrived {
         Op::new(ask, Door::CompatibleApi)
             .with_id(self.id.clone())
             .for_client(self.caller.name.clone())
+            .of_team(self.caller.team.clone())
             .within(self.caller.holder.clone())
     }
 
