@@ -18,3 +18,4 @@ mod sharing;
 mod streaming;
 mod strict;
 mod support;
+mod usage;

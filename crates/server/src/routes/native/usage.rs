@@ -11,7 +11,7 @@ use crate::body::json_of;
 use crate::door::Caller;
 use crate::error;
 
-/// `GET /api/v0/ai/llm/usage`: `?by=key,model&since=2026-11-01&until=2026-11-23&key=NAME`.
+/// `GET /api/v0/ai/llm/usage`: `?by=key,model&since=2026-11-01&until=2026-11-23&of=NAME`. Not `key`, which is where Google's clients put theirs.
 pub(crate) async fn report(State(server): State<Server>, request: Request) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
     match read(&server.0, &caller, request.uri().query().unwrap_or_default()).await {
@@ -32,10 +32,10 @@ async fn read(server: &Inner, caller: &Caller, query: &str) -> Result<Report> {
             "by" => &mut by,
             "since" => &mut since,
             "until" => &mut until,
-            "key" => &mut key,
+            "of" => &mut key,
             _ => {
                 let message = format!("usage: {:?} is not asked for here", name.chars().take(64).collect::<String>());
-                return Err(Error::invalid(message).with_hint("give by, since, until or key"));
+                return Err(Error::invalid(message).with_hint("give by, since, until or of"));
             }
         };
         *place = Some(plain(value)?);
