@@ -53,6 +53,8 @@ pub struct RouterDeps {
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
     pub hooks: Vec<Arc<dyn Hook>>,
+    /// Who makes spans of what happened; without anybody none are made.
+    pub watch: Option<Arc<dyn Watch>>,
     /// What is counted: requests, tokens, times.
     pub ledger: Ledger,
     /// Cancelled when the router shuts down.
@@ -76,6 +78,7 @@ impl Default for RouterDeps {
             prices: Arc::default(),
             ipfs_backend: None,
             hooks: Vec::new(),
+            watch: None,
             ledger: Ledger::default(),
             shutdown: CancellationToken::new(),
             objects: Objects::default(),
@@ -167,6 +170,16 @@ pub trait Ids: fmt::Debug + Send + Sync + 'static {
 
     /// A number from 0 to 1, for jitter.
     fn jitter(&self) -> f64;
+
+    /// The id of a span: not 0.
+    fn span(&self) -> u64 {
+        fastrand::u64(1..)
+    }
+
+    /// The id of a trace: not 0.
+    fn trace(&self) -> u128 {
+        fastrand::u128(1..)
+    }
 }
 
 /// Ids and jitter from the process's random state.
@@ -199,6 +212,17 @@ pub trait Hook: Send + Sync + 'static {
     fn on_finish(&self, trace: &Trace) {
         let _ = trace;
     }
+}
+
+/// Whoever makes spans of what happened. Called on the request's path: it must be quick, and must drop what it has no room for.
+pub trait Watch: Send + Sync + 'static {
+    /// Whether the spans of a trace that begins here are kept.
+    fn samples(&self) -> bool {
+        true
+    }
+
+    /// Sees the record of a request that ended, where its spans are kept.
+    fn finished(&self, trace: &Arc<Trace>);
 }
 
 /// A backend that answers over IPFS and libp2p, injected by a program; this version has none of its own.

@@ -30,7 +30,7 @@ mod sealed;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answer;
@@ -58,7 +58,7 @@ use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Hold, Request, Resume, Substitute};
 use crate::response::Response;
 use crate::telemetry::Meters;
-use crate::trace::{Served, Trace};
+use crate::trace::{Served, Trace, TraceContext};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -96,12 +96,26 @@ pub struct Op<R = Request> {
     pub team: Option<Arc<str>>,
     /// Who holds the limits under which it asks.
     pub holder: Option<Arc<Holder>>,
+    /// Where it stands in the trace of whoever sent it.
+    pub context: Option<TraceContext>,
+    /// When it arrived, where that was before it is handed over.
+    pub arrived: Option<Instant>,
 }
 
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None, client: None, team: None, holder: None }
+        Self {
+            request,
+            door,
+            provider: None,
+            id: None,
+            client: None,
+            team: None,
+            holder: None,
+            context: None,
+            arrived: None,
+        }
     }
 
     /// With a provider for this call alone.
@@ -132,6 +146,20 @@ impl<R> Op<R> {
         self
     }
 
+    /// At this place in the trace of whoever sent it.
+    #[must_use]
+    pub fn under(mut self, context: Option<TraceContext>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// As one that arrived at this time of the router's clock.
+    #[must_use]
+    pub fn arrived(mut self, at: Instant) -> Self {
+        self.arrived = Some(at);
+        self
+    }
+
     /// Under an id that the door gave it, to say it in an error too.
     #[must_use]
     pub fn with_id(mut self, id: RequestId) -> Self {
@@ -153,7 +181,7 @@ impl Router {
             deps.cache = Some(cache.with_tier(remote));
         }
         deps.books = deps.open_books();
-        let meters = record::meters(&deps, &settings, &entries);
+        let meters = record::end::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
         // What was learnt stays where a router takes the place of another one of the same dependencies.
@@ -273,7 +301,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(self, &op, A::PAID));
+        let record = Arc::new(Record::open(self, &op, (A::OPERATION, A::PAID)));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {

@@ -1,8 +1,12 @@
 //! The decision record of one request: what was considered, tried, dropped and paid. Plain data, bounded; `router/record.rs` fills it.
 
+mod context;
+
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+pub use context::{Span, TraceContext};
 
 use crate::dialect::FieldPath;
 use crate::error::Error;
@@ -18,6 +22,12 @@ pub struct Trace {
     pub id: RequestId,
     /// When the router took it, seconds since 1970.
     pub at: f64,
+    /// Its span, where somebody collects them.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// What was asked for.
+    #[serde(default)]
+    pub operation: Operation,
     /// The targets considered, in plan order, and those that were left out.
     pub candidates: Vec<Candidate>,
     /// What was tried, in order.
@@ -33,6 +43,9 @@ pub struct Trace {
     /// Whether the answer was to be held back until it was complete, and was given out before that because it is too large to be held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spilled: bool,
+    /// What the provider calls the model that answered; noted where somebody collects spans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_as: Option<String>,
     /// How the request failed, also after its first content: `caller_cancelled` where the caller left before the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -70,12 +83,15 @@ impl Trace {
         Self {
             id,
             at: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            span: None,
+            operation: Operation::default(),
             candidates: Vec::new(),
             attempts: Vec::new(),
             held: Vec::new(),
             served: None,
             resumed: Vec::new(),
             spilled: false,
+            answered_as: None,
             error: None,
             cache: CacheStatus::Bypass,
             key: None,
@@ -105,6 +121,38 @@ impl Trace {
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+/// What is asked of a provider: OpenTelemetry's word for it where it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// Text, and whatever else a conversation brings.
+    #[default]
+    Chat,
+    /// Vectors.
+    Embeddings,
+    /// Pictures.
+    Images,
+    /// A count of tokens.
+    CountTokens,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Embeddings, Self::Images, Self::CountTokens];
+
+    /// Its name: `chat`, `embeddings`, `images`, `count_tokens`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Images => "images",
+            Self::CountTokens => "count_tokens",
+        }
+    }
 }
 
 /// A target that was considered.
@@ -148,6 +196,12 @@ pub struct Attempt {
     /// The target's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Its span, where somebody collects them.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// How long after the request's arrival it began.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub began: Option<Duration>,
     /// How it failed; absent for the one that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -159,7 +213,7 @@ pub struct Attempt {
 impl Attempt {
     /// A try that began.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
-        Self { provider, model, error: None, took: None }
+        Self { provider, model, span: None, began: None, error: None, took: None }
     }
 }
 

@@ -57,6 +57,7 @@ async fn converse(
     head: Parts,
     body: Bytes,
 ) -> Result<Response> {
+    let began = server.router.deps().clock.instant();
     let caller = head.extensions.get().cloned().unwrap_or_default();
     let broken = head.extensions.get::<Broken>().cloned();
     let head = RequestHead {
@@ -69,6 +70,7 @@ async fn converse(
     // It is a part of the connection's read buffer, which is free again while the answer is awaited.
     drop(body);
     riders::read(&head.headers, &caller, &mut request)?;
+    let context = riders::context(&head.headers);
     drop(head);
     if let Some(fetcher) = &server.fetcher {
         Box::pin(fetcher.inline(&mut request)).await?;
@@ -86,6 +88,7 @@ async fn converse(
         codec.encoder(&request, framing)
     };
     let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
+    let op = op.under(context).arrived(began);
     respond(server, id, op, encoder, broken).await
 }
 

@@ -143,7 +143,8 @@ impl<A: Asking> Attempts<A> {
 
     async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
-        let cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        let mut cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        cx.trace = self.record.upgrade().and_then(|record| record.next_span());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = Deadlines { first_event, ..self.deadlines };
@@ -162,7 +163,7 @@ impl<A: Asking> Attempts<A> {
             error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
         };
         if !outcome.as_ref().is_err_and(absent) {
-            record.attempted(&self.planned.target, began, outcome.as_ref().err());
+            record.attempted_at(&self.planned.target, began, outcome.as_ref().err(), cx.trace.clone());
         }
         record.dropped(cx.dropped());
         outcome

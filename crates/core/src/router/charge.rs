@@ -2,7 +2,7 @@
 //!
 //! The charge rides in the answer's stream. Where the provider tells its counts they decide; where the stream ended before that, what was seen of it, counted roughly; and where
 //! nothing was seen of a call that went out and was given up, all that was set aside: it may well have been paid for. An attempt that failed before its answer costs nothing.
-//! Here and nowhere else money is settled: with the budgets, in the books, and in the request's record, so that the three always say the same. Who holds money is
+//! Here and nowhere else money is settled: with the budgets, in the books, among the metrics and in the request's record, so that all of them say the same. Who holds money is
 //! `../limits.rs`, what tokens cost `../pricing.rs`, where usage is kept `../books.rs`.
 
 use std::pin::Pin;
@@ -21,6 +21,7 @@ use crate::limits::{Holder, Spending};
 use crate::pricing::Price;
 use crate::provider::Target;
 use crate::request::Request;
+use crate::telemetry::{self, InFlight};
 use crate::usage::Usage;
 
 /// How what is asked for is paid.
@@ -48,6 +49,8 @@ pub(super) struct Payer {
     pub(super) key: Option<Arc<str>>,
     /// Its team.
     pub(super) team: Option<Arc<str>>,
+    /// Where the key is counted.
+    pub(super) counters: Option<Arc<telemetry::Client>>,
 }
 
 impl Payer {
@@ -69,6 +72,7 @@ struct Open {
     record: Weak<Record>,
     payer: Payer,
     target: Target,
+    call: InFlight,
     /// The day in which money was set aside.
     day: Day,
     /// What was set aside, and how much it is.
@@ -126,6 +130,7 @@ impl Charge {
             record: Weak::clone(record),
             payer: payer.clone(),
             target: target.clone(),
+            call: router.0.meters.of(target.provider.as_str(), model).call(),
             day: Day::of(now),
             spending,
             price,
@@ -238,6 +243,7 @@ impl Open {
             spending.settle(cost.unwrap_or(0));
             counted.estimated |= usage.is_none();
         }
+        self.call.meter().used(&counted, cost, self.payer.counters.as_deref());
         if let Some(books) = &self.router.deps().books {
             let model = self.target.model.as_ref().map(|model| model.as_str());
             let entry = self.payer.entry(self.day, self.target.provider.as_str(), model);

@@ -11,8 +11,8 @@ pub(crate) struct Room {
 /// From the words to the router; a room knows only rooms above it.
 pub(crate) const ROOMS: &[Room] = &[
     Room { modules: &["ids", "error", "secret"], knows: &[] },
-    Room { modules: &["telemetry"], knows: &[] },
     Room { modules: DOMAIN, knows: WORDS },
+    Room { modules: &["telemetry"], knows: &["usage", "trace"] },
     Room {
         modules: &["dialect"],
         knows: &["ids", "error", "secret", "request", "response", "delta", "usage", "embedding", "image"],

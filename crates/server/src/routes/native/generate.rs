@@ -144,14 +144,9 @@ async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) 
     riders::read(&head.headers, &caller, &mut request)?;
     let encoder = Box::new(GenerateEncoder::new(request.stream));
     let broken = head.extensions.get().cloned();
-    chat::respond(
-        server,
-        id,
-        Op::new(request, Door::NativeApi).for_client(caller.name).of_team(caller.team).within(caller.holder),
-        encoder,
-        broken,
-    )
-    .await
+    let op = Op::new(request, Door::NativeApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
+    let op = op.under(riders::context(&head.headers));
+    chat::respond(server, id, op, encoder, broken).await
 }
 
 /// An answer, or the end of a streamed one, where `text` is missing.
