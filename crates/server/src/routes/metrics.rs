@@ -8,7 +8,6 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use llm_router::telemetry::{Counters, Family, Point, Value, labels, prometheus};
 
-use crate::access::AccessLog;
 use crate::app::Server;
 use crate::door::Caller;
 use crate::error;
@@ -67,7 +66,7 @@ impl Counts {
 pub(crate) async fn all(State(server): State<Server>) -> Response {
     let inner = &server.0;
     let mut families = inner.router.families();
-    families.extend(inner.counts.families(inner.log.as_ref().map(AccessLog::lost)));
+    families.extend(inner.counts.families(inner.log.as_ref().map(|log| log.lost())));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus(&families)).into_response()
 }
 
