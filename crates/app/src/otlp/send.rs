@@ -71,7 +71,8 @@ impl Sender {
                 Err(failed) => failed,
             };
             let wait = waits.next().filter(|_| patient && failed.again);
-            if wait.is_none() || !std::mem::replace(&mut self.trouble, true) {
+            // Once, until it works again: what is lost meanwhile is counted.
+            if !std::mem::replace(&mut self.trouble, true) {
                 let endpoint = &self.endpoint;
                 tracing::warn!("OpenTelemetry data does not reach {endpoint}: {}", failed.why);
             }
