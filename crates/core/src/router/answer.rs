@@ -185,7 +185,7 @@ pub struct Answer {
     enveloping: Option<Box<Enveloping>>,
     aftermath: Option<Aftermath>,
     /// How long its events are waited for.
-    gaps: Option<Gaps>,
+    gaps: Option<Box<Gaps>>,
     /// Whether somebody wants to know what the provider calls the model.
     watched: bool,
     /// The router's end, which a provider need not watch for itself.
@@ -202,12 +202,13 @@ impl Answer {
         enveloping: Option<Box<Enveloping>>,
     ) -> Self {
         record.first_content();
-        let gaps = record.gaps();
         let ending = Ending::of(record.ending().clone());
         let Committed { head, rest, aftermath, .. } = committed;
+        let whole = head.iter().any(is_end);
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
         let watched = record.is_watched();
+        let gaps = if whole { None } else { record.gaps().map(Box::new) };
         let (ended, over) = (false, false);
         Self { events, record, learning, enveloping, aftermath, gaps, watched, ending, ended, over }
     }

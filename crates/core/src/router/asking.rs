@@ -150,7 +150,7 @@ async fn text_from(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> 
     if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
         && let Some((stored, tier)) = Box::pin(cache.get(key, request)).await
     {
-        record.from_tier(tier);
+        record.found_in(tier);
         record.cache(CacheStatus::Hit, Some(key));
         return Ok(Committed::replay(&stored, request.stream));
     }

@@ -76,11 +76,11 @@ impl Record {
         let mut trace = Trace::new(op.id.clone().unwrap_or_else(|| deps.ids.request_id(now)), now);
         trace.operation = operation;
         // Who collects spans makes them from the record; without anybody a client's place is passed on as it is.
-        trace.span = deps.watch.as_ref().and_then(|watch| {
+        trace.span = deps.watch.as_ref().map(|watch| {
             let (id, above) = (deps.ids.span(), op.context.as_ref());
             let context =
                 above.map_or_else(|| TraceContext::new(deps.ids.trace(), id, watch.samples()), |above| above.at(id));
-            Some(Span::new(context, above.map(|above| above.span)))
+            Span::new(context, above.map(|above| above.span))
         });
         let context = trace.span.as_ref().map(|span| span.context.clone()).or_else(|| op.context.clone());
         Self {
@@ -128,7 +128,7 @@ impl Record {
     }
 
     /// The tier that the stored answer came from.
-    pub(crate) fn from_tier(&self, tier: &'static str) {
+    pub(crate) fn found_in(&self, tier: &'static str) {
         let _ = self.tier.set(tier);
     }
 
