@@ -63,6 +63,8 @@ pub(crate) enum Command {
     /// Make, list and revoke the keys of the server's clients
     #[command(subcommand)]
     Keys(Keys),
+    /// Show what was used and what it cost
+    Usage(Usage),
     /// Show which providers would answer a request, nothing is sent; or what happened to one of a running server
     Explain(Explain),
     /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
@@ -384,6 +386,25 @@ pub(crate) struct KeyLimits {
     /// With a budget: models of unknown price too, which count as free
     #[arg(long)]
     pub unpriced: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// What it is put together by: day, key, team, provider, model, or several with commas between
+    #[arg(long, value_name = "NAMES", default_value = "day")]
+    pub by: String,
+
+    /// First day: 2026-11-01, or 7d for the last seven [default: 30d]
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<String>,
+
+    /// Last day [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub until: Option<String>,
+
+    /// Only this key's, by its name as `--by key` shows it
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -444,13 +444,40 @@ impl Default for McpSettings {
 }
 
 /// What leaves the process as telemetry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TelemetrySettings {
     /// Where OpenTelemetry data goes.
     pub otlp: Option<String>,
+    /// Headers that go with it: `name=value`, with commas between.
+    pub otlp_headers: Option<Secret>,
+    /// Whether nothing is sent, whatever else is set.
+    pub disabled: bool,
+    /// What the data calls this program.
+    pub service_name: String,
+    /// What it says besides of where it runs: `name=value`, with commas between.
+    pub resource: Option<String>,
+    /// Of each hundred traces that begin here, how many are sent.
+    pub sample: u32,
+    /// How often metrics are sent.
+    pub metrics_every: Duration,
     /// Whether prompts and answers may be written to a log.
     pub log_prompts: bool,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            otlp: None,
+            otlp_headers: None,
+            disabled: false,
+            service_name: "llm-router".into(),
+            resource: None,
+            sample: 100,
+            metrics_every: Duration::from_secs(60),
+            log_prompts: false,
+        }
+    }
 }
 
 /// What all HTTP connections have in common.

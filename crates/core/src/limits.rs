@@ -13,7 +13,7 @@ pub mod rate;
 
 use std::iter::successors;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use self::budget::{Bank, Period, Purse, Reserved};
 use self::rate::{Full, Standing, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Namespace, matches_pattern};
+use crate::telemetry;
 
 pub use key::Role;
 pub use keyring::Keyring;
@@ -92,6 +93,8 @@ pub struct Holder {
     running: AtomicU32,
     /// One for each cap on its money.
     purses: Vec<Purse>,
+    /// Where it is counted, once it was.
+    counters: OnceLock<Arc<telemetry::Client>>,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +141,7 @@ impl Holder {
             rates: Mutex::default(),
             running: AtomicU32::new(0),
             purses: Vec::new(),
+            counters: OnceLock::new(),
         }
     }
 
@@ -166,6 +170,12 @@ impl Holder {
         &self.namespace
     }
 
+    /// Whether it is a key that was derived from another one.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.what == "derived key"
+    }
+
     /// Its own limits, those above it left out.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -175,6 +185,18 @@ impl Holder {
     /// It and all above it.
     fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         successors(Some(self), |holder| holder.above.as_ref())
+    }
+
+    /// The names under which its usage is counted: the key that it is or comes from, and the team of that.
+    pub(crate) fn payers(self: &Arc<Self>) -> (Option<&Arc<str>>, Option<&Arc<str>>) {
+        let named = |what: &str| self.chain().find(|holder| holder.what == what).map(|holder| &holder.name);
+        (named("key"), named("team"))
+    }
+
+    /// The counters of the key that it is or comes from.
+    pub(crate) fn counters(self: &Arc<Self>, ledger: &telemetry::Ledger) -> Option<&Arc<telemetry::Client>> {
+        let key = self.chain().find(|holder| holder.what == "key")?;
+        Some(key.counters.get_or_init(|| ledger.client(&key.name)))
     }
 
     /// Lets a request in that is thought to take as many tokens, if all who hold allow it. What the permit holds is given back when it is dropped.

@@ -35,7 +35,7 @@ mod windows;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answer;
@@ -65,7 +65,7 @@ use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Hold, Request, Resume, Substitute};
 use crate::response::Response;
 use crate::telemetry::Meters;
-use crate::trace::{Served, Trace};
+use crate::trace::{Served, Trace, TraceContext};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -101,14 +101,30 @@ pub struct Op<R = Request> {
     pub id: Option<RequestId>,
     /// The name of the key by which a client of the server asks; what it costs is counted under it.
     pub client: Option<Arc<str>>,
+    /// The team of that key, under which it is counted too.
+    pub team: Option<Arc<str>>,
     /// Who holds the limits under which it asks.
     pub holder: Option<Arc<Holder>>,
+    /// Where it stands in the trace of whoever sent it.
+    pub context: Option<TraceContext>,
+    /// When it arrived, where that was before it is handed over.
+    pub arrived: Option<Instant>,
 }
 
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None, client: None, holder: None }
+        Self {
+            request,
+            door,
+            provider: None,
+            id: None,
+            client: None,
+            team: None,
+            holder: None,
+            context: None,
+            arrived: None,
+        }
     }
 
     /// With a provider for this call alone.
@@ -125,10 +141,31 @@ impl<R> Op<R> {
         self
     }
 
+    /// As one of this team; a holder's own team comes first.
+    #[must_use]
+    pub fn of_team(mut self, name: Option<Arc<str>>) -> Self {
+        self.team = name;
+        self
+    }
+
     /// Within the limits of this holder.
     #[must_use]
     pub fn within(mut self, holder: Option<Arc<Holder>>) -> Self {
         self.holder = holder;
+        self
+    }
+
+    /// At this place in the trace of whoever sent it.
+    #[must_use]
+    pub fn under(mut self, context: Option<TraceContext>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// As one that arrived at this time of the router's clock.
+    #[must_use]
+    pub fn arrived(mut self, at: Instant) -> Self {
+        self.arrived = Some(at);
         self
     }
 
@@ -152,7 +189,8 @@ impl Router {
         if let (Some(cache), Some(remote)) = (deps.cache.clone(), deps.remote_cache.take()) {
             deps.cache = Some(cache.with_tier(remote));
         }
-        let meters = record::meters(&deps, &settings, &entries);
+        deps.books = deps.open_books();
+        let meters = record::end::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
         let (balances, hedges) = (Balances::new(&deps, &settings), Hedges::new(&settings));
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
@@ -298,7 +336,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(self, op.id.clone(), op.client.clone()));
+        let record = Arc::new(Record::open(self, &op, (A::OPERATION, A::PAID)));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {

@@ -6,6 +6,7 @@ use http::header::CACHE_CONTROL;
 use llm_router::error::{Error, Result};
 use llm_router::pricing::parse_dollars;
 use llm_router::request::{Hold, Request, Resume, Timeouts};
+use llm_router::trace::TraceContext;
 use std::time::Duration;
 
 use crate::door::Caller;
@@ -86,6 +87,13 @@ fn timeouts(said: &str, timeouts: &mut Timeouts) -> Result<()> {
 
 /// What a million tokens may cost at most, in dollars: `2.50`.
 const MAX_PRICE: &str = "x-llm-router-max-price";
+/// Where the request stands in the trace of whoever sent it, as W3C's headers say. Baggage is not read: it is nobody's business here.
+pub(crate) fn context(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let parent = parents.next().filter(|_| parents.next().is_none())?.to_str().ok()?;
+    let states: Option<Vec<&str>> = headers.get_all("tracestate").iter().map(|state| state.to_str().ok()).collect();
+    TraceContext::read(parent, states.map(|states| states.join(",")).as_deref())
+}
 
 /// Puts them into the request.
 ///

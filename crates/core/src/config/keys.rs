@@ -468,8 +468,20 @@ keys! {
     "mcp.enabled", Kind::Flag, "true", "false";
         "Whether the HTTP server answers on `/mcp`." => |s, _, v| put(&mut s.mcp.enabled, v.flag());
 
-    "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"", later "this version exports nothing";
-        "Where OpenTelemetry data goes." => |s, _, v| s.telemetry.otlp = v.text();
+    "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"";
+        "Where spans and metrics go: an OpenTelemetry collector that takes OTLP over HTTP in JSON, below whose address `/v1/traces` and `/v1/metrics` are. Without it none are made." => |s, _, v| s.telemetry.otlp = v.text();
+    "telemetry.otlp_headers", Kind::Secret, "", "\"authorization=Bearer%20…\"";
+        "Headers that go with them: `name=value`, several with commas between, other signs as `%XX`." => |s, _, v| s.telemetry.otlp_headers = v.secret();
+    "telemetry.service_name", Kind::Text, "\"llm-router\"", "\"router-eu\"";
+        "What they call this program (`service.name`)." => |s, _, v| put(&mut s.telemetry.service_name, v.text());
+    "telemetry.resource", Kind::Text, "", "\"deployment.environment.name=staging\"";
+        "What they say besides of where it runs: `name=value`, several with commas between." => |s, _, v| s.telemetry.resource = v.text();
+    "telemetry.sample", Kind::Integer { min: 0, max: 100 }, "100", "10";
+        "Of each hundred traces that begin here, how many are sent. Whether one that a client began is sent, its `traceparent` says." => |s, _, v| put(&mut s.telemetry.sample, v.integer());
+    "telemetry.metrics_every", Kind::Duration, "\"60s\"", "\"15s\"";
+        "How often metrics are sent." => |s, _, v| put(&mut s.telemetry.metrics_every, v.duration());
+    "telemetry.disabled", Kind::Flag, "false", "true";
+        "Whether nothing is sent, whatever else is set." => |s, _, v| put(&mut s.telemetry.disabled, v.flag());
     "telemetry.log_prompts", Kind::Flag, "false", "true", later "prompts never reach a log";
         "Whether prompts and answers may be written to a log." => |s, _, v| put(&mut s.telemetry.log_prompts, v.flag());
 }

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ImageRequest, ImageResponse};
 use crate::provider::{Call, DynProvider};
 use crate::request::Request;
-use crate::trace::CacheStatus;
+use crate::trace::{CacheStatus, Operation};
 use crate::usage::Usage;
 
 /// One kind of thing to ask a target for.
@@ -33,6 +33,9 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
 
     /// Whether that is vectors, for which a provider may have another model where none is named.
     const VECTORS: bool = false;
+
+    /// Its name among the metrics.
+    const OPERATION: Operation;
 
     /// How it is paid.
     const PAID: Paid;
@@ -113,6 +116,7 @@ pub(super) struct Text;
 
 impl Asking for Text {
     type Done = Committed;
+    const OPERATION: Operation = Operation::Chat;
     const PAID: Paid = Paid::ByToken;
     const STREAMS: bool = true;
 
@@ -163,8 +167,9 @@ async fn text_from(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> 
     record.cache(status, kept.as_ref().map(|(_, key)| key));
     // A stored answer may be one to a part of the request: what was left out then is in nobody's key.
     if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
-        && let Some(stored) = Box::pin(cache.get(key, request)).await
+        && let Some((stored, tier)) = Box::pin(cache.get(key, request)).await
     {
+        record.found_in(tier);
         record.cache(CacheStatus::Hit, Some(key));
         return Ok(Committed::replay(&stored, request.stream));
     }
@@ -195,6 +200,7 @@ struct Vectors(Arc<EmbedRequest>);
 impl Asking for Vectors {
     type Done = EmbedResponse;
     const VECTORS: bool = true;
+    const OPERATION: Operation = Operation::Embeddings;
     const PAID: Paid = Paid::ByInput;
 
     fn heed(&mut self, request: &Request) {
@@ -223,6 +229,7 @@ struct Pictures(Arc<ImageRequest>);
 
 impl Asking for Pictures {
     type Done = ImageResponse;
+    const OPERATION: Operation = Operation::Images;
     const PAID: Paid = Paid::Otherwise;
 
     fn heed(&mut self, request: &Request) {
@@ -254,6 +261,7 @@ struct Tokens;
 impl Asking for Tokens {
     /// The count, and whether it is an estimate.
     type Done = (u64, bool);
+    const OPERATION: Operation = Operation::CountTokens;
     const PAID: Paid = Paid::Free;
 
     /// Another target would count for another model: where this one cannot count, the estimate is of its own.
@@ -304,8 +312,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id, client, holder } = op;
-    (Op { request: outline(&request), door, provider, id, client, holder }, request)
+    let Op { request, door, provider, id, client, team, holder, context, arrived } = op;
+    (Op { request: outline(&request), door, provider, id, client, team, holder, context, arrived }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.

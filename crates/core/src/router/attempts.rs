@@ -15,7 +15,7 @@ use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
 use super::balance;
 use super::breaker::{self, Permit};
-use super::charge::Charge;
+use super::charge::{Charge, Payer};
 use super::deadlines;
 use super::first_event;
 use super::opening::{self, Opening};
@@ -27,7 +27,6 @@ use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RequestId;
-use crate::limits::Holder;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
 use crate::trace::{CacheStatus, Candidate};
@@ -56,7 +55,7 @@ pub(super) struct Attempts<A> {
     /// Ends the call when the router does.
     ending: CancellationToken,
     /// Whose money it costs.
-    holder: Option<Arc<Holder>>,
+    payer: Payer,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -73,7 +72,7 @@ impl<A: Asking> Attempts<A> {
             others: asked.others,
             id: record.id(),
             ending: record.ending().clone(),
-            holder: record.holder().cloned(),
+            payer: record.payer(),
             record: Arc::downgrade(record),
         }
     }
@@ -145,7 +144,8 @@ impl<A: Asking> Attempts<A> {
 
     async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
-        let cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        let mut cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        cx.trace = self.record.upgrade().and_then(|record| record.next_span());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = Deadlines { first_event, ..self.deadlines };
@@ -166,7 +166,7 @@ impl<A: Asking> Attempts<A> {
             error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
         };
         if !outcome.as_ref().is_err_and(absent) {
-            record.attempted(&self.planned, began, outcome.as_ref().err());
+            record.attempted_at(&self.planned, began, outcome.as_ref().err(), cx.trace.clone());
         }
         record.dropped(cx.dropped());
         outcome
@@ -197,7 +197,7 @@ impl<A: Asking> Attempts<A> {
     /// One call, with what it may cost set aside.
     async fn charged(&self, call: Call) -> Result<A::Done> {
         let (target, request) = (&self.planned.target, &self.request);
-        let charge = Charge::reserve(&self.router, self.holder.as_ref(), target, request, A::PAID).await?;
+        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), target, request, A::PAID).await?;
         self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
     }
 }

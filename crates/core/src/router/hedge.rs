@@ -163,8 +163,8 @@ pub(super) async fn race<A: Asking>(
     drop(own);
     let outcome = done.as_ref().map_or(HedgeOutcome::Failed, |(_, outcome)| *outcome);
     hedged.outcome = outcome.name().to_owned();
+    router.0.meters.hedged(hedged.provider.as_str(), hedged.model.as_ref().map(|model| model.as_str()), outcome);
     record.hedged(hedged);
-    router.deps().ledger.hedged(outcome);
     match (done, failed) {
         (Some((result, HedgeOutcome::Won)), _) => Raced { result, by: Some(partner), beside: None },
         (Some((result, _)), _) => {

@@ -1,26 +1,27 @@
-//! The record of one request: filled while it runs, closed when its stream finishes *or* is dropped, then given to the hooks and kept for a while.
+//! The record of one request: filled while it runs, closed when its stream finishes *or* is dropped. What becomes of it then is `record/end.rs`.
+
+pub(super) mod end;
 
 use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Router;
-use super::resolve::{Entry, Plan, Planned};
+use super::charge::{Paid, Payer};
+use super::resolve::{Plan, Planned};
+use super::{Op, Router};
 use crate::cache::CacheKey;
-use crate::config::Settings;
-use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
-use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
-use crate::trace::{Attempt, CacheStatus, Hedged, Resumed, Served, Trace};
+use crate::telemetry::{Gaps, SHARDS, own_shard};
+use crate::trace::{Attempt, CacheStatus, Hedged, Operation, Resumed, Served, Span, Trace, TraceContext};
 use crate::usage::Usage;
 
 /// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
@@ -48,30 +49,86 @@ impl Recent {
 /// The record of a request that is under way. Dropping it closes it.
 pub(crate) struct Record {
     trace: Mutex<Trace>,
+    /// Where the request stands in somebody's trace, for those who are asked.
+    context: Option<TraceContext>,
+    /// The tier that a stored answer came from.
+    tier: OnceLock<&'static str>,
     began: Instant,
     router: Router,
     /// Cancelled when the router shuts down. One for each request: all who wait for the router's own would wait for each other, too.
     ending: CancellationToken,
     /// The name of the client's key.
     client: Option<Arc<str>>,
+    /// The team of that key, where the door knows one.
+    team: Option<Arc<str>>,
+    /// Whether it is in the books.
+    kept: bool,
     /// Its place within the limits of its key, given back at its end.
     permit: OnceLock<Permit>,
 }
 
 impl Record {
-    pub(crate) fn open(router: &Router, id: Option<RequestId>, client: Option<Arc<str>>) -> Self {
+    pub(crate) fn open(router: &Router, op: &Op, (operation, paid): (Operation, Paid)) -> Self {
         router.0.meters.begin();
         let deps = router.deps();
         let now = deps.clock.now();
-        let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
+        let mut trace = Trace::new(op.id.clone().unwrap_or_else(|| deps.ids.request_id(now)), now);
+        trace.operation = operation;
+        // Who collects spans makes them from the record; without anybody a client's place is passed on as it is.
+        trace.span = deps.watch.as_ref().map(|watch| {
+            let (id, above) = (deps.ids.span(), op.context.as_ref());
+            let context =
+                above.map_or_else(|| TraceContext::new(deps.ids.trace(), id, watch.samples()), |above| above.at(id));
+            Span::new(context, above.map(|above| above.span))
+        });
+        let context = trace.span.as_ref().map(|span| span.context.clone()).or_else(|| op.context.clone());
         Self {
             trace: Mutex::new(trace),
-            began: deps.clock.instant(),
+            context,
+            tier: OnceLock::new(),
+            began: op.arrived.unwrap_or_else(|| deps.clock.instant()),
             router: router.clone(),
             ending: deps.shutdown.child_token(),
-            client,
+            client: op.client.clone(),
+            team: op.team.clone(),
+            kept: paid != Paid::Free,
             permit: OnceLock::new(),
         }
+    }
+
+    /// Where the next attempt stands in somebody's trace: at a span of its own where they are collected.
+    pub(crate) fn next_span(&self) -> Option<TraceContext> {
+        let context = self.context.as_ref()?;
+        let deps = self.router.deps();
+        Some(if deps.watch.is_some() { context.at(deps.ids.span()) } else { context.clone() })
+    }
+
+    /// Whether somebody collects spans.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.router.deps().watch.is_some()
+    }
+
+    /// What the provider calls the model that answers.
+    pub(crate) fn answered_as(&self, model: &str) {
+        lock(&self.trace).answered_as = Some(model.to_owned()).filter(|model| !model.is_empty());
+    }
+
+    /// Counts how long the events of an answer are waited for: of one that a provider gives.
+    pub(crate) fn gaps(&self) -> Option<Gaps> {
+        let trace = lock(&self.trace);
+        let served = trace.served.as_ref().filter(|_| trace.cache != CacheStatus::Hit)?;
+        let model = served.model.as_ref().map(|model| model.as_str());
+        Some(Gaps::new(self.router.0.meters.of(served.provider.as_str(), model)))
+    }
+
+    /// The time, as the request's clock has it.
+    pub(crate) fn now(&self) -> Instant {
+        self.router.deps().clock.instant()
+    }
+
+    /// The tier that the stored answer came from.
+    pub(crate) fn found_in(&self, tier: &'static str) {
+        let _ = self.tier.set(tier);
     }
 
     /// Keeps a place until the request's end.
@@ -82,6 +139,16 @@ impl Record {
     /// Who holds the limits under which the request asks.
     pub(crate) fn holder(&self) -> Option<&Arc<Holder>> {
         self.permit.get().map(Permit::holder)
+    }
+
+    /// Who pays for what the request makes others do.
+    pub(crate) fn payer(&self) -> Payer {
+        let holder = self.holder().cloned();
+        let (key, team) = holder.as_ref().map(Holder::payers).unwrap_or_default();
+        let (key, team) = (key.or(self.client.as_ref()).cloned(), team.or(self.team.as_ref()).cloned());
+        let counters = holder.as_ref().and_then(|holder| holder.counters(&self.router.deps().ledger));
+        let counters = counters.or_else(|| self.router.0.meters.client(key.as_deref()?)).cloned();
+        Payer { holder, key, team, counters }
     }
 
     /// Cancelled when the router shuts down.
@@ -105,16 +172,34 @@ impl Record {
     pub(crate) fn cache(&self, status: CacheStatus, key: Option<&CacheKey>) {
         let mut trace = lock(&self.trace);
         trace.cache = status;
+        if matches!(status, CacheStatus::Hit | CacheStatus::Coalesced) {
+            // Somebody else's call answered, and paid.
+            trace.cost_micros = Some(0);
+        }
         trace.key = key.map(|key| key.printed().to_owned());
     }
 
     pub(crate) fn attempted(&self, planned: &Planned, since: Instant, error: Option<&Error>) {
+        self.attempted_at(planned, since, error, None);
+    }
+
+    /// As [`Record::attempted`], for an attempt that had a place in somebody's trace.
+    pub(crate) fn attempted_at(
+        &self,
+        planned: &Planned,
+        since: Instant,
+        error: Option<&Error>,
+        at: Option<TraceContext>,
+    ) {
         let took = self.since(since);
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {
             let mut attempt = attempt_at(planned);
             attempt.error = error.cloned();
+            attempt.began = Some(since.saturating_duration_since(self.began));
             attempt.took = Some(took);
+            let above = trace.span.as_ref().map(|span| span.context.span);
+            attempt.span = at.filter(|_| above.is_some()).map(|context| Span::new(context, above));
             // Nearly always the only one.
             trace.attempts.reserve_exact(1);
             trace.attempts.push(attempt);
@@ -188,6 +273,21 @@ impl Record {
         lock(&self.trace).usage = Some(usage);
     }
 
+    /// A call is settled: what it cost, where that is known, and an estimate of its tokens where its provider told none.
+    pub(crate) fn spent(&self, cost: Option<u64>, estimate: Option<Usage>) {
+        let mut trace = lock(&self.trace);
+        match cost {
+            Some(micros) => trace.cost_micros = Some(trace.cost_micros.unwrap_or(0).saturating_add(micros)),
+            None => trace.unpriced += 1,
+        }
+        // What the provider told of a broken answer is of its beginning.
+        if let Some(estimate) = estimate
+            && trace.usage.is_none_or(|told| told.output < estimate.output)
+        {
+            trace.usage = Some(estimate);
+        }
+    }
+
     /// Looks at the record without copying it. `look` must be quick: the record is locked meanwhile.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
         look(&lock(&self.trace))
@@ -209,94 +309,16 @@ pub(crate) struct Told {
     dropped: Vec<FieldPath>,
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        if lock(&self.trace).served.is_none() {
-            self.left();
-        }
-        let took = self.since(self.began);
-        let record = self.trace.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
-        let mut trace = std::mem::replace(record, empty);
-        trace.total.get_or_insert(took);
-        if let Some(permit) = self.permit.get_mut()
-            && let Some(tokens) = tokens_taken(&trace)
-        {
-            permit.took(tokens);
-        }
-        let trace = Arc::new(trace);
-        count(&self.router.0.meters, &trace, self.client.as_deref());
-        self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
-        self.router.0.recent.push(trace);
-    }
-}
-
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("trace", &self.trace).finish_non_exhaustive()
     }
 }
 
-/// The counters of a router's providers. Counted under their own names are the models that a provider lists, its default ones, and those that routes name.
-pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) -> Meters {
-    let models = |entry: &Entry| -> Vec<String> {
-        let listed = entry.provider.models().into_iter().chain(entry.provider.describe().default_model.clone());
-        let set = settings.default_model(&entry.id).cloned();
-        let routed = settings.routes.values().flat_map(|route| route.targets()).filter_map(|target| {
-            let (id, model) = target.split_once('/')?;
-            entry.is(&id.to_ascii_lowercase()).then(|| model.to_owned())
-        });
-        listed.chain(set).map(|model| model.as_str().to_owned()).chain(routed).collect()
-    };
-    let clients = settings.server.api_keys.iter().map(|key| key.name.as_str());
-    Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
-}
-
 fn attempt_at(planned: &Planned) -> Attempt {
     let mut attempt = Attempt::new(planned.target.provider.clone(), planned.target.model.clone());
     attempt.key = planned.key;
     attempt
-}
-
-/// How many tokens a request took that ended; none where nobody can tell, and what was thought of it stands.
-fn tokens_taken(trace: &Trace) -> Option<u64> {
-    let left = trace.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::CallerCancelled);
-    match (trace.cache, &trace.usage) {
-        // Somebody else's call answered.
-        (CacheStatus::Hit | CacheStatus::Coalesced, _) => Some(0),
-        (_, Some(usage)) => Some(usage.total()),
-        (_, None) if trace.served.is_none() && !left => Some(0),
-        _ => None,
-    }
-}
-
-/// Counts a request that ended under whoever answered, or was tried last.
-fn count(meters: &Meters, trace: &Trace, client: Option<&str>) {
-    let served = trace.served.as_ref().map(|served| (&served.provider, served.model.as_ref()));
-    let tried = || trace.attempts.last().map(|attempt| (&attempt.provider, attempt.model.as_ref()));
-    let (provider, model) = served.or_else(tried).map_or((None, None), |(id, model)| (Some(id.as_str()), model));
-    let usage = trace.usage.unwrap_or_default();
-    meters.end(&Ended {
-        provider,
-        model: model.map(|model| model.as_str()),
-        client,
-        failure: trace.error.as_ref().map(|error| error.kind().name()),
-        cache: trace.cache.as_str(),
-        retries: trace.attempts.windows(2).filter(|pair| is_retry(pair)).count() as u64,
-        failed_attempts: trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count() as u64,
-        tokens: Tokens {
-            input: usage.input,
-            output: usage.output,
-            cache_read: usage.cache_read,
-            reasoning: usage.reasoning,
-        },
-        first_content: trace.first_content,
-        total: trace.total.unwrap_or_default(),
-    });
-}
-
-fn is_retry(pair: &[Attempt]) -> bool {
-    matches!(pair, [before, after] if (&before.provider, &before.model) == (&after.provider, &after.model))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

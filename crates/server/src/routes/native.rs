@@ -6,6 +6,7 @@
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod keys;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("/cache/clear", "Forget stored answers"),
     ("/breakers/clear", "Ask providers again that are left alone"),
     ("/keys", "Make, list and revoke the keys of clients"),
+    ("/usage", "What was used and what it cost"),
 ];
 
 /// `GET /api/v0/ai/llm`: what the router is.

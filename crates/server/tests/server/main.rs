@@ -19,3 +19,4 @@ mod sharing;
 mod streaming;
 mod strict;
 mod support;
+mod usage;

@@ -9,7 +9,7 @@ use crate::ids::ModelName;
 use crate::provider::DynProvider;
 use crate::router::Router;
 use crate::router::resolve::Entry;
-use crate::telemetry;
+use crate::telemetry::{self, Family};
 
 /// The breakers of all provider instances that are alive.
 #[derive(Debug, Default)]
@@ -55,19 +55,27 @@ impl Router {
         self.entries().iter().zip(&self.0.breakers).flat_map(states).collect()
     }
 
-    /// Everything that is counted and the state of the breakers, as Prometheus reads it.
-    pub fn prometheus(&self) -> String {
-        let mut out = self.deps().ledger.prometheus();
+    /// Everything that is counted, and the state of the breakers.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = self.deps().ledger.families();
         let open = self.breakers();
-        telemetry::breakers(
-            &mut out,
-            open.iter().map(|state| {
-                let provider = state.provider.as_str();
-                let model = self.0.meters.label(provider, state.model.as_ref().map(|model| model.as_str()));
-                [provider, model, state.scope, state.kind.name(), state.name()]
-            }),
-        );
-        out
+        families.push(telemetry::breakers(open.iter().map(|state| {
+            let provider = state.provider.as_str();
+            let model = self.0.meters.label(provider, state.model.as_ref().map(|model| model.as_str()));
+            [provider, model, state.scope, state.kind.name(), state.name()]
+        })));
+        families
+    }
+
+    /// The same as Prometheus reads it.
+    pub fn prometheus(&self) -> String {
+        telemetry::prometheus(&self.families())
+    }
+
+    /// The same for as long as the router is there, for whoever must not keep it.
+    pub fn watched(&self) -> impl Fn() -> Option<Vec<Family>> + Send + Sync + 'static {
+        let router = Arc::downgrade(&self.0);
+        move || Some(Self(router.upgrade()?).families())
     }
 
     /// Closes all breakers, so that everyone is asked again; says how many held something back.
