@@ -9,6 +9,7 @@ mod embedded;
 mod hub;
 mod keys;
 mod lazy;
+mod otlp;
 mod reload;
 mod seal;
 mod state;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use llm_router::cache::key::KeyStrategy;
 use llm_router::cache::{DiskTier, MemoryTier, ResponseCache, Tier};
 use llm_router::config::{Environment, Flags, Loaded, Settings};
-use llm_router::deps::{Clock, RouterDeps, SystemClock};
+use llm_router::deps::{Clock, RouterDeps, SystemClock, Watch};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::{ModelName, ProviderId};
 use llm_router::provider::absent::{AbsentProvider, python_package};
@@ -37,6 +38,7 @@ use self::embedded::Embedded;
 pub use self::embedded::{Progress, Pulled};
 pub use self::keys::ProviderKeys;
 use self::lazy::LazyDisk;
+use self::otlp::Otlp;
 pub use self::reload::Reloaded;
 use self::state::State;
 
@@ -55,6 +57,7 @@ pub struct App {
     runner: Runner,
     flags: Flags,
     registry: Arc<Registry>,
+    otlp: Option<Arc<Otlp>>,
 }
 
 impl App {
@@ -85,6 +88,9 @@ impl App {
             deps.store = Some(store);
         }
 
+        let otlp = Otlp::of(settings, &deps.ledger)?;
+        deps.watch = otlp.clone().map(|otlp| otlp as Arc<dyn Watch>);
+
         let runner = Runner::default();
         let around = embedded::Around { home, environment: environment.clone(), runner: runner.clone() };
         let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone(), around)?);
@@ -98,13 +104,19 @@ impl App {
             builder = builder.provider(in_python(id, package, &environment)?);
         }
         let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
+        if let Some(otlp) = &otlp {
+            otlp.follow(router.watched());
+        }
         let flags = flags.clone();
-        Ok(Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry })
+        Ok(Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp })
     }
 
     /// Ends what runs, and waits until what was stored is safe.
     pub async fn close(&self) {
         self.router.deps().shut_down().await;
+        if let Some(otlp) = &self.otlp {
+            otlp.close().await;
+        }
         self.runner.shutdown().await;
     }
 

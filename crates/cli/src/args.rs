@@ -63,7 +63,9 @@ pub(crate) enum Command {
     /// Make, list and revoke the keys of the server's clients
     #[command(subcommand)]
     Keys(Keys),
-    /// Show which providers would answer a request; nothing is sent
+    /// Show what was used and what it cost
+    Usage(Usage),
+    /// Show which providers would answer a request, nothing is sent; or what happened to one of a running server
     Explain(Explain),
     /// Answer over HTTP, in the dialects of OpenAI, Anthropic and Gemini and in the native one
     Serve(Serve),
@@ -272,6 +274,18 @@ pub(crate) enum Config {
         /// The file [default: the one that would be used]
         file: Option<PathBuf>,
     },
+    /// Convert another router's configuration; what cannot be said here is listed with its line
+    Import {
+        /// Whose configuration it is
+        #[arg(value_name = "FROM", value_parser = ["litellm"])]
+        from: String,
+        /// The file; `-` is standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write the configuration to a new file, not to standard output
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -402,10 +416,33 @@ pub(crate) struct KeyLimits {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// What it is put together by: day, key, team, provider, model, or several with commas between
+    #[arg(long, value_name = "NAMES", default_value = "day")]
+    pub by: String,
+
+    /// First day: 2026-11-01, or 7d for the last seven [default: 30d]
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<String>,
+
+    /// Last day [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub until: Option<String>,
+
+    /// Only this key's, by its name as `--by key` shows it
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The prompt
-    #[arg(value_name = "PROMPT")]
+    /// The prompt; or the id of a request (req_…) that a running server answered lately
+    #[arg(value_name = "PROMPT|ID")]
     pub text: Option<String>,
+
+    /// Where that server listens [default: as the configuration says]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
 
     /// The prompt, as an option
     #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "text", allow_hyphen_values = true)]

@@ -14,6 +14,7 @@ mod providers;
 mod pull;
 mod serve;
 mod test;
+mod usage;
 
 use clap::CommandFactory;
 use llm_router::config::{Environment, Flags};
@@ -67,6 +68,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Pull(args) => pull::run(app, global, args).await,
         Command::Auth(args) => auth::run(app, global, args),
         Command::Keys(args) => keys::run(app, global, args).await,
+        Command::Usage(args) => usage::run(app, global, args).await,
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
         Command::Mcp => mcp::run(app).await,

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod litellm;
 mod log;
 mod output;
 mod prompt;

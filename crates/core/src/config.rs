@@ -149,6 +149,8 @@ pub struct ModelSettings {
     pub timeouts: Timeouts,
     /// Whether it goes on behind the beginning of an answer; unset is what is known of its provider.
     pub prefill: Option<bool>,
+    /// Its context window in tokens, prompt and answer together.
+    pub window: Option<u64>,
 }
 
 /// One provider's settings. What is not set comes from its preset.
@@ -195,6 +197,10 @@ pub struct ProviderSettings {
     pub api_version: Option<String>,
     /// What is asked for in place of any model's name: a deployment of Azure's that is not called like its model.
     pub deployment: Option<ModelName>,
+    /// How its keys share the load, where it has several; unset is one after the other.
+    pub balance: Option<Balance>,
+    /// What it, or its models, cannot do although its kind of provider can: `tools`, `images`, `audio`, `files`, `json_schema`, `multiple_choices`.
+    pub lacks: Vec<String>,
     /// What an agent may touch: `read-only`, `workspace-write`, `danger-full-access`; unset is the router's choice, `read-only`.
     pub sandbox: Option<String>,
     /// Whether an agent may run outside a Git repository; unset is yes.
@@ -247,13 +253,29 @@ impl Credential {
 }
 
 /// A model name that clients may use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteSettings {
     /// `provider/model` or `provider`: balanced within a group, in order between groups.
     pub groups: Vec<Vec<String>>,
     /// How a group is balanced.
-    pub balance: Option<String>,
+    pub balance: Option<Balance>,
+    /// Shares of the load by target, as `groups` names it; 1 where nothing is said.
+    pub weights: IndexMap<String, u64>,
+    /// The targets that are asked after a prompt was too long.
+    pub context: Vec<String>,
+    /// The targets that are asked after a content filter refused the request.
+    pub content_filter: Vec<String>,
+    /// Who may see its requests.
+    pub privacy: Option<Privacy>,
+    /// What a million tokens may cost at most, in micro-dollars.
+    pub max_price: Option<u64>,
+    /// Whether the next target is asked beside one that is late.
+    pub hedge: bool,
+    /// When a target is late whose times are not known well enough.
+    pub hedge_after: Duration,
+    /// How many of a hundred requests may be asked twice.
+    pub hedge_percent: u32,
     /// Ask upstream for this framing whatever the caller asked for.
     pub upstream: Option<Framing>,
     /// Its deadlines.
@@ -262,6 +284,71 @@ pub struct RouteSettings {
     pub hold: Option<Hold>,
     /// Whether somebody else goes on with an answer of it that broke off.
     pub resume: Option<Resume>,
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            balance: None,
+            weights: IndexMap::new(),
+            context: Vec::new(),
+            content_filter: Vec::new(),
+            privacy: None,
+            max_price: None,
+            hedge: false,
+            hedge_after: Duration::from_secs(3),
+            hedge_percent: 10,
+            hold: None,
+            resume: None,
+            upstream: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl RouteSettings {
+    /// Every target that it names, those for certain errors last.
+    pub fn targets(&self) -> impl Iterator<Item = &String> {
+        self.groups.iter().flatten().chain(&self.context).chain(&self.content_filter)
+    }
+
+    /// How the members of its groups share the load: as it says, by weight where it only has weights, else in order.
+    pub fn strategy(&self) -> Balance {
+        self.balance.unwrap_or(if self.weights.is_empty() { Balance::Order } else { Balance::Weighted })
+    }
+}
+
+/// How the members of a group share the load: which of them is asked first. The others follow in the order of the same measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Balance {
+    /// The first one written.
+    #[default]
+    Order,
+    /// Anyone.
+    Random,
+    /// Each in turn.
+    RoundRobin,
+    /// Each in turn, as often as its weight says.
+    Weighted,
+    /// The one with the fewest calls under way.
+    LeastBusy,
+    /// The quicker of two, by the time to the first content lately and the calls under way.
+    Latency,
+    /// The cheapest; those of unknown price last.
+    Cost,
+    /// Always the same for a session, a user or a conversation.
+    Sticky,
+    /// The one that had the prompt's beginning before, unless it has much more to do than the others.
+    Prefix,
+}
+
+impl Balance {
+    /// Every name, as the configuration has it.
+    pub const NAMES: &'static [&'static str] =
+        &["order", "random", "round_robin", "weighted", "least_busy", "latency", "cost", "sticky", "prefix"];
 }
 
 /// The response cache.
@@ -359,13 +446,40 @@ impl Default for McpSettings {
 }
 
 /// What leaves the process as telemetry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TelemetrySettings {
     /// Where OpenTelemetry data goes.
     pub otlp: Option<String>,
+    /// Headers that go with it: `name=value`, with commas between.
+    pub otlp_headers: Option<Secret>,
+    /// Whether nothing is sent, whatever else is set.
+    pub disabled: bool,
+    /// What the data calls this program.
+    pub service_name: String,
+    /// What it says besides of where it runs: `name=value`, with commas between.
+    pub resource: Option<String>,
+    /// Of each hundred traces that begin here, how many are sent.
+    pub sample: u32,
+    /// How often metrics are sent.
+    pub metrics_every: Duration,
     /// Whether prompts and answers may be written to a log.
     pub log_prompts: bool,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            otlp: None,
+            otlp_headers: None,
+            disabled: false,
+            service_name: "llm-router".into(),
+            resource: None,
+            sample: 100,
+            metrics_every: Duration::from_secs(60),
+            log_prompts: false,
+        }
+    }
 }
 
 /// What all HTTP connections have in common.

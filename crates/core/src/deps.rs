@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::books::Books;
 use crate::cache::{ResponseCache, Tier};
 use crate::delta::DeltaStream;
 use crate::error::{Error, Result};
@@ -42,6 +43,8 @@ pub struct RouterDeps {
     pub remote_cache: Option<Arc<dyn Tier>>,
     /// State that outlives the process; without it nothing is remembered between processes.
     pub store: Option<Arc<dyn Store>>,
+    /// What was used and what it cost; where there is a store and none is handed in, a router keeps them there.
+    pub books: Option<Books>,
     /// The keys of clients, and the teams that they belong to; without it the router knows none.
     pub keyring: Option<Keyring>,
     /// What models cost.
@@ -50,6 +53,8 @@ pub struct RouterDeps {
     pub ipfs_backend: Option<Arc<dyn IpfsBackend>>,
     /// What stands before and after every request.
     pub hooks: Vec<Arc<dyn Hook>>,
+    /// Who makes spans of what happened; without anybody none are made.
+    pub watch: Option<Arc<dyn Watch>>,
     /// What is counted: requests, tokens, times.
     pub ledger: Ledger,
     /// Cancelled when the router shuts down.
@@ -68,10 +73,12 @@ impl Default for RouterDeps {
             cache: None,
             remote_cache: None,
             store: None,
+            books: None,
             keyring: None,
             prices: Arc::default(),
             ipfs_backend: None,
             hooks: Vec::new(),
+            watch: None,
             ledger: Ledger::default(),
             shutdown: CancellationToken::new(),
             objects: Objects::default(),
@@ -106,14 +113,28 @@ impl RouterDeps {
         Ok(object)
     }
 
-    /// Ends what runs: calls under way are cancelled, and what was stored is made safe. The router spawns nothing that would have to be waited for; whoever hands
-    /// in a hook, a tier or a provider that does ends it on [`RouterDeps::shutdown`].
+    /// The books: those handed in, or those of the store, the same for all that share these dependencies.
+    pub(crate) fn open_books(&self) -> Option<Books> {
+        let made = || {
+            let (store, clock) = (self.store.clone()?, Arc::clone(&self.clock));
+            let books = self.get_or_create("books", || Ok(Books::new(store, clock))).ok()?;
+            Some(Books::clone(&books))
+        };
+        self.books.clone().or_else(made)
+    }
+
+    /// Ends what runs: calls under way are cancelled, and what was stored is made safe. The router spawns nothing that would have to be waited for but what writes its
+    /// books, which ends here; whoever hands in a hook, a tier or a provider that does ends it on [`RouterDeps::shutdown`].
     pub async fn shut_down(&self) {
         self.shutdown.cancel();
         if let Some(keyring) = &self.keyring
             && let Err(error) = keyring.settle_up().await
         {
             tracing::warn!("money that was set aside is lost to its budgets: {error}");
+        }
+        if let Some(books) = &self.books {
+            // What goes wrong is said there.
+            let _ = books.close().await;
         }
         if let Some(cache) = &self.cache {
             cache.flush().await;
@@ -149,6 +170,16 @@ pub trait Ids: fmt::Debug + Send + Sync + 'static {
 
     /// A number from 0 to 1, for jitter.
     fn jitter(&self) -> f64;
+
+    /// The id of a span: not 0.
+    fn span(&self) -> u64 {
+        fastrand::u64(1..)
+    }
+
+    /// The id of a trace: not 0.
+    fn trace(&self) -> u128 {
+        fastrand::u128(1..)
+    }
 }
 
 /// Ids and jitter from the process's random state.
@@ -181,6 +212,17 @@ pub trait Hook: Send + Sync + 'static {
     fn on_finish(&self, trace: &Trace) {
         let _ = trace;
     }
+}
+
+/// Whoever makes spans of what happened. Called on the request's path: it must be quick, and must drop what it has no room for.
+pub trait Watch: Send + Sync + 'static {
+    /// Whether the spans of a trace that begins here are kept.
+    fn samples(&self) -> bool {
+        true
+    }
+
+    /// Sees the record of a request that ended, where its spans are kept.
+    fn finished(&self, trace: &Arc<Trace>);
 }
 
 /// A backend that answers over IPFS and libp2p, injected by a program; this version has none of its own.

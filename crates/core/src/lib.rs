@@ -4,6 +4,7 @@
 //! ([`provider`]), and what decides ([`router`]). Dependencies point that way only; `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod books;
 pub mod cache;
 pub mod config;
 pub mod delta;

@@ -19,7 +19,7 @@ mod together;
 
 use std::iter::successors;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ use self::shared::Sharing;
 use self::together::Stood;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Namespace, matches_pattern};
+use crate::telemetry;
 
 pub use key::Role;
 pub use keyring::Keyring;
@@ -130,6 +131,8 @@ pub struct Holder {
     passed: Arc<Passed>,
     /// One for each cap on its money.
     purses: Vec<Purse>,
+    /// Where it is counted in the metrics, once it was.
+    counters: OnceLock<Arc<telemetry::Client>>,
     /// Under which it is counted.
     account: Arc<str>,
     /// Who counts it together with other processes.
@@ -189,6 +192,7 @@ impl Holder {
             began,
             passed: Arc::default(),
             purses: Vec::new(),
+            counters: OnceLock::new(),
             account: Arc::default(),
             sharing: None,
             shares: false,
@@ -232,6 +236,12 @@ impl Holder {
         &self.namespace
     }
 
+    /// Whether it is a key that was derived from another one.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.what == "derived key"
+    }
+
     /// Its own limits, those above it left out.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -241,6 +251,18 @@ impl Holder {
     /// It and all above it.
     fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         successors(Some(self), |holder| holder.above.as_ref())
+    }
+
+    /// The names under which its usage is counted: the key that it is or comes from, and the team of that.
+    pub(crate) fn payers(self: &Arc<Self>) -> (Option<&Arc<str>>, Option<&Arc<str>>) {
+        let named = |what: &str| self.chain().find(|holder| holder.what == what).map(|holder| &holder.name);
+        (named("key"), named("team"))
+    }
+
+    /// The counters of the key that it is or comes from.
+    pub(crate) fn counters(self: &Arc<Self>, ledger: &telemetry::Ledger) -> Option<&Arc<telemetry::Client>> {
+        let key = self.chain().find(|holder| holder.what == "key")?;
+        Some(key.counters.get_or_init(|| ledger.client(&key.name)))
     }
 
     /// Whether a target may be asked; `route` is the name of the route that led there, which may be allowed as a whole.

@@ -3,6 +3,8 @@
 //! What is not known is not known, and never nothing: a row of zeros is a model that runs on one's own machine. The table is data, `pricing/prices.toml`, which says where its rows
 //! come from; a price that changed is corrected there, with its date. Who may spend what is `limits/budget.rs`.
 
+pub(crate) mod windows;
+
 use std::fmt;
 use std::sync::LazyLock;
 

@@ -10,14 +10,18 @@ mod allowance;
 mod answer;
 mod asking;
 mod attempts;
+mod balance;
 pub mod breaker;
 mod builder;
 mod charge;
 mod count;
 mod deadlines;
 mod envelope;
+pub mod explain;
 mod first_event;
+mod hedge;
 mod needs;
+mod onward;
 mod opening;
 mod reach;
 mod record;
@@ -26,26 +30,29 @@ pub mod resolve;
 mod resume;
 pub mod retry;
 mod sealed;
+mod windows;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answer;
 use self::asking::{Asking, Text};
 use self::attempts::Asked;
+use self::balance::{Balances, Turn};
 use self::breaker::{Aside, Breakers, Instances};
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
 use self::envelope::Enveloping;
 use self::first_event::FirstEvent;
+use self::hedge::{Hedges, Raced, Under};
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
 use self::resume::Resuming;
-use self::retry::{Budget, Decision, Place};
+use self::retry::Budget;
 use self::sealed::{Learning, Makers};
 use crate::cache::CacheKey;
 use crate::config::Settings;
@@ -58,7 +65,7 @@ use crate::provider::{Context, DynProvider, Target};
 use crate::request::{Hold, Request, Resume, Substitute};
 use crate::response::Response;
 use crate::telemetry::Meters;
-use crate::trace::{Served, Trace};
+use crate::trace::{Served, Trace, TraceContext};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -73,6 +80,8 @@ struct Inner {
     refused: Arc<Refused>,
     /// Of each entry, in their order.
     breakers: Vec<Arc<Breakers>>,
+    balances: Balances,
+    hedges: Hedges,
     retries: Budget,
     makers: Arc<Makers>,
     meters: Meters,
@@ -92,14 +101,30 @@ pub struct Op<R = Request> {
     pub id: Option<RequestId>,
     /// The name of the key by which a client of the server asks; what it costs is counted under it.
     pub client: Option<Arc<str>>,
+    /// The team of that key, under which it is counted too.
+    pub team: Option<Arc<str>>,
     /// Who holds the limits under which it asks.
     pub holder: Option<Arc<Holder>>,
+    /// Where it stands in the trace of whoever sent it.
+    pub context: Option<TraceContext>,
+    /// When it arrived, where that was before it is handed over.
+    pub arrived: Option<Instant>,
 }
 
 impl<R> Op<R> {
     /// A request that came by `door`.
     pub fn new(request: R, door: Door) -> Self {
-        Self { request, door, provider: None, id: None, client: None, holder: None }
+        Self {
+            request,
+            door,
+            provider: None,
+            id: None,
+            client: None,
+            team: None,
+            holder: None,
+            context: None,
+            arrived: None,
+        }
     }
 
     /// With a provider for this call alone.
@@ -116,10 +141,31 @@ impl<R> Op<R> {
         self
     }
 
+    /// As one of this team; a holder's own team comes first.
+    #[must_use]
+    pub fn of_team(mut self, name: Option<Arc<str>>) -> Self {
+        self.team = name;
+        self
+    }
+
     /// Within the limits of this holder.
     #[must_use]
     pub fn within(mut self, holder: Option<Arc<Holder>>) -> Self {
         self.holder = holder;
+        self
+    }
+
+    /// At this place in the trace of whoever sent it.
+    #[must_use]
+    pub fn under(mut self, context: Option<TraceContext>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// As one that arrived at this time of the router's clock.
+    #[must_use]
+    pub fn arrived(mut self, at: Instant) -> Self {
+        self.arrived = Some(at);
         self
     }
 
@@ -143,14 +189,28 @@ impl Router {
         if let (Some(cache), Some(remote)) = (deps.cache.clone(), deps.remote_cache.take()) {
             deps.cache = Some(cache.with_tier(remote));
         }
-        let meters = record::meters(&deps, &settings, &entries);
+        deps.books = deps.open_books();
+        let meters = record::end::meters(&deps, &settings, &entries);
         let breakers = Instances::of_all(&deps, &entries);
+        let (balances, hedges) = (Balances::new(&deps, &settings), Hedges::new(&settings));
         let retries = Budget::new(settings.router.retry_percent, settings.router.retry_floor);
         // What was learnt stays where a router takes the place of another one of the same dependencies.
         let recent = deps.get_or_create("recent", || Ok(Recent::default())).unwrap_or_default();
         let refused = deps.get_or_create("refused", || Ok(Refused::default())).unwrap_or_default();
         let makers = deps.get_or_create("makers", || Ok(Makers::default())).unwrap_or_default();
-        Self(Arc::new(Inner { deps, settings, entries, recent, refused, breakers, retries, makers, meters }))
+        Self(Arc::new(Inner {
+            deps,
+            settings,
+            entries,
+            recent,
+            refused,
+            breakers,
+            balances,
+            hedges,
+            retries,
+            makers,
+            meters,
+        }))
     }
 
     /// Answers a request. Returns when the first content has come, or when the answer came from the cache; the rest streams.
@@ -185,7 +245,8 @@ impl Router {
     pub async fn explain(&self, request: &Request, door: Door) -> Result<(Plan, Vec<Option<CacheKey>>)> {
         let mut request = request.clone();
         self.limit_riders(&mut request);
-        let plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
+        let mut plan = resolve::plan(&request, self.scope(door, &self.passed_over(&request).await))?;
+        balance::arrange(self, &mut plan, &request, Turn::Look);
         let (meant, request) = (meant(&request, &plan), Arc::new(request));
         let key = |planned: &Planned| {
             let (request, _) = self.0.makers.for_target(&request, planned, meant.as_ref() == Some(&planned.target));
@@ -241,7 +302,12 @@ impl Router {
         let (deps, refused) = (&self.0.deps, &self.0.refused);
         let now = deps.clock.now();
         refused.load(deps.store.as_ref(), now).await;
-        let passed_over = self.0.entries.iter().filter(|entry| refused.holds(&*entry.provider, now));
+        // One that has several keys is passed over when all of them were refused.
+        let holds = |entry: &&Entry| match entry.keys.as_slice() {
+            [] => refused.holds(&*entry.provider, now),
+            keys => keys.iter().all(|key| refused.holds(&**key, now)),
+        };
+        let passed_over = self.0.entries.iter().filter(holds);
         passed_over.map(|entry| entry.id.clone()).collect()
     }
 
@@ -255,7 +321,14 @@ impl Router {
     }
 
     fn scope<'a>(&'a self, door: Door, refused: &'a [ProviderId]) -> Scope<'a> {
-        Scope { entries: &self.0.entries, settings: &self.0.settings, door, refused, vectors: false }
+        Scope {
+            entries: &self.0.entries,
+            settings: &self.0.settings,
+            prices: &self.0.deps.prices,
+            door,
+            refused,
+            vectors: false,
+        }
     }
 
     fn key(&self, request: &Request, target: &Target) -> Option<CacheKey> {
@@ -263,7 +336,7 @@ impl Router {
     }
 
     async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
-        let record = Arc::new(Record::open(self, op.id.clone(), op.client.clone()));
+        let record = Arc::new(Record::open(self, &op, (A::OPERATION, A::PAID)));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
             Err(error) => {
@@ -299,6 +372,8 @@ impl Router {
             None => resolve::plan(&request, scope)?,
         };
         allowance::leave_allowed(self, &mut plan, &request, record)?;
+        balance::arrange(self, &mut plan, &request, Turn::Take);
+        self.0.hedges.prepare::<A>(self, &mut plan, &request);
         allowance::admit(self, &request, &plan, A::PAID, record).await?;
         record.planned(&plan);
         let total = request.timeout;
@@ -337,7 +412,11 @@ impl Router {
     /// The operator's rules and the caller's: the stricter ones hold.
     fn limit_riders(&self, request: &mut Request) {
         let (most, before) = (&self.0.settings.router, request.riders.clone());
-        request.riders.privacy = before.privacy.min(most.privacy);
+        let route = resolve::route_of(request, &self.0.settings).and_then(|name| self.0.settings.routes.get(name));
+        let privacy = route.and_then(|route| route.privacy).unwrap_or_default();
+        request.riders.privacy = before.privacy.min(most.privacy).min(privacy);
+        let prices = [before.max_price, route.and_then(|route| route.max_price)];
+        request.riders.max_price = prices.into_iter().flatten().min();
         request.riders.substitute = before.substitute.min(most.substitute);
         // Of all dialects only our own says them in its body, and the next router must hear the stricter ones.
         if request.riders != before {
@@ -377,8 +456,15 @@ impl Router {
             let turn = first_event.turn(&mut planned, others, self.0.deps.clock.instant());
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
             let asked = Asked { request: seen, withheld, planned: &planned, others };
-            match asking.answer_from(self, &asked, record).await {
+            let raced = if plan.hedged {
+                let under = Under { request, meant: meant.as_ref(), first_event, record };
+                Box::pin(hedge::race(self, asking, &asked, &mut plan, under)).await
+            } else {
+                Raced::alone(asking.answer_from(self, &asked, record).await)
+            };
+            match raced.result {
                 Ok(done) => {
+                    let planned = raced.by.unwrap_or(planned);
                     let done = A::guarded(done, || Resuming::of(self, request, (&planned, &mut plan.targets), record));
                     let target = planned.target;
                     let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
@@ -392,10 +478,13 @@ impl Router {
                         Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;
                     }
                     let default = self.default_instead(&error, request, &planned, door);
-                    let remain = !(plan.targets.is_empty() && aside.is_empty());
-                    let goes_on = default.is_some()
-                        || retry::decide(&error, Place { attempt: retry::MAX_ATTEMPTS, others: remain, jitter: 0.0 })
-                            == Decision::Next;
+                    let asked = (request, door, record);
+                    if let Some((other, error)) = raced.beside {
+                        onward::leave(self, &mut plan, &mut aside, (&other, &error), asked);
+                        failures.push(error.at(&other.target.provider, other.target.model.as_ref()));
+                    }
+                    let remain = onward::leave(self, &mut plan, &mut aside, (&planned, &error), asked);
+                    let goes_on = default.is_some() || remain;
                     plan.targets
                         .extend(default.filter(|default| allowance::allows(self, &default.target, request, record)));
                     let deps = &self.0.deps;

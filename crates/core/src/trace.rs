@@ -1,8 +1,12 @@
 //! The decision record of one request: what was considered, tried, dropped and paid. Plain data, bounded; `router/record.rs` fills it.
 
+mod context;
+
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+pub use context::{Span, TraceContext};
 
 use crate::dialect::FieldPath;
 use crate::error::Error;
@@ -18,6 +22,12 @@ pub struct Trace {
     pub id: RequestId,
     /// When the router took it, seconds since 1970.
     pub at: f64,
+    /// Its span, where somebody collects them.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// What was asked for.
+    #[serde(default)]
+    pub operation: Operation,
     /// The targets considered, in plan order, and those that were left out.
     pub candidates: Vec<Candidate>,
     /// What was tried, in order.
@@ -25,6 +35,9 @@ pub struct Trace {
     /// Whom a breaker held back: for how long the request waited, and with an error where it did not ask then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Attempt>,
+    /// Who was asked beside a target that was late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hedges: Vec<Hedged>,
     /// Who answered.
     pub served: Option<Served>,
     /// Who went on with the answer where it broke off, in order. Few: each of them is an attempt.
@@ -33,6 +46,9 @@ pub struct Trace {
     /// Whether the answer was to be held back until it was complete, and was given out before that because it is too large to be held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spilled: bool,
+    /// What the provider calls the model that answered; noted where somebody collects spans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_as: Option<String>,
     /// How the request failed, also after its first content: `caller_cancelled` where the caller left before the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -50,6 +66,12 @@ pub struct Trace {
     /// What it cost in tokens, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What it cost in micro-dollars, as far as that is known: of all its calls to providers together. 0 where the answer was there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// How many of its calls have a cost that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unpriced: u32,
     /// Until the first content event.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
     pub first_content: Option<Duration>,
@@ -67,18 +89,24 @@ impl Trace {
         Self {
             id,
             at: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            span: None,
+            operation: Operation::default(),
             candidates: Vec::new(),
             attempts: Vec::new(),
             held: Vec::new(),
+            hedges: Vec::new(),
             served: None,
             resumed: Vec::new(),
             spilled: false,
+            answered_as: None,
             error: None,
             cache: CacheStatus::Bypass,
             key: None,
             dropped: Vec::new(),
             limits: None,
             usage: None,
+            cost_micros: None,
+            unpriced: 0,
             first_content: None,
             total: None,
         }
@@ -91,6 +119,48 @@ impl Trace {
         let names: Vec<String> = self.resumed.iter().map(Resumed::target).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
+
+    /// What it cost in micro-dollars, where that is known of all its calls.
+    #[must_use]
+    pub fn cost(&self) -> Option<u64> {
+        self.cost_micros.filter(|_| self.unpriced == 0)
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What is asked of a provider: OpenTelemetry's word for it where it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// Text, and whatever else a conversation brings.
+    #[default]
+    Chat,
+    /// Vectors.
+    Embeddings,
+    /// Pictures.
+    Images,
+    /// A count of tokens.
+    CountTokens,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Embeddings, Self::Images, Self::CountTokens];
+
+    /// Its name: `chat`, `embeddings`, `images`, `count_tokens`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Images => "images",
+            Self::CountTokens => "count_tokens",
+        }
+    }
 }
 
 /// A target that was considered.
@@ -102,6 +172,9 @@ pub struct Candidate {
     /// Its model, where one is known before the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Which of the provider's keys it is asked with, from 1, where there are several.
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
     /// Whether it is in the plan.
     pub planned: bool,
     /// Why it is, or is not.
@@ -109,12 +182,15 @@ pub struct Candidate {
     /// What would bring it into the plan, where something would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What its place in a balanced group goes by, where somebody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
 }
 
 impl Candidate {
     /// A target with the reason for its place.
     pub fn new(provider: ProviderId, model: Option<ModelName>, planned: bool, reason: impl Into<String>) -> Self {
-        Self { provider, model, planned, reason: reason.into(), hint: None }
+        Self { provider, model, key: None, planned, reason: reason.into(), hint: None, score: None }
     }
 
     /// With what would bring it into the plan.
@@ -134,6 +210,15 @@ pub struct Attempt {
     /// The target's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Which of the provider's keys it was asked with, from 1, where there are several.
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
+    /// Its span, where somebody collects them.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// How long after the request's arrival it began.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub began: Option<Duration>,
     /// How it failed; absent for the one that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -145,7 +230,35 @@ pub struct Attempt {
 impl Attempt {
     /// A try that began.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
-        Self { provider, model, error: None, took: None }
+        Self { provider, model, key: None, span: None, began: None, error: None, took: None }
+    }
+}
+
+/// A target that was asked beside one that was late.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Hedged {
+    /// Its provider.
+    pub provider: ProviderId,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// Which of the provider's keys it was asked with, from 1, where there are several.
+    #[serde(default, rename = "credential", skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
+    /// The target that was late.
+    pub beside: String,
+    /// So long had that one been waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    pub after: Option<Duration>,
+    /// `won` where it had the first content, `lost` where the late one had, `failed` where it had an error.
+    pub outcome: String,
+}
+
+impl Hedged {
+    /// One that begins.
+    pub fn new(provider: ProviderId, model: Option<ModelName>, beside: String, after: Duration) -> Self {
+        Self { provider, model, key: None, beside, after: Some(after), outcome: String::new() }
     }
 }
 

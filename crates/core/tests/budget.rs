@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use llm_router::config::{RouteSettings, Settings};
 use llm_router::deps::RouterDeps;
 use llm_router::limits::key::{KeyRecord, KeySpec, Seal};
 use llm_router::limits::keyring::{Keyring, Scope};
@@ -13,7 +14,7 @@ use llm_router::pricing::{Price, Prices};
 use llm_router::provider::Provider;
 use llm_router::request::{Hold, Request, Resume};
 use llm_router::router::resolve::Door;
-use llm_router::router::{Op, Router};
+use llm_router::router::{Op, Router, RouterBuilder};
 use llm_router::store::MemoryStore;
 use llm_router::testing::ManualClock;
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
@@ -29,6 +30,10 @@ struct World {
 
 impl World {
     async fn new(provider: impl Provider, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::built(|builder| builder.provider(provider), change).await
+    }
+
+    async fn built(build: impl FnOnce(RouterBuilder) -> RouterBuilder, change: impl FnOnce(&mut Limits)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let keyring = Keyring::new(store.clone(), Seal::new(|| Ok([3; 32])), clock.clone(), Scope::Key, []);
@@ -39,11 +44,11 @@ impl World {
         let mut deps = RouterDeps::default();
         let mut price = Price::default();
         price.output = 1_000_000_000;
-        deps.prices = Arc::new(Prices::default().with([("s/m", price)]));
+        deps.prices = Arc::new(Prices::default().with([("s/m", price.clone()), ("t/m", price)]));
         deps.clock = clock;
         deps.store = Some(store);
         deps.keyring = Some(keyring.clone());
-        let router = Router::builder().provider(provider).deps(deps).build().unwrap();
+        let router = build(Router::builder()).deps(deps).build().unwrap();
         Self { router, keyring, holder, record }
     }
 
@@ -182,4 +187,19 @@ impl Provider for Shared {
     ) -> llm_router::Result<llm_router::delta::DeltaStream> {
         Provider::generate(&*self.0, call).await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_who_were_asked_at_once_are_paid_for() {
+    let (late, quick) = (Scripted::new("s", [Turn::Hang(Vec::new())]), Scripted::text("t", "one two"));
+    let mut route = RouteSettings::default();
+    route.groups = vec![vec!["s/m".into()], vec!["t/m".into()]];
+    (route.hedge, route.hedge_percent) = (true, 100);
+    let mut settings = Settings::default();
+    settings.routes.insert("r".into(), route);
+    let world = World::built(|builder| builder.settings(settings).provider(late).provider(quick), a_dollar).await;
+    let response = world.router.call(world.op("r", Some(10))).await.unwrap().collect().await.unwrap();
+    assert_eq!(response.text(), "one two");
+    // Two tokens of the winner's; of the loser nobody saw anything, so that all that was set aside for it is spent.
+    assert_eq!(world.counted().await, 2_000 + 10_000);
 }

@@ -232,7 +232,7 @@ async fn retries_are_a_share_of_the_requests() {
     }
     assert_eq!(main.calls().len(), 50 + 10);
     let counts = router.prometheus();
-    assert!(counts.contains(r#"llm_router_retries_total{provider="other",model="m"} 10"#), "{counts}");
+    assert!(counts.contains(r#"llm_router_retries_total{provider="main",model="m"} 10"#), "{counts}");
     assert!(
         counts.contains("llm_router_retries_refused_total 50"),
         "one of each request, the last of three or the first: {counts}"

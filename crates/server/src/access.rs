@@ -322,6 +322,9 @@ fn describe(entry: &Entry) -> Value {
             line.insert("input_tokens".into(), usage.input.into());
             line.insert("output_tokens".into(), usage.output.into());
         }
+        if let Some(micros) = trace.cost() {
+            line.insert("cost_micros".into(), micros.into());
+        }
         if let Some(first) = trace.first_content {
             line.insert("first_ms".into(), u64::try_from(first.as_millis()).unwrap_or(u64::MAX).into());
         }

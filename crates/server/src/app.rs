@@ -20,7 +20,7 @@ use crate::kept::Kept;
 use crate::options::ServerOptions;
 use crate::replay::Replays;
 use crate::routes::metrics::Counts;
-use crate::routes::native::{self, generate, keys};
+use crate::routes::native::{self, explain, generate, keys, usage};
 use crate::routes::{completions, embeddings, health, images, metrics, models, passthrough, responses, tokens};
 use crate::{chat, docs, error, exposed, mcp, openapi, ui};
 
@@ -224,6 +224,7 @@ fn native_routes() -> Routes<Server> {
         .route("/api/v0/ai/llm", get(native::info))
         .route("/api/v0/ai/llm/", get(native::info))
         .route("/api/v0/ai/llm/generate", post(generate::generate))
+        .route("/api/v0/ai/llm/explain", post(explain::explain))
         .route("/api/v0/ai/llm/providers", get(native::providers))
         .route("/api/v0/ai/llm/health", get(native::health))
         .route("/api/v0/ai/llm/cache/clear", post(native::clear_cache))
@@ -231,10 +232,12 @@ fn native_routes() -> Routes<Server> {
         .merge(key_routes())
 }
 
-/// Keys of clients: at the administration's address, and for admin keys at the clients'.
+/// Keys of clients and what they used: at the administration's address, and at the clients' for admin keys and for each key's own.
 fn key_routes() -> Routes<Server> {
     Routes::new()
         .route("/api/v0/ai/llm/keys", get(keys::list).post(keys::create))
         .route("/api/v0/ai/llm/keys/log", get(keys::log))
+        .route("/api/v0/ai/llm/usage", get(usage::report))
         .route("/api/v0/ai/llm/keys/{key}", delete(keys::revoke).patch(keys::update))
+        .route("/api/v0/ai/llm/requests/{id}", get(explain::request))
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use llm_router::dialect::{Codec, Dialect, Encoder, FieldPath, Framing, RequestHead, codec};
 use llm_router::error::Result;
 use llm_router::ids::RequestId;
+use llm_router::pricing::dollars;
 use llm_router::router::resolve::Door;
 use llm_router::router::{Answer, Op};
 use llm_router::trace::Trace;
@@ -24,7 +25,7 @@ use crate::routes::responses;
 use crate::{early, error, headers, riders};
 
 /// As many headers as an answer has, those that HTTP adds included.
-const HEADERS: usize = 12;
+const HEADERS: usize = 13;
 
 /// Answers a request of this dialect.
 pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
@@ -56,6 +57,7 @@ async fn converse(
     head: Parts,
     body: Bytes,
 ) -> Result<Response> {
+    let began = server.router.deps().clock.instant();
     let caller = head.extensions.get().cloned().unwrap_or_default();
     let broken = head.extensions.get::<Broken>().cloned();
     let head = RequestHead {
@@ -68,6 +70,7 @@ async fn converse(
     // It is a part of the connection's read buffer, which is free again while the answer is awaited.
     drop(body);
     riders::read(&head.headers, &caller, &mut request)?;
+    let context = riders::context(&head.headers);
     drop(head);
     if let Some(fetcher) = &server.fetcher {
         Box::pin(fetcher.inline(&mut request)).await?;
@@ -84,7 +87,8 @@ async fn converse(
     } else {
         codec.encoder(&request, framing)
     };
-    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).within(caller.holder);
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
+    let op = op.under(context).arrived(began);
     respond(server, id, op, encoder, broken).await
 }
 
@@ -196,6 +200,9 @@ pub(crate) fn describe_as(trace: &Trace, headers: &mut HeaderMap) {
     }
     headers.insert(headers::ATTEMPTS, HeaderValue::from(trace.attempts.len()));
     headers.insert(headers::CACHE, HeaderValue::from_static(trace.cache.as_str()));
+    if let Some(micros) = trace.cost() {
+        headers::set(headers, headers::COST, dollars(micros).trim_start_matches('$'));
+    }
     if let Some(key) = &trace.key {
         headers::set(headers, headers::KEY, key);
     }

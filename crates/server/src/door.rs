@@ -31,6 +31,8 @@ pub(crate) struct GoogleKey;
 pub(crate) struct Caller {
     /// The name of the key that was shown, where keys are configured.
     pub(crate) name: Option<Arc<str>>,
+    /// The team of that key.
+    pub(crate) team: Option<Arc<str>>,
     /// Where the caller's stored answers are: its own place, its team's, or everybody's.
     pub(crate) namespace: Namespace,
     /// Whether administration is open to it.

@@ -18,6 +18,8 @@ pub(crate) const RESUMED: HeaderName = HeaderName::from_static("x-llm-router-res
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-llm-router-attempts");
 /// What the cache did.
 pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-llm-router-cache");
+/// What the answer cost, in dollars; where it is known when the head goes out.
+pub(crate) const COST: HeaderName = HeaderName::from_static("x-llm-router-cost");
 /// The cache key.
 pub(crate) const KEY: HeaderName = HeaderName::from_static("x-llm-router-key");
 /// What could not be said to the target that answered, by name.

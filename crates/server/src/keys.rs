@@ -67,7 +67,8 @@ impl ClientKeys {
                 Some(keyring) if limited(configured) => Some(keyring.fixed(name, limits.into(), team.as_deref())),
                 _ => team.as_ref().zip(keyring).and_then(|(team, keyring)| keyring.team(team)).cloned(),
             };
-            let caller = Caller { name: Some(Arc::from(name.as_str())), namespace, admin: *admin, holder };
+            let team = team.as_deref().map(Arc::from);
+            let caller = Caller { name: Some(Arc::from(name.as_str())), team, namespace, admin: *admin, holder };
             keys.push((caller, secret));
         }
         let made = keyring.filter(|_| settings.server.virtual_keys).cloned();
@@ -89,7 +90,9 @@ impl ClientKeys {
         if let Some(found) = self.made.as_ref().and_then(|made| made.find(shown)) {
             let holder = found?;
             let (name, namespace) = (Some(Arc::clone(holder.name())), holder.namespace().clone());
-            return Ok(Caller { name, namespace, admin: holder.role() == Role::Admin, holder: Some(holder) });
+            let admin = holder.role() == Role::Admin;
+            // Its team is the holder's business.
+            return Ok(Caller { name, team: None, namespace, admin, holder: Some(holder) });
         }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.

@@ -4,7 +4,9 @@
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use llm_router::error::{Error, Result};
+use llm_router::pricing::parse_dollars;
 use llm_router::request::{Hold, Request, Resume, Timeouts};
+use llm_router::trace::TraceContext;
 use std::time::Duration;
 
 use crate::door::Caller;
@@ -83,6 +85,16 @@ fn timeouts(said: &str, timeouts: &mut Timeouts) -> Result<()> {
     Ok(())
 }
 
+/// What a million tokens may cost at most, in dollars: `2.50`.
+const MAX_PRICE: &str = "x-llm-router-max-price";
+/// Where the request stands in the trace of whoever sent it, as W3C's headers say. Baggage is not read: it is nobody's business here.
+pub(crate) fn context(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let parent = parents.next().filter(|_| parents.next().is_none())?.to_str().ok()?;
+    let states: Option<Vec<&str>> = headers.get_all("tracestate").iter().map(|state| state.to_str().ok()).collect();
+    TraceContext::read(parent, states.map(|states| states.join(",")).as_deref())
+}
+
 /// Puts them into the request.
 ///
 /// # Errors
@@ -108,6 +120,12 @@ pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) 
     let resumes = [("off", Resume::Off), ("continue", Resume::Continue), ("restart", Resume::Restart)];
     if let Some(resume) = word(headers, RESUME, &resumes)? {
         request.riders.resume = Some(resume);
+    }
+    for value in headers.get_all(MAX_PRICE) {
+        let most = value.to_str().ok().and_then(parse_dollars).ok_or_else(|| {
+            Error::invalid(format!("{MAX_PRICE}: {value:?} is no amount of dollars")).with_hint("2.50 for example")
+        })?;
+        request.riders.max_price = Some(request.riders.max_price.map_or(most, |before| before.min(most)));
     }
     for value in headers.get_all(CACHE_CONTROL) {
         let value = value.to_str().map_err(|_| Error::invalid("the header cache-control is not text"))?;

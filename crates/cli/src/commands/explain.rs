@@ -1,76 +1,173 @@
-//! `explain`: the plan of a request, and why. Nothing is sent.
+//! `explain`: the plan of a request, and why; nothing is sent. With a request's id, what happened to it, as the server tells that answered it.
 
-use llm_router::provider::Availability;
+use llm_router::Error;
+use llm_router::config::ServerSettings;
+use llm_router::ids::RequestId;
+use llm_router::provider::http::{HttpRequest, Limits};
 use llm_router::request::Request;
-use llm_router::router::breaker::State;
+use llm_router::router::explain::Explained;
 use llm_router::router::resolve::Door;
-use llm_router::trace::Candidate;
+use llm_router::trace::{Attempt, Trace};
 use llm_router_app::App;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::args::{Explain, Global};
-use crate::output::{self, Outcome};
+use crate::output::{self, Failure, Outcome};
 use crate::prompt;
 
+/// The longest that a server may take to say what it knows.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest record.
+const LARGEST: u64 = 4 << 20;
+
 pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
+    if let Some(id) = args.text.as_deref().and_then(id_in) {
+        return happened(app, global, &id, args.server.as_deref()).await;
+    }
     let mut request = Request::new(args.text.as_ref().or(args.prompt.as_ref()).cloned().unwrap_or_default());
     prompt::apply(&args.request, &mut request)?;
-    let (plan, keys) = app.router.explain(&request, Door::Command).await?;
-    let key_of = |provider: &str, model: Option<&str>| {
-        let same = |target: &llm_router::provider::Target| {
-            target.provider == provider && target.model.as_ref().map(|model| model.as_str()) == model
-        };
-        let at = plan.targets.iter().position(|planned| same(&planned.target))?;
-        keys.get(at)?.as_ref().map(|key| key.printed().to_owned())
-    };
-    // Of a server that is only guessed, nothing is known before it is asked.
-    let available = |id: &str| {
-        let entry = app.router.entries().iter().find(|entry| entry.id == *id)?;
-        match entry.provider.availability() {
-            Availability::Ready if entry.provider.describe().guess => None,
-            availability => Some(availability.is_ready()),
-        }
-    };
-    let breakers = app.router.breakers();
-    let open = |candidate: &Candidate| -> Vec<String> {
-        let of = |state: &&State| state.provider == candidate.provider && state.covers(candidate.model.as_ref());
-        breakers.iter().filter(of).map(ToString::to_string).collect()
-    };
+    let targets = app.router.explained(&request, Door::Command).await?;
     if global.json {
-        let targets: Vec<_> = plan
-            .candidates
-            .iter()
-            .map(|candidate| {
-                let model = candidate.model.as_ref().map(|model| model.as_str());
-                json!({
-                    "provider": candidate.provider,
-                    "model": candidate.model,
-                    "planned": candidate.planned,
-                    "available": available(candidate.provider.as_str()),
-                    "reason": candidate.reason,
-                    "breakers": open(candidate),
-                    "key": key_of(candidate.provider.as_str(), model),
-                })
-            })
-            .collect();
         return output::print_json(&json!({ "targets": targets }));
     }
     let mut place = 0;
-    let rows: Vec<Vec<String>> = plan
-        .candidates
+    let rows: Vec<Vec<String>> = targets
         .iter()
-        .map(|candidate| {
-            let number = if candidate.planned {
+        .map(|target| {
+            let number = if target.planned {
                 place += 1;
                 place.to_string()
             } else {
                 "-".to_owned()
             };
-            let model = candidate.model.as_ref().map_or("-".to_owned(), ToString::to_string);
-            let reason =
-                std::iter::once(candidate.reason.clone()).chain(open(candidate)).collect::<Vec<_>>().join("; ");
-            vec![number, candidate.provider.to_string(), model, reason]
+            let model = target.model.clone().unwrap_or_else(|| "-".to_owned());
+            vec![number, target.provider.clone(), model, why(target)]
         })
         .collect();
     output::print(&output::table(&rows))
+}
+
+/// Everything that is said of a target in one line.
+fn why(target: &Explained) -> String {
+    let free = |price: &&llm_router::router::explain::Dollars| price.input == "$0.00" && price.output == "$0.00";
+    let price = target.price.as_ref().filter(|price| !free(price));
+    let price = price.map(|price| format!("{} and {} for a million tokens", price.input, price.output));
+    let said = [Some(target.reason.clone()), target.score.clone(), price.filter(|_| target.planned)];
+    said.into_iter().flatten().chain(target.breakers.iter().cloned()).collect::<Vec<_>>().join("; ")
+}
+
+/// The id that a text is: those that the router makes begin alike, and no prompt does.
+fn id_in(text: &str) -> Option<RequestId> {
+    let text = text.trim();
+    let made = text.strip_prefix("req_")?;
+    let made = made.len() == 26 && made.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    RequestId::parse(text).ok().filter(|_| made)
+}
+
+async fn happened(app: &App, global: &Global, id: &RequestId, server: Option<&str>) -> Outcome {
+    let settings = &app.router.settings().server;
+    let at = server.map_or_else(|| address(settings), |url| url.trim_end_matches('/').to_owned());
+    let limits = Limits { connect: PATIENCE, head: Some(PATIENCE), idle: Some(PATIENCE), body: LARGEST };
+    let mut request = HttpRequest::get(&format!("{at}/api/v0/ai/llm/requests/{id}"))?.with_limits(limits);
+    if let Some(key) = settings.api_keys.iter().filter(|key| key.admin).find_map(|key| key.key.at_hand()) {
+        request = request.with_secret(http::header::AUTHORIZATION, &format!("Bearer {}", key.expose()))?;
+    }
+    let answer = app.router.deps().http.send(&request).await.map_err(|error| {
+        Error::unavailable(format!("no server answers at {at}: {error}"))
+            .with_hint("start one with `llm-router serve`, or say where it is: --server URL")
+    })?;
+    let good = answer.status.is_success();
+    let body: Value = serde_json::from_slice(&answer.body.bytes().await?).unwrap_or_default();
+    if !good {
+        let said = body["detail"].as_str().unwrap_or("it is no router that knows requests");
+        return Err(Failure::Failed(
+            Error::invalid(format!("{at}: {said}"))
+                .with_hint("a server keeps the records of its last few hundred requests, for administration"),
+        ));
+    }
+    if global.json {
+        return output::print_json(&body);
+    }
+    let trace: Trace =
+        serde_json::from_value(body).map_err(|error| Error::invalid(format!("{at}: this is no record: {error}")))?;
+    output::print(&output::table(&told(&trace)))
+}
+
+/// Where the server of this configuration listens: at administration's address, where it has one.
+fn address(settings: &ServerSettings) -> String {
+    if let Some(admin) = &settings.admin {
+        return format!("http://{admin}");
+    }
+    let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
+    let host = match settings.host.as_str() {
+        "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    format!("{scheme}://{host}:{}", settings.port)
+}
+
+/// A record as rows: who was considered, what was tried, how it ended.
+fn told(trace: &Trace) -> Vec<Vec<String>> {
+    let name = |provider: &str, model: Option<String>, key: Option<u32>| {
+        let model = model.map(|model| format!("/{model}")).unwrap_or_default();
+        let key = key.map(|key| format!(" (key {key})")).unwrap_or_default();
+        format!("{provider}{model}{key}")
+    };
+    let took = |took: Option<Duration>| took.map(|took| format!("{:.3} s", took.as_secs_f64())).unwrap_or_default();
+    let mut rows = Vec::new();
+    for candidate in &trace.candidates {
+        let word = if candidate.planned { "planned" } else { "left out" };
+        let who = name(candidate.provider.as_str(), candidate.model.as_ref().map(ToString::to_string), candidate.key);
+        rows.push(vec![word.to_owned(), who, String::new(), candidate.reason.clone()]);
+    }
+    let tried = |word: &str, attempt: &Attempt| {
+        let who = name(attempt.provider.as_str(), attempt.model.as_ref().map(ToString::to_string), attempt.key);
+        let how = attempt.error.as_ref().map(|error| format!("{}: {}", error.kind(), error.message()));
+        vec![word.to_owned(), who, took(attempt.took), how.unwrap_or_else(|| "answered".to_owned())]
+    };
+    rows.extend(trace.held.iter().map(|held| tried("held", held)));
+    rows.extend(trace.attempts.iter().map(|attempt| tried("asked", attempt)));
+    if let Some(served) = &trace.served {
+        let who = name(served.provider.as_str(), served.model.as_ref().map(ToString::to_string), None);
+        let instead = served.substituted.as_ref().map(|meant| format!("in place of {meant}")).unwrap_or_default();
+        rows.push(vec!["served".to_owned(), who, took(trace.first_content), instead]);
+    }
+    if let Some(error) = &trace.error {
+        rows.push(vec!["error".to_owned(), String::new(), took(trace.total), error.to_string()]);
+    }
+    let mut said = |what: &str, value: String| rows.push(vec![what.to_owned(), value, String::new(), String::new()]);
+    said("cache", trace.cache.as_str().to_owned());
+    trace.key.iter().for_each(|key| said("key", key.clone()));
+    trace.dropped.iter().for_each(|field| said("dropped", field.0.clone()));
+    if let Some(usage) = &trace.usage {
+        said("tokens", format!("{} in, {} out", usage.input, usage.output));
+    }
+    said("total", took(trace.total));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_told_from_a_prompt() {
+        assert!(id_in("req_01m843hshfnj0fnadm16tgw3ef").is_some());
+        for prompt in ["req_", "req_01m843hshfnj0fnadm16tgw3ef?", "what is req_01m843hshfnj0fnadm16tgw3ef", "hi"] {
+            assert!(id_in(prompt).is_none(), "{prompt}");
+        }
+    }
+
+    #[test]
+    fn the_server_of_a_configuration_is_asked_where_it_listens() {
+        let mut settings = ServerSettings::default();
+        assert_eq!(address(&settings), "http://127.0.0.1:8000");
+        (settings.host, settings.port) = ("::".into(), 9000);
+        assert_eq!(address(&settings), "http://[::1]:9000");
+        settings.admin = Some("127.0.0.1:8001".into());
+        assert_eq!(address(&settings), "http://127.0.0.1:8001");
+    }
 }

@@ -18,3 +18,4 @@ mod support;
 mod terminal;
 mod tls;
 mod upstream;
+mod usage;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::service::Service;
 
 const CONFIG: &str = r#"
@@ -111,4 +113,29 @@ fn a_cap_survives_the_end_of_whoever_spends() {
     assert_eq!(status(&service, &key), 429, "no cap is lost");
     let listed = says(home, &["keys", "ls"], "");
     assert!(listed.contains("of $20.00 in all"), "{listed}");
+}
+
+#[test]
+fn what_was_used_survives_a_kill_a_second_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let service = serve(home);
+    let key = says(home, &["keys", "create", "user"], "");
+    until(&service, &key, 200);
+    let requests = |home: &Path| -> u64 {
+        let report: Value = serde_json::from_str(&says(home, &["usage", "--json", "--by", "key"], "")).unwrap();
+        let rows = report["rows"].as_array().unwrap().iter();
+        rows.filter(|row| row["key"].as_str().unwrap().starts_with("user#"))
+            .map(|row| row["requests"].as_u64().unwrap())
+            .sum()
+    };
+    let asked = 10;
+    (0..asked).for_each(|_| assert_eq!(status(&service, &key), 200));
+    let ended = Instant::now();
+    // Another process sees it within a second, and so it is there whatever becomes of the server.
+    while requests(home) < asked + 1 {
+        assert!(ended.elapsed() < Duration::from_secs(1), "usage older than a second is in the store");
+    }
+    drop(service);
+    assert_eq!(requests(home), asked + 1);
 }

@@ -155,8 +155,8 @@ impl ResponseCache {
         StorageKey { namespace: request.riders.namespace.clone(), digest: key.key.digest() }
     }
 
-    /// The stored answer, from the nearest tier that has it; nearer ones are filled on the way. A tier that fails counts as empty.
-    pub async fn get(&self, key: &CacheKey, request: &Request) -> Option<Response> {
+    /// The stored answer and the name of the nearest tier that has it; nearer ones are filled on the way. A tier that fails counts as empty.
+    pub async fn get(&self, key: &CacheKey, request: &Request) -> Option<(Response, &'static str)> {
         if request.cache.no_cache {
             return None;
         }
@@ -175,7 +175,7 @@ impl ResponseCache {
                     .await
                     .unwrap_or_else(|error| self.failed(nearer.name(), &error));
             }
-            return Some(stored.response);
+            return Some((stored.response, tier.name()));
         }
         None
     }

@@ -259,7 +259,7 @@ impl Walk<'_> {
             "prices" | "models" if !name.contains('/') => {
                 Err(crate::error::Error::invalid(format!("{:?} is not provider/model", shorten(name))))
             }
-            "prices" | "models" => ModelName::new(name).map(String::from),
+            "prices" | "models" | "routes.*.weights" => ModelName::new(name).map(String::from),
             _ => match name.parse::<http::HeaderName>() {
                 Ok(_) => Ok(name.to_owned()),
                 Err(_) => Err(crate::error::Error::invalid(format!("{:?} is not the name of a header", shorten(name)))),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::value::{Kind, Value};
-use super::{CacheSettings, KeyLimits, ModelSettings, ProviderSettings, RouteSettings, Settings};
+use super::{Balance, CacheSettings, KeyLimits, ModelSettings, ProviderSettings, RouteSettings, Settings};
 use crate::dialect::{Dialect, Framing};
 use crate::ids::ProviderId;
 use crate::pricing::Price;
@@ -134,7 +134,6 @@ const PACE: Kind = Kind::Integer { min: 0, max: 1_000_000_000 };
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const LIMIT: Kind = Kind::Integer { min: 0, max: 1_000_000_000_000 };
 const NO_PEERS: &str = "this version has no peer network";
-const IN_ORDER: &str = "the targets of a group are tried in the order written";
 
 macro_rules! keys {
     ($($path:literal, $kind:expr, $default:literal, $example:literal $(, later $later:expr)?; $doc:literal => $apply:expr;)*) => {
@@ -209,7 +208,7 @@ keys! {
     "providers.*.api_key_lifetime", Kind::Duration, "\"1h\"", "\"10m\"";
         "How long the answer of `api_key_command` holds." => joined;
     "providers.*.credentials.[].api_key", Kind::Secret, "", "\"sk-…\"";
-        "Several keys, tried in order: each `[[providers.NAME.credentials]]` holds one of the four forms." => joined;
+        "Several keys, each a target of its own, asked in order or as `balance` says: each `[[providers.NAME.credentials]]` holds one of the four forms." => joined;
     "providers.*.credentials.[].api_key_env", Kind::VariableName, "", "\"LAB_KEY_2\"";
         "The variable that holds the key." => joined;
     "providers.*.credentials.[].api_key_file", Kind::Path, "", "\"~/.secrets/lab2\"";
@@ -254,6 +253,10 @@ keys! {
         "Whether it may use tools on this machine: such a provider answers the command and the library only." => |s, n, v| at(s, n, |p| put(&mut p.agent, v.flag()));
     "providers.*.enabled", Kind::Flag, "", "false";
         "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
+    "providers.*.balance", Kind::Word(&["order", "random", "round_robin", "least_busy"]), "\"order\"", "\"round_robin\"";
+        "Which of several keys is asked with first: the first one written, anyone, each in turn, the one with the fewest calls under way." => |s, n, v| at(s, n, |p| p.balance = v.parsed());
+    "providers.*.lacks", Kind::Words(&["tools", "images", "audio", "files", "json_schema", "multiple_choices"]), "", "[\"images\"]";
+        "What it does not take although APIs of its kind do: requests that need it go to the other targets of a plan." => |s, n, v| at(s, n, |p| put(&mut p.lacks, v.list()));
     "providers.*.via", Kind::Text, "", "\"together\"";
         "The provider behind an aggregator (Hugging Face's Inference Providers)." => |s, n, v| at(s, n, |p| p.via = v.text());
     "providers.*.api_version", Kind::Text, "", "\"2024-10-21\"";
@@ -267,8 +270,24 @@ keys! {
 
     "routes.*.groups", Kind::Groups, "", "[[\"lab/qwen3-30b\", \"groq/llama-3.3-70b\"], [\"local\"]]";
         "The targets: `provider`, `provider/model` or another route; balanced within a group, in order between groups." => |s, n, v| put(&mut route(s, n).groups, v.groups());
-    "routes.*.balance", Kind::Word(&["order", "random", "round_robin", "least_busy", "latency", "cost"]), "", "\"latency\"", later IN_ORDER;
-        "How a group is balanced." => |s, n, v| route(s, n).balance = v.text();
+    "routes.*.balance", Kind::Word(Balance::NAMES), "", "\"latency\"";
+        "Which member of a group is asked first: the first one written (`order`), anyone, each in turn (`round_robin`), in turn by `weights` (`weighted`), the one with the fewest calls under way, the quicker of two by their time to the first content, the cheapest, always the same one for a session or conversation (`sticky`), the one that had the prompt's beginning before (`prefix`). Unset is `weighted` where there are weights, else `order` (docs/routing.md, \"Balance\")." => |s, n, v| route(s, n).balance = v.parsed();
+    "routes.*.weights.*", Kind::Integer { min: 0, max: 1_000_000 }, "", "3";
+        "The share of the load of a target, as `groups` names it; 1 where nothing is said, and 0 is asked only when all others failed." => |s, n, v| route(s, n).weights.extend(n.get(1).cloned().zip(v.integer()));
+    "routes.*.context", Kind::List, "", "[\"gemini/gemini-2.5-pro\"]";
+        "The targets that are asked, in this order, after a target answered that the prompt is too long for it." => |s, n, v| put(&mut route(s, n).context, v.list());
+    "routes.*.content_filter", Kind::List, "", "[\"lab/qwen3-30b\"]";
+        "The targets that are asked, in this order, after a content filter refused the request; without them the refusal is the caller's." => |s, n, v| put(&mut route(s, n).content_filter, v.list());
+    "routes.*.privacy", Kind::Word(PRIVACY), "", "\"trusted\"";
+        "As `router.privacy`, for requests to this route." => |s, n, v| route(s, n).privacy = v.parsed();
+    "routes.*.max_price", Kind::Dollars, "", "\"2.50\"";
+        "What a million tokens may cost at most, in dollars, of prompt or answer, whichever is dearer: dearer targets are left out, and those of unknown price." => |s, n, v| route(s, n).max_price = v.integer();
+    "routes.*.hedge", Kind::Flag, "false", "true";
+        "Whether the next target is asked beside one that is late: later than 95 of a hundred of its answers. The first content wins, the other call is cancelled, and both are paid for. Agents, tools that run at a provider and conversations that a provider keeps are never asked twice." => |s, n, v| put(&mut route(s, n).hedge, v.flag());
+    "routes.*.hedge_after", Kind::Duration, "\"3s\"", "\"800ms\"";
+        "When a target is late of which fewer than twenty answers were seen." => |s, n, v| put(&mut route(s, n).hedge_after, v.duration());
+    "routes.*.hedge_percent", Kind::Integer { min: 0, max: 100 }, "10", "5";
+        "How many of a hundred requests to the route may be asked twice." => |s, n, v| put(&mut route(s, n).hedge_percent, v.integer());
     "routes.*.upstream", Kind::Word(FRAMINGS), "", "\"stream\"", later "providers are asked as the caller asked, or as their own `upstream` says";
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| route(s, n).upstream = framing(v);
     "routes.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
@@ -302,6 +321,8 @@ keys! {
         "As `router.timeouts.min_bytes_per_s`, for this model." => |s, n, v| model(s, n).timeouts.min_bytes_per_s = v.integer();
     "models.*.prefill", Kind::Flag, "", "false";
         "As `providers.*.prefill`, for this model." => |s, n, v| model(s, n).prefill = v.flag();
+    "models.*.window", Kind::Integer { min: 1, max: 1_000_000_000 }, "", "32768";
+        "Its context window in tokens, prompt and answer together; without it what is known of well-known models. A target whose window is too small for a request is left out of a plan that has others." => |s, n, v| model(s, n).window = v.integer();
 
     "cache.providers", Kind::Flag, "true", "false";
         "Whether provider instances are kept between calls." => |s, _, v| put(&mut cache(s).providers, v.flag());
@@ -480,8 +501,20 @@ keys! {
     "mcp.enabled", Kind::Flag, "true", "false";
         "Whether the HTTP server answers on `/mcp`." => |s, _, v| put(&mut s.mcp.enabled, v.flag());
 
-    "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"", later "this version exports nothing";
-        "Where OpenTelemetry data goes." => |s, _, v| s.telemetry.otlp = v.text();
+    "telemetry.otlp", Kind::Url, "", "\"http://127.0.0.1:4318\"";
+        "Where spans and metrics go: an OpenTelemetry collector that takes OTLP over HTTP in JSON, below whose address `/v1/traces` and `/v1/metrics` are. Without it none are made." => |s, _, v| s.telemetry.otlp = v.text();
+    "telemetry.otlp_headers", Kind::Secret, "", "\"authorization=Bearer%20…\"";
+        "Headers that go with them: `name=value`, several with commas between, other signs as `%XX`." => |s, _, v| s.telemetry.otlp_headers = v.secret();
+    "telemetry.service_name", Kind::Text, "\"llm-router\"", "\"router-eu\"";
+        "What they call this program (`service.name`)." => |s, _, v| put(&mut s.telemetry.service_name, v.text());
+    "telemetry.resource", Kind::Text, "", "\"deployment.environment.name=staging\"";
+        "What they say besides of where it runs: `name=value`, several with commas between." => |s, _, v| s.telemetry.resource = v.text();
+    "telemetry.sample", Kind::Integer { min: 0, max: 100 }, "100", "10";
+        "Of each hundred traces that begin here, how many are sent. Whether one that a client began is sent, its `traceparent` says." => |s, _, v| put(&mut s.telemetry.sample, v.integer());
+    "telemetry.metrics_every", Kind::Duration, "\"60s\"", "\"15s\"";
+        "How often metrics are sent." => |s, _, v| put(&mut s.telemetry.metrics_every, v.duration());
+    "telemetry.disabled", Kind::Flag, "false", "true";
+        "Whether nothing is sent, whatever else is set." => |s, _, v| put(&mut s.telemetry.disabled, v.flag());
     "telemetry.log_prompts", Kind::Flag, "false", "true", later "prompts never reach a log";
         "Whether prompts and answers may be written to a log." => |s, _, v| put(&mut s.telemetry.log_prompts, v.flag());
 }

@@ -344,9 +344,9 @@ impl<'a> Check<'a> {
             providers.contains(&name) || builtin(&name).is_some()
         };
         let mut leads: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let chains: Vec<_> =
-            self.settings.routes.iter().map(|(name, route)| (name.clone(), route.groups.clone())).collect();
-        for (name, groups) in &chains {
+        let chains: Vec<_> = self.settings.routes.iter().map(|(name, route)| (name.clone(), route.clone())).collect();
+        for (name, route) in &chains {
+            let groups = &route.groups;
             let begins = self.section("routes", name);
             let key = format!("routes.{name}.groups");
             let told = |p: &Problem| {
@@ -367,9 +367,31 @@ impl<'a> Check<'a> {
             }
             let origin =
                 self.get("routes.*.groups", std::slice::from_ref(name)).map_or(begins, |(_, origin)| origin.clone());
-            for target in groups.iter().flatten() {
+            for weighed in route.weights.keys().filter(|name| !groups.iter().flatten().any(|target| target == *name)) {
+                let spot = [name.clone(), weighed.clone()];
+                let origin = self.get("routes.*.weights.*", &spot).map_or(&origin, |(_, origin)| origin).clone();
+                let meant = nearest(weighed, groups.iter().flatten().map(String::as_str)).map(str::to_owned);
+                let key = format!("routes.{name}.weights");
+                let message = format!("{:?} is in none of the route's groups", crate::ids::shorten(weighed));
+                self.problem(origin, key, message, meant.as_deref());
+            }
+            let named = ["groups", "context", "content_filter"];
+            let lists = [
+                groups.iter().flatten().collect::<Vec<_>>(),
+                route.context.iter().collect(),
+                route.content_filter.iter().collect(),
+            ];
+            for (list, target) in
+                named.iter().zip(&lists).flat_map(|(list, all)| all.iter().map(move |one| (*list, *one)))
+            {
+                let key = format!("routes.{name}.{list}");
+                let spot = std::slice::from_ref(name);
+                let origin = self.get(&format!("routes.*.{list}"), spot).map_or(&origin, |(_, origin)| origin).clone();
                 if let Some(route) = routes.get(target).filter(|route| !is_provider(route)) {
-                    leads.entry(name).or_default().push(route);
+                    // Chains are not followed further: none of them makes a circle.
+                    if list == "groups" {
+                        leads.entry(name).or_default().push(route);
+                    }
                     continue;
                 }
                 let provider = target.split_once('/').map_or(target.as_str(), |(provider, _)| provider);

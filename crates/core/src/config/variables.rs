@@ -150,7 +150,11 @@ variables! {
     "all_proxy" Bare Plain ["proxy.all"] "Another name of `ALL_PROXY`.";
     "NO_PROXY" Bare Plain ["proxy.no_proxy"] "Hosts that are reached directly, with commas between.";
     "no_proxy" Bare Plain ["proxy.no_proxy"] "Another name of `NO_PROXY`.";
-    "OTEL_EXPORTER_OTLP_ENDPOINT" Bare Plain ["telemetry.otlp"] "Where OpenTelemetry data goes.";
+    "OTEL_EXPORTER_OTLP_ENDPOINT" Bare Plain ["telemetry.otlp"] "Where OpenTelemetry data goes, by OTLP over HTTP in JSON.";
+    "OTEL_EXPORTER_OTLP_HEADERS" Bare Plain ["telemetry.otlp_headers"] "Headers that go with OpenTelemetry data.";
+    "OTEL_SERVICE_NAME" Bare Plain ["telemetry.service_name"] "What OpenTelemetry data calls this program.";
+    "OTEL_RESOURCE_ATTRIBUTES" Bare Plain ["telemetry.resource"] "What OpenTelemetry data says besides of where it runs.";
+    "OTEL_SDK_DISABLED" Bare OnlyOn ["telemetry.disabled"] "On sends no OpenTelemetry data.";
 
     "IPFS_LLM_ROUTER_LOG" Bare Asked [] "What the command says on standard error of its own work: `off`, `error`, `warn` (the default), `info`, `debug`, `trace`, or `TARGET=LEVEL` with commas between, `warn,llm_router=debug` for example. It comes before `--debug`.";
     "IPFS_LLM_ROUTER_CONFIG" Bare Asked [] "The config file, where `--config` names none.";

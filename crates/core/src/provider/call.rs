@@ -13,6 +13,7 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId, RequestId};
 use crate::request::Request;
+use crate::trace::TraceContext;
 
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,6 +142,8 @@ pub struct Context {
     pub id: RequestId,
     /// Cancelled when the caller left or the router shuts down; dropping the stream says the same.
     pub cancel: CancellationToken,
+    /// Where the call stands in somebody's trace, for providers that are told.
+    pub trace: Option<TraceContext>,
     dropped: Arc<std::sync::Mutex<Vec<FieldPath>>>,
 }
 
@@ -157,7 +160,7 @@ impl Context {
         clock: Arc<dyn Clock>,
         id: RequestId,
     ) -> Self {
-        Self { http, clock, id, cancel, dropped: Arc::default() }
+        Self { http, clock, id, cancel, trace: None, dropped: Arc::default() }
     }
 
     /// The fields that could not be said, as noted by [`Call::note_dropped`].

@@ -141,6 +141,19 @@ impl Capabilities {
     /// Everything: for upstreams that judge for themselves.
     pub const ALL: Capabilities =
         Capabilities { tools: true, images: true, audio: true, files: true, json_schema: true, multiple_choices: true };
+
+    /// Without those of these names.
+    #[must_use]
+    pub(crate) fn without(mut self, names: &[String]) -> Self {
+        let lacks = |name: &str| names.iter().any(|other| other == name);
+        self.tools &= !lacks("tools");
+        self.images &= !lacks("images");
+        self.audio &= !lacks("audio");
+        self.files &= !lacks("files");
+        self.json_schema &= !lacks("json_schema");
+        self.multiple_choices &= !lacks("multiple_choices");
+        self
+    }
 }
 
 /// Whether a provider could answer now.

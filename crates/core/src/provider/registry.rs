@@ -36,12 +36,14 @@ pub struct Entry {
     pub automatic: Automatic,
     /// The program behind it, where two entries may share one.
     pub program: Option<String>,
+    /// The provider with each of its keys alone, where it has several: targets of their own.
+    pub keys: Vec<Arc<dyn DynProvider>>,
 }
 
 impl Entry {
     /// A provider under its id, part of automatic plans.
     pub fn new(id: ProviderId, provider: Arc<dyn DynProvider>) -> Self {
-        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None }
+        Self { id, aliases: Vec::new(), provider, automatic: Automatic::Yes, program: None, keys: Vec::new() }
     }
 
     /// Whether it answers to this name.
@@ -135,11 +137,12 @@ struct Made {
     provider: Arc<dyn DynProvider>,
     program: Option<String>,
     guessed: bool,
+    keys: Vec<Arc<dyn DynProvider>>,
 }
 
 impl Made {
     fn new(provider: impl Provider) -> Self {
-        Self { provider: Arc::new(provider), program: None, guessed: false }
+        Self { provider: Arc::new(provider), program: None, guessed: false, keys: Vec::new() }
     }
 }
 
@@ -243,7 +246,7 @@ impl fmt::Debug for Registry {
 
 impl Registered {
     fn entry(&self, automatic: Automatic) -> Result<Entry> {
-        let made = Made { provider: self.provider.clone(), program: None, guessed: false };
+        let made = Made { provider: self.provider.clone(), program: None, guessed: false, keys: Vec::new() };
         let mut entry = entry(made, self.automatic.unwrap_or(automatic))?;
         entry.aliases.extend(self.aliases.iter().cloned());
         Ok(entry)
@@ -290,7 +293,7 @@ fn entry(made: Made, automatic: Automatic) -> Result<Entry> {
     let agent = agents::AGENTS.iter().find(|agent| id == *agent.id).map(|agent| agent.aliases);
     let aliases = awaited.or(preset).or(agent).unwrap_or_default();
     let aliases = aliases.iter().map(ProviderId::new).collect::<Result<_>>()?;
-    Ok(Entry { id, aliases, provider: made.provider, automatic, program: made.program })
+    Ok(Entry { id, aliases, provider: made.provider, automatic, program: made.program, keys: made.keys })
 }
 
 fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Result<Made> {
@@ -309,7 +312,9 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
     }
     let provider = HttpProvider::new(id, own)?;
     let guessed = provider.is_guess();
-    Ok(Made { guessed, ..Made::new(provider) })
+    let keys = provider.each_key(id, own)?;
+    let keys = keys.into_iter().map(|one| Arc::new(one) as Arc<dyn DynProvider>).collect();
+    Ok(Made { guessed, keys, ..Made::new(provider) })
 }
 
 fn made_of_command(provider: CommandProvider) -> Result<Made> {

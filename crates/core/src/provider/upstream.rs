@@ -13,6 +13,7 @@ mod refusal;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod whole;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -153,6 +154,7 @@ impl HttpProvider {
     ) -> Result<(HttpResponse, Option<Key>)> {
         let mut tried = Tried::default();
         let mut last = None;
+        traced::in_trace(&mut request.headers, call.cx.trace.as_ref());
         loop {
             let key = match patience.wait("the key", self.credentials.next(&mut tried)).await {
                 Ok(key) => key,

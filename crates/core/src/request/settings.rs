@@ -92,6 +92,9 @@ pub struct Riders {
     /// Whether somebody else may go on with an answer that broke off; unset leaves it to the route and the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
+    /// The highest price of a target: what a million of its tokens may cost, in micro-dollars, of prompt or answer, whichever is dearer. A target of unknown price is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<u64>,
 }
 
 /// When an answer is given out. Until then another target may take over unseen.

@@ -25,6 +25,7 @@ use crate::provider::DynProvider;
 use crate::provider::ending::Ending;
 use crate::request::Hold;
 use crate::response::{Folder, Response};
+use crate::telemetry::Gaps;
 use crate::trace::Trace;
 
 /// The most events that may come before the first content: starts, pings, empty blocks.
@@ -183,6 +184,10 @@ pub struct Answer {
     /// Where the caller's dialect is not the answer's.
     enveloping: Option<Box<Enveloping>>,
     aftermath: Option<Aftermath>,
+    /// How long its events are waited for.
+    gaps: Option<Box<Gaps>>,
+    /// Whether somebody wants to know what the provider calls the model.
+    watched: bool,
     /// The router's end, which a provider need not watch for itself.
     ending: Ending,
     ended: bool,
@@ -199,9 +204,13 @@ impl Answer {
         record.first_content();
         let ending = Ending::of(record.ending().clone());
         let Committed { head, rest, aftermath, .. } = committed;
+        let whole = head.iter().any(is_end);
         // Not checked for the laws again: where they are checked at all, the provider's stream was.
         let events = DeltaStream::unchecked(stream::iter(head.into_iter().map(Ok)).chain(rest));
-        Self { events, record, learning, enveloping, aftermath, ending, ended: false, over: false }
+        let watched = record.is_watched();
+        let gaps = if whole { None } else { record.gaps().map(Box::new) };
+        let (ended, over) = (false, false);
+        Self { events, record, learning, enveloping, aftermath, gaps, watched, ending, ended, over }
     }
 
     /// How the answer came about, as far as it is known now: who answers, the cache, the attempts, what was dropped.
@@ -237,12 +246,16 @@ impl Stream for Answer {
         let mut next = match Pin::new(&mut self.events).poll_next(cx) {
             Poll::Ready(next) => next,
             Poll::Pending => {
+                let Self { gaps, record, .. } = &mut *self;
+                gaps.iter_mut().for_each(|gaps| gaps.wait(|| record.now()));
                 ready!(self.ending.poll(cx));
                 Some(Err(shutting_down()))
             }
         };
         match &mut next {
             Some(Ok(event)) => {
+                let Self { gaps, record, .. } = &mut *self;
+                gaps.iter_mut().for_each(|gaps| gaps.event(|| record.now()));
                 for delta in &event.deltas {
                     match delta {
                         Delta::Usage(usage) => self.record.usage(*usage),
@@ -252,7 +265,14 @@ impl Stream for Answer {
                                 aftermath.ended();
                             }
                         }
-                        delta => self.learning.see(delta),
+                        delta => {
+                            if let Delta::Start { model, .. } = delta
+                                && self.watched
+                            {
+                                self.record.answered_as(model);
+                            }
+                            self.learning.see(delta);
+                        }
                     }
                 }
                 if let Some(enveloping) = &mut self.enveloping {

@@ -6,20 +6,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::answer::{Aftermath, Committed};
 use super::attempts::{self, Asked, Attempts};
+use super::balance::Busy;
 use super::charge::{Charge, Paid};
 use super::count::{TokenCount, estimate};
 use super::opening::Opening;
 use super::record::Record;
 use super::resume::Resuming;
 use super::{Op, Router};
+use crate::delta::DeltaStream;
 use crate::embedding::{EmbedRequest, EmbedResponse, Traced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ImageRequest, ImageResponse};
 use crate::provider::{Call, DynProvider};
 use crate::request::Request;
-use crate::trace::CacheStatus;
+use crate::trace::{CacheStatus, Operation};
 use crate::usage::Usage;
 
 /// One kind of thing to ask a target for.
@@ -29,6 +33,9 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
 
     /// Whether that is vectors, for which a provider may have another model where none is named.
     const VECTORS: bool = false;
+
+    /// Its name among the metrics.
+    const OPERATION: Operation;
 
     /// How it is paid.
     const PAID: Paid;
@@ -45,6 +52,12 @@ pub(super) trait Asking: Clone + Send + Sync + 'static {
     /// Has somebody go on with it where it breaks off.
     fn guarded(done: Self::Done, resuming: impl FnOnce() -> Option<Resuming>) -> Self::Done {
         let _ = resuming;
+        done
+    }
+
+    /// Keeps a call counted as being under way until its answer ends.
+    fn counted(done: Self::Done, busy: Busy) -> Self::Done {
+        drop(busy);
         done
     }
 
@@ -89,11 +102,11 @@ async fn own_call<A: Asking>(router: &Router, asking: A, asked: &Asked<'_>, reco
 fn unreached(router: &Router, asked: &Asked<'_>, record: &Record) -> Option<Error> {
     if let Some(held) = asked.planned.held {
         let error = held.error(router.0.deps.clock.instant());
-        record.held(&asked.planned.target, Some(&error), Duration::ZERO);
+        record.held(asked.planned, Some(&error), Duration::ZERO);
         return Some(error);
     }
     let error = asked.planned.unreached.clone()?;
-    record.attempted(&asked.planned.target, router.0.deps.clock.instant(), Some(&error));
+    record.attempted(asked.planned, router.0.deps.clock.instant(), Some(&error));
     Some(error)
 }
 
@@ -103,6 +116,7 @@ pub(super) struct Text;
 
 impl Asking for Text {
     type Done = Committed;
+    const OPERATION: Operation = Operation::Chat;
     const PAID: Paid = Paid::ByToken;
     const STREAMS: bool = true;
 
@@ -125,6 +139,15 @@ impl Asking for Text {
         }
     }
 
+    fn counted(committed: Committed, busy: Busy) -> Committed {
+        committed.then(|rest| {
+            DeltaStream::unchecked(rest.map(move |event| {
+                let _ = &busy;
+                event
+            }))
+        })
+    }
+
     /// From the cache, from a call under way, or from a call of our own.
     async fn answer_from(&self, router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> Result<Committed> {
         let committed = Box::pin(text_from(router, asked, record)).await?;
@@ -144,8 +167,9 @@ async fn text_from(router: &Router, asked: &Asked<'_>, record: &Arc<Record>) -> 
     record.cache(status, kept.as_ref().map(|(_, key)| key));
     // A stored answer may be one to a part of the request: what was left out then is in nobody's key.
     if let Some((cache, key)) = kept.as_ref().filter(|_| !request.riders.strict)
-        && let Some(stored) = Box::pin(cache.get(key, request)).await
+        && let Some((stored, tier)) = Box::pin(cache.get(key, request)).await
     {
+        record.found_in(tier);
         record.cache(CacheStatus::Hit, Some(key));
         return Ok(Committed::replay(&stored, request.stream));
     }
@@ -176,6 +200,7 @@ struct Vectors(Arc<EmbedRequest>);
 impl Asking for Vectors {
     type Done = EmbedResponse;
     const VECTORS: bool = true;
+    const OPERATION: Operation = Operation::Embeddings;
     const PAID: Paid = Paid::ByInput;
 
     fn heed(&mut self, request: &Request) {
@@ -204,6 +229,7 @@ struct Pictures(Arc<ImageRequest>);
 
 impl Asking for Pictures {
     type Done = ImageResponse;
+    const OPERATION: Operation = Operation::Images;
     const PAID: Paid = Paid::Otherwise;
 
     fn heed(&mut self, request: &Request) {
@@ -235,6 +261,7 @@ struct Tokens;
 impl Asking for Tokens {
     /// The count, and whether it is an estimate.
     type Done = (u64, bool);
+    const OPERATION: Operation = Operation::CountTokens;
     const PAID: Paid = Paid::Free;
 
     /// Another target would count for another model: where this one cannot count, the estimate is of its own.
@@ -285,8 +312,8 @@ impl Router {
 
 /// The op that the router plans by, and what is asked for.
 fn taken<R>(op: Op<R>, outline: impl FnOnce(&R) -> Request) -> (Op, R) {
-    let Op { request, door, provider, id, client, holder } = op;
-    (Op { request: outline(&request), door, provider, id, client, holder }, request)
+    let Op { request, door, provider, id, client, team, holder, context, arrived } = op;
+    (Op { request: outline(&request), door, provider, id, client, team, holder, context, arrived }, request)
 }
 
 /// Notes that all has come, and gives the record as it stands then.

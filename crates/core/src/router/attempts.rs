@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::Router;
 use super::answer::{Aftermath, Committed};
 use super::asking::{Asking, Text};
+use super::balance;
 use super::breaker::{self, Permit};
-use super::charge::Charge;
+use super::charge::{Charge, Payer};
 use super::deadlines;
 use super::first_event;
 use super::opening::{self, Opening};
@@ -26,7 +27,6 @@ use crate::delta::DeltaStream;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::RequestId;
-use crate::limits::Payer;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
 use crate::trace::{CacheStatus, Candidate};
@@ -55,7 +55,7 @@ pub(super) struct Attempts<A> {
     /// Ends the call when the router does.
     ending: CancellationToken,
     /// Whose money it costs.
-    payer: Option<Payer>,
+    payer: Payer,
     /// Gone where its caller left a shared call to the others.
     record: Weak<Record>,
 }
@@ -137,21 +137,24 @@ impl<A: Asking> Attempts<A> {
         if (error.is_some() || !waited.is_zero())
             && let Some(record) = self.record.upgrade()
         {
-            record.held(&self.planned.target, error.as_ref(), waited);
+            record.held(&self.planned, error.as_ref(), waited);
         }
         entered.map(Some).map_err(|_| error.unwrap_or_else(|| Error::unavailable("it is left alone")))
     }
 
     async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
         let began = self.router.deps().clock.instant();
-        let cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        let mut cx = self.router.context_until(self.ending.clone(), self.id.clone());
+        cx.trace = self.record.upgrade().and_then(|record| record.next_span());
         let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
         call.attempt = attempt;
         call.deadlines = Deadlines { first_event, ..self.deadlines };
+        let busy = self.planned.gauge.as_ref().map(|gauge| gauge.enter(self.request.stream, began));
         let mut outcome = match call.note_dropped(self.withheld.iter().cloned()) {
             Ok(()) => self.charged(call).await,
             Err(strict) => Err(strict),
         };
+        outcome = balance::observed::<A>(outcome, busy, self.router.deps().clock.instant());
         if let Some(permit) = permit {
             self.tell(permit, &outcome, began);
             let aftermath = || Some(Aftermath::new(&self.router, &self.planned, began, self.haste()));
@@ -163,7 +166,7 @@ impl<A: Asking> Attempts<A> {
             error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
         };
         if !outcome.as_ref().is_err_and(absent) {
-            record.attempted(&self.planned.target, began, outcome.as_ref().err());
+            record.attempted_at(&self.planned, began, outcome.as_ref().err(), cx.trace.clone());
         }
         record.dropped(cx.dropped());
         outcome
@@ -194,7 +197,7 @@ impl<A: Asking> Attempts<A> {
     /// One call, with what it may cost set aside.
     async fn charged(&self, call: Call) -> Result<A::Done> {
         let (target, request) = (&self.planned.target, &self.request);
-        let charge = Charge::reserve(&self.router, self.payer.as_ref(), target, request, A::PAID).await?;
+        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), target, request, A::PAID).await?;
         self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
     }
 }
@@ -250,7 +253,7 @@ pub(super) async fn shared(
         heard => {
             let silent = || if hurries { opening::late(own) } else { late(total) };
             let error = heard.ok().and_then(Result::err).unwrap_or_else(silent);
-            record.attempted(&planned.target, began, Some(&error));
+            record.attempted(planned, began, Some(&error));
             Err(error)
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-pub(super) use self::aside::Aside;
+pub(super) use self::aside::{Aside, held};
 use self::cell::{Cell, Lesson, Part, Scope, lesson};
 pub(super) use self::instances::Instances;
 use crate::error::{Error, ErrorKind};
@@ -167,13 +167,18 @@ impl Breakers {
         open.map(|cell| State {
             provider: provider.clone(),
             model: match &cell.scope {
-                Scope::Model(model) => model.clone(),
+                Scope::Model(model) | Scope::Allowance(model, _) => model.clone(),
                 Scope::Provider | Scope::Credential(_) => None,
             },
             scope: match &cell.scope {
                 Scope::Provider => "provider",
-                Scope::Model(_) => "model",
+                Scope::Model(_) | Scope::Allowance(..) => "model",
                 Scope::Credential(_) => "credential",
+            },
+            key: None,
+            mark: match &cell.scope {
+                Scope::Allowance(_, mark) | Scope::Credential(mark) => mark.clone(),
+                Scope::Provider | Scope::Model(_) => None,
             },
             half_open: !cell.is_open(now),
             kind: cell.kind,
@@ -207,6 +212,10 @@ pub struct State {
     pub model: Option<ModelName>,
     /// What it is about: `provider`, `model`, `credential`.
     pub scope: &'static str,
+    /// With which of the provider's keys, from 1, where it has several and it is about one.
+    pub key: Option<u32>,
+    /// The one-way mark of that key.
+    mark: Option<String>,
     /// Whether its time has come, so that one request may try, or does.
     pub half_open: bool,
     /// What went wrong.
@@ -221,18 +230,22 @@ impl State {
         if self.half_open { "half_open" } else { "open" }
     }
 
-    /// Whether it holds back this model of its provider.
-    pub fn covers(&self, model: Option<&ModelName>) -> bool {
-        self.scope != "model" || self.model.as_ref() == model
+    /// Whether it holds back this model of its provider, asked with this key.
+    pub fn covers(&self, model: Option<&ModelName>, key: Option<u32>) -> bool {
+        (self.scope != "model" || self.model.as_ref() == model) && (self.key.is_none() || self.key == key)
     }
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.model {
-            Some(model) => write!(f, "{} {model}: ", self.scope)?,
-            None => write!(f, "{}: ", self.scope)?,
+        f.write_str(self.scope)?;
+        if let Some(model) = &self.model {
+            write!(f, " {model}")?;
         }
+        if let Some(key) = self.key {
+            write!(f, " (key {key})")?;
+        }
+        f.write_str(": ")?;
         match self.half_open {
             true => write!(f, "half-open after {}", self.kind),
             false => write!(f, "open for another {:.1} s after {}", self.left.as_secs_f64(), self.kind),
@@ -252,6 +265,7 @@ fn applies(scope: &Scope, asked: Asked<'_>) -> bool {
     match scope {
         Scope::Provider => true,
         Scope::Model(model) => model.as_ref() == asked.model,
+        Scope::Allowance(model, mark) => model.as_ref() == asked.model && *mark == asked.provider.login_mark(),
         Scope::Credential(mark) => *mark == asked.provider.login_mark(),
     }
 }
@@ -297,6 +311,7 @@ impl Breakers {
             Lesson::Failed(part) | Lesson::Barred(part, _) | Lesson::Limited(part, _) => match part {
                 Part::Provider => Scope::Provider,
                 Part::Model => Scope::Model(asked.model.cloned()),
+                Part::Allowance => Scope::Allowance(asked.model.cloned(), asked.provider.login_mark()),
                 Part::Credential => Scope::Credential(asked.provider.login_mark()),
             },
         };

@@ -4,7 +4,7 @@
 //! How a count is asked for is `asking.rs`.
 
 use crate::provider::Target;
-use crate::request::{Block, BlockBody, Request, ResponseFormat};
+use crate::request::{Block, BlockBody, RawJson, Request, ResponseFormat, Tool};
 
 /// How many tokens a request has.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +28,7 @@ const PER_PICTURE: u64 = 1_000;
 pub(super) fn estimate(request: &Request) -> u64 {
     let messages: u64 =
         request.messages.iter().map(|message| PER_MESSAGE + message.content.iter().map(of_block).sum::<u64>()).sum();
-    let tools: u64 =
-        request.tools.iter().filter_map(|tool| serde_json::to_string(tool).ok()).map(|t| of_text(&t)).sum();
+    let tools: u64 = request.tools.iter().map(of_tool).sum();
     let schema = match &request.response_format {
         Some(ResponseFormat::JsonSchema(wanted)) => of_text(wanted.schema.get()),
         _ => 0,
@@ -47,9 +46,21 @@ fn of_block(block: &Block) -> u64 {
     }
 }
 
+fn of_tool(tool: &Tool) -> u64 {
+    let parts = [Some(tool.name.as_str()), tool.description.as_deref(), tool.parameters.as_ref().map(RawJson::get)];
+    let said: u64 = parts.into_iter().flatten().map(of_text).sum();
+    // A tool that runs at a provider is all in its further fields.
+    let extra = if tool.extra.is_empty() { None } else { serde_json::to_string(&tool.extra).ok() };
+    PER_MESSAGE + said + extra.map_or(0, |text| of_text(&text))
+}
+
+/// Counted by bytes, of which a processor takes many at once: the first one of each character that is not ASCII is above all others.
 pub(super) fn of_text(text: &str) -> u64 {
     let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
-    ascii.div_ceil(4) + text.chars().filter(|sign| !sign.is_ascii()).count() as u64
+    if ascii == text.len() as u64 {
+        return ascii.div_ceil(4);
+    }
+    ascii.div_ceil(4) + text.bytes().filter(|byte| *byte >= 0xC0).count() as u64
 }
 
 #[cfg(test)]

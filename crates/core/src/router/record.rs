@@ -1,27 +1,27 @@
-//! The record of one request: filled while it runs, closed when its stream finishes *or* is dropped, then given to the hooks and kept for a while.
+//! The record of one request: filled while it runs, closed when its stream finishes *or* is dropped. What becomes of it then is `record/end.rs`.
+
+pub(super) mod end;
 
 use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Router;
-use super::resolve::{Entry, Plan};
+use super::charge::{Paid, Payer};
+use super::resolve::{Plan, Planned};
+use super::{Op, Router};
 use crate::cache::CacheKey;
-use crate::config::Settings;
-use crate::deps::RouterDeps;
 use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
-use crate::limits::{Holder, Payer, Permit};
-use crate::provider::Target;
-use crate::telemetry::{Ended, Meters, SHARDS, Tokens, own_shard};
-use crate::trace::{Attempt, CacheStatus, Resumed, Served, Trace};
+use crate::limits::{Holder, Permit};
+use crate::telemetry::{Gaps, SHARDS, own_shard};
+use crate::trace::{Attempt, CacheStatus, Hedged, Operation, Resumed, Served, Span, Trace, TraceContext};
 use crate::usage::Usage;
 
 /// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
@@ -49,12 +49,20 @@ impl Recent {
 /// The record of a request that is under way. Dropping it closes it.
 pub(crate) struct Record {
     trace: Mutex<Trace>,
+    /// Where the request stands in somebody's trace, for those who are asked.
+    context: Option<TraceContext>,
+    /// The tier that a stored answer came from.
+    tier: OnceLock<&'static str>,
     began: Instant,
     router: Router,
     /// Cancelled when the router shuts down. One for each request: all who wait for the router's own would wait for each other, too.
     ending: CancellationToken,
     /// The name of the client's key.
     client: Option<Arc<str>>,
+    /// The team of that key, where the door knows one.
+    team: Option<Arc<str>>,
+    /// Whether it is in the books.
+    kept: bool,
     /// Who holds the limits under which it asks.
     holder: OnceLock<Arc<Holder>>,
     /// Its place within the limits of its key, given back at its end.
@@ -62,17 +70,30 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn open(router: &Router, id: Option<RequestId>, client: Option<Arc<str>>) -> Self {
+    pub(crate) fn open(router: &Router, op: &Op, (operation, paid): (Operation, Paid)) -> Self {
         router.0.meters.begin();
         let deps = router.deps();
         let now = deps.clock.now();
-        let trace = Trace::new(id.unwrap_or_else(|| deps.ids.request_id(now)), now);
+        let mut trace = Trace::new(op.id.clone().unwrap_or_else(|| deps.ids.request_id(now)), now);
+        trace.operation = operation;
+        // Who collects spans makes them from the record; without anybody a client's place is passed on as it is.
+        trace.span = deps.watch.as_ref().map(|watch| {
+            let (id, above) = (deps.ids.span(), op.context.as_ref());
+            let context =
+                above.map_or_else(|| TraceContext::new(deps.ids.trace(), id, watch.samples()), |above| above.at(id));
+            Span::new(context, above.map(|above| above.span))
+        });
+        let context = trace.span.as_ref().map(|span| span.context.clone()).or_else(|| op.context.clone());
         Self {
             trace: Mutex::new(trace),
-            began: deps.clock.instant(),
+            context,
+            tier: OnceLock::new(),
+            began: op.arrived.unwrap_or_else(|| deps.clock.instant()),
             router: router.clone(),
             ending: deps.shutdown.child_token(),
-            client,
+            client: op.client.clone(),
+            team: op.team.clone(),
+            kept: paid != Paid::Free,
             holder: OnceLock::new(),
             permit: OnceLock::new(),
         }
@@ -81,6 +102,41 @@ impl Record {
     /// Remembers who holds the limits.
     pub(crate) fn asked_by(&self, holder: Arc<Holder>) {
         let _ = self.holder.set(holder);
+    }
+
+    /// Where the next attempt stands in somebody's trace: at a span of its own where they are collected.
+    pub(crate) fn next_span(&self) -> Option<TraceContext> {
+        let context = self.context.as_ref()?;
+        let deps = self.router.deps();
+        Some(if deps.watch.is_some() { context.at(deps.ids.span()) } else { context.clone() })
+    }
+
+    /// Whether somebody collects spans.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.router.deps().watch.is_some()
+    }
+
+    /// What the provider calls the model that answers.
+    pub(crate) fn answered_as(&self, model: &str) {
+        lock(&self.trace).answered_as = Some(model.to_owned()).filter(|model| !model.is_empty());
+    }
+
+    /// Counts how long the events of an answer are waited for: of one that a provider gives.
+    pub(crate) fn gaps(&self) -> Option<Gaps> {
+        let trace = lock(&self.trace);
+        let served = trace.served.as_ref().filter(|_| trace.cache != CacheStatus::Hit)?;
+        let model = served.model.as_ref().map(|model| model.as_str());
+        Some(Gaps::new(self.router.0.meters.of(served.provider.as_str(), model)))
+    }
+
+    /// The time, as the request's clock has it.
+    pub(crate) fn now(&self) -> Instant {
+        self.router.deps().clock.instant()
+    }
+
+    /// The tier that the stored answer came from.
+    pub(crate) fn found_in(&self, tier: &'static str) {
+        let _ = self.tier.set(tier);
     }
 
     /// Keeps a place until the request's end.
@@ -96,9 +152,14 @@ impl Record {
         self.holder.get()
     }
 
-    /// Whose money it spends.
-    pub(crate) fn payer(&self) -> Option<Payer> {
-        self.permit.get().map(Permit::payer)
+    /// Who pays for what the request makes others do.
+    pub(crate) fn payer(&self) -> Payer {
+        let holder = self.holder().cloned();
+        let (key, team) = holder.as_ref().map(Holder::payers).unwrap_or_default();
+        let (key, team) = (key.or(self.client.as_ref()).cloned(), team.or(self.team.as_ref()).cloned());
+        let counters = holder.as_ref().and_then(|holder| holder.counters(&self.router.deps().ledger));
+        let counters = counters.or_else(|| self.router.0.meters.client(key.as_deref()?)).cloned();
+        Payer { purse: self.permit.get().map(Permit::payer), key, team, counters }
     }
 
     /// Cancelled when the router shuts down.
@@ -122,16 +183,34 @@ impl Record {
     pub(crate) fn cache(&self, status: CacheStatus, key: Option<&CacheKey>) {
         let mut trace = lock(&self.trace);
         trace.cache = status;
+        if matches!(status, CacheStatus::Hit | CacheStatus::Coalesced) {
+            // Somebody else's call answered, and paid.
+            trace.cost_micros = Some(0);
+        }
         trace.key = key.map(|key| key.printed().to_owned());
     }
 
-    pub(crate) fn attempted(&self, target: &Target, since: Instant, error: Option<&Error>) {
+    pub(crate) fn attempted(&self, planned: &Planned, since: Instant, error: Option<&Error>) {
+        self.attempted_at(planned, since, error, None);
+    }
+
+    /// As [`Record::attempted`], for an attempt that had a place in somebody's trace.
+    pub(crate) fn attempted_at(
+        &self,
+        planned: &Planned,
+        since: Instant,
+        error: Option<&Error>,
+        at: Option<TraceContext>,
+    ) {
         let took = self.since(since);
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {
-            let mut attempt = Attempt::new(target.provider.clone(), target.model.clone());
+            let mut attempt = attempt_at(planned);
             attempt.error = error.cloned();
+            attempt.began = Some(since.saturating_duration_since(self.began));
             attempt.took = Some(took);
+            let above = trace.span.as_ref().map(|span| span.context.span);
+            attempt.span = at.filter(|_| above.is_some()).map(|context| Span::new(context, above));
             // Nearly always the only one.
             trace.attempts.reserve_exact(1);
             trace.attempts.push(attempt);
@@ -139,10 +218,10 @@ impl Record {
     }
 
     /// A target was left alone for a while, and asked after that unless there is an error.
-    pub(crate) fn held(&self, target: &Target, error: Option<&Error>, waited: Duration) {
+    pub(crate) fn held(&self, planned: &Planned, error: Option<&Error>, waited: Duration) {
         let mut trace = lock(&self.trace);
         if trace.held.len() < Trace::LIMIT {
-            let mut held = Attempt::new(target.provider.clone(), target.model.clone());
+            let mut held = attempt_at(planned);
             held.error = error.cloned();
             held.took = Some(waited);
             trace.held.push(held);
@@ -157,6 +236,26 @@ impl Record {
     /// The answer was to be held back until its end and grew too large for that.
     pub(crate) fn spilled(&self) {
         lock(&self.trace).spilled = true;
+    }
+
+    /// Another target was asked beside one that was late.
+    pub(crate) fn hedged(&self, hedged: Hedged) {
+        let mut trace = lock(&self.trace);
+        if trace.hedges.len() < Trace::LIMIT {
+            trace.hedges.push(hedged);
+        }
+    }
+
+    /// What was told last of the cache and of fields left out.
+    pub(crate) fn told(&self) -> Told {
+        let trace = lock(&self.trace);
+        Told { cache: trace.cache, key: trace.key.clone(), dropped: trace.dropped.clone() }
+    }
+
+    /// Tells it again.
+    pub(crate) fn tell(&self, Told { cache, key, dropped }: Told) {
+        let mut trace = lock(&self.trace);
+        (trace.cache, trace.key, trace.dropped) = (cache, key, dropped);
     }
 
     pub(crate) fn dropped(&self, fields: Vec<FieldPath>) {
@@ -185,6 +284,21 @@ impl Record {
         lock(&self.trace).usage = Some(usage);
     }
 
+    /// A call is settled: what it cost, where that is known, and an estimate of its tokens where its provider told none.
+    pub(crate) fn spent(&self, cost: Option<u64>, estimate: Option<Usage>) {
+        let mut trace = lock(&self.trace);
+        match cost {
+            Some(micros) => trace.cost_micros = Some(trace.cost_micros.unwrap_or(0).saturating_add(micros)),
+            None => trace.unpriced += 1,
+        }
+        // What the provider told of a broken answer is of its beginning.
+        if let Some(estimate) = estimate
+            && trace.usage.is_none_or(|told| told.output < estimate.output)
+        {
+            trace.usage = Some(estimate);
+        }
+    }
+
     /// Looks at the record without copying it. `look` must be quick: the record is locked meanwhile.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
         look(&lock(&self.trace))
@@ -198,26 +312,12 @@ impl Record {
     }
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        if lock(&self.trace).served.is_none() {
-            self.left();
-        }
-        let took = self.since(self.began);
-        let record = self.trace.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
-        let mut trace = std::mem::replace(record, empty);
-        trace.total.get_or_insert(took);
-        if let Some(permit) = self.permit.get_mut()
-            && let Some(tokens) = tokens_taken(&trace)
-        {
-            permit.took(tokens);
-        }
-        let trace = Arc::new(trace);
-        count(&self.router.0.meters, &trace, self.client.as_deref());
-        self.router.deps().hooks.iter().for_each(|hook| hook.on_finish(&trace));
-        self.router.0.recent.push(trace);
-    }
+/// What a record says of the target that is asked.
+#[derive(Debug)]
+pub(crate) struct Told {
+    cache: CacheStatus,
+    key: Option<String>,
+    dropped: Vec<FieldPath>,
 }
 
 impl fmt::Debug for Record {
@@ -226,60 +326,10 @@ impl fmt::Debug for Record {
     }
 }
 
-/// The counters of a router's providers. Counted under their own names are the models that a provider lists, its default ones, and those that routes name.
-pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) -> Meters {
-    let models = |entry: &Entry| -> Vec<String> {
-        let listed = entry.provider.models().into_iter().chain(entry.provider.describe().default_model.clone());
-        let set = settings.default_model(&entry.id).cloned();
-        let routed = settings.routes.values().flat_map(|route| route.groups.iter().flatten()).filter_map(|target| {
-            let (id, model) = target.split_once('/')?;
-            entry.is(&id.to_ascii_lowercase()).then(|| model.to_owned())
-        });
-        listed.chain(set).map(|model| model.as_str().to_owned()).chain(routed).collect()
-    };
-    let clients = settings.server.api_keys.iter().map(|key| key.name.as_str());
-    Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
-}
-
-/// How many tokens a request took that ended; none where nobody can tell, and what was thought of it stands.
-fn tokens_taken(trace: &Trace) -> Option<u64> {
-    let left = trace.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::CallerCancelled);
-    match (trace.cache, &trace.usage) {
-        // Somebody else's call answered.
-        (CacheStatus::Hit | CacheStatus::Coalesced, _) => Some(0),
-        (_, Some(usage)) => Some(usage.total()),
-        (_, None) if trace.served.is_none() && !left => Some(0),
-        _ => None,
-    }
-}
-
-/// Counts a request that ended under whoever answered, or was tried last.
-fn count(meters: &Meters, trace: &Trace, client: Option<&str>) {
-    let served = trace.served.as_ref().map(|served| (&served.provider, served.model.as_ref()));
-    let tried = || trace.attempts.last().map(|attempt| (&attempt.provider, attempt.model.as_ref()));
-    let (provider, model) = served.or_else(tried).map_or((None, None), |(id, model)| (Some(id.as_str()), model));
-    let usage = trace.usage.unwrap_or_default();
-    meters.end(&Ended {
-        provider,
-        model: model.map(|model| model.as_str()),
-        client,
-        failure: trace.error.as_ref().map(|error| error.kind().name()),
-        cache: trace.cache.as_str(),
-        retries: trace.attempts.windows(2).filter(|pair| is_retry(pair)).count() as u64,
-        failed_attempts: trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count() as u64,
-        tokens: Tokens {
-            input: usage.input,
-            output: usage.output,
-            cache_read: usage.cache_read,
-            reasoning: usage.reasoning,
-        },
-        first_content: trace.first_content,
-        total: trace.total.unwrap_or_default(),
-    });
-}
-
-fn is_retry(pair: &[Attempt]) -> bool {
-    matches!(pair, [before, after] if (&before.provider, &before.model) == (&after.provider, &after.model))
+fn attempt_at(planned: &Planned) -> Attempt {
+    let mut attempt = Attempt::new(planned.target.provider.clone(), planned.target.model.clone());
+    attempt.key = planned.key;
+    attempt
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

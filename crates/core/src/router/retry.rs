@@ -42,7 +42,7 @@ pub struct Place {
 /// What to do after `error`. Asking with another credential is the provider's business; by the time its error comes here, it has none left.
 pub fn decide(error: &Error, place: Place) -> Decision {
     let row = error.kind().row();
-    // The two conditional columns stop: no plan holds what they ask for, the targets' windows and a route's filter chain.
+    // After the two conditional columns this target is done with; who is next is `onward.rs`'s business.
     let onward = if place.others && row.next == NextTarget::Yes { Decision::Next } else { Decision::Stop };
     if place.attempt >= MAX_ATTEMPTS {
         return onward;

@@ -1,12 +1,16 @@
 //! Numbers that only grow, each once for a group of threads, so that nobody waits to count. What they are numbers of is `telemetry.rs`.
 
-use std::fmt::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the histograms' buckets, in seconds.
+use super::families;
+
+/// The upper bounds of most histograms' buckets, in seconds.
 pub const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// Those of what is mostly far below a second.
+pub const FINE: [f64; 14] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
 const MICROS: [u64; 14] = [
     5_000,
     10_000,
@@ -23,6 +27,8 @@ const MICROS: [u64; 14] = [
     60_000_000,
     300_000_000,
 ];
+const FINE_MICROS: [u64; 14] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
 /// The most kinds of outcomes, `ok` included.
 pub(super) const OUTCOMES: usize = 32;
@@ -35,12 +41,22 @@ pub(super) struct Series([OnceLock<Box<Shard>>; SHARDS]);
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    pub(super) outcomes: Cells<OUTCOMES>,
-    pub(super) tokens: Cells<4>,
-    /// Attempts that failed, and retries.
-    pub(super) failed: Cells<2>,
+    /// By operation, then by outcome.
+    pub(super) outcomes: Cells<{ 4 * OUTCOMES }>,
+    /// By direction.
+    pub(super) tokens: Cells<5>,
+    /// Micro-dollars, and calls of unknown cost.
+    pub(super) money: Cells<2>,
+    /// Attempts that failed, by the kind of their error.
+    pub(super) failed: Cells<OUTCOMES>,
+    /// Retries, fallbacks, and hedges by their outcome.
+    pub(super) again: Cells<5>,
+    /// Calls that began and that ended, requests that began to wait and that ended waiting.
+    pub(super) under_way: Cells<4>,
     pub(super) total: Histogram,
     pub(super) first_content: Histogram,
+    pub(super) overhead: Histogram<true>,
+    pub(super) gaps: Histogram<true>,
 }
 
 impl Series {
@@ -58,36 +74,48 @@ impl Series {
     }
 
     pub(super) fn sum<const N: usize>(&self, of: impl Fn(&Shard) -> &Cells<N>, at: usize) -> u64 {
-        self.shards().map(|shard| of(shard).get(at)).sum()
+        self.shards().fold(0, |sum: u64, shard| sum.wrapping_add(of(shard).get(at)))
     }
 
-    pub(super) fn histogram(&self, out: &mut String, name: &str, labels: &str, of: impl Fn(&Shard) -> &Histogram) {
-        let mut below = 0;
-        for (at, bound) in BUCKETS.iter().enumerate() {
-            below += self.shards().map(|shard| of(shard).buckets.get(at)).sum::<u64>();
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
-        }
-        let count = below + self.shards().map(|shard| of(shard).buckets.get(BUCKETS.len())).sum::<u64>();
-        let micros: u64 = self.shards().map(|shard| of(shard).micros.get(0)).sum();
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    pub(super) fn histogram<const FINER: bool>(&self, of: impl Fn(&Shard) -> &Histogram<FINER>) -> families::Histogram {
+        let count = |at| self.shards().map(|shard| of(shard).0.buckets.get(at)).sum();
+        let micros: u64 = self.shards().map(|shard| of(shard).0.micros.get(0)).sum();
+        let bounds: &'static [f64] = if FINER { &FINE } else { &BUCKETS };
         #[allow(clippy::cast_precision_loss)]
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", micros as f64 / 1e6);
-        let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
+        families::Histogram { bounds, counts: (0..=bounds.len()).map(count).collect(), sum: micros as f64 / 1e6 }
     }
 }
 
+/// Times by their length; `FINER` where they are mostly far below a second.
 #[derive(Debug, Default)]
-pub(super) struct Histogram {
+pub(super) struct Histogram<const FINER: bool = false>(Ranges);
+
+#[derive(Debug, Default)]
+struct Ranges {
     buckets: Cells<15>,
     micros: Cells<1>,
 }
 
-impl Histogram {
+/// Where a time belongs, and its length in microseconds.
+pub(super) fn range<const FINER: bool>(took: Duration) -> (usize, u64) {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 16);
+    let bounds = if FINER { &FINE_MICROS } else { &MICROS };
+    (bounds.iter().position(|bound| micros <= *bound).unwrap_or(bounds.len()), micros)
+}
+
+impl<const FINER: bool> Histogram<FINER> {
     pub(super) fn add(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 16);
-        let at = MICROS.iter().position(|bound| micros <= *bound).unwrap_or(MICROS.len());
-        self.buckets.add(at, 1);
-        self.micros.add(0, micros);
+        let (at, micros) = range::<FINER>(took);
+        self.0.buckets.add(at, 1);
+        self.0.micros.add(0, micros);
+    }
+
+    /// Adds what somebody counted alone.
+    pub(super) fn add_all(&self, counts: &[u32; 15], micros: u64) {
+        for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.0.buckets.add(at, u64::from(*count));
+        }
+        self.0.micros.add(0, micros);
     }
 }
 

@@ -11,8 +11,8 @@ pub(crate) struct Room {
 /// From the words to the router; a room knows only rooms above it.
 pub(crate) const ROOMS: &[Room] = &[
     Room { modules: &["ids", "error", "secret"], knows: &[] },
-    Room { modules: &["telemetry"], knows: &[] },
     Room { modules: DOMAIN, knows: WORDS },
+    Room { modules: &["telemetry"], knows: &["usage", "trace"] },
     Room {
         modules: &["dialect"],
         knows: &["ids", "error", "secret", "request", "response", "delta", "usage", "embedding", "image"],
@@ -45,6 +45,7 @@ pub(crate) const ROOMS: &[Room] = &[
         modules: &["limits"],
         knows: &["ids", "error", "secret", "request", "usage", "pricing", "store", "telemetry"],
     },
+    Room { modules: &["books"], knows: &["ids", "error", "secret", "usage", "pricing", "store", "telemetry"] },
     Room {
         modules: &["cache"],
         knows: &[
@@ -79,6 +80,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "provider",
             "store",
             "limits",
+            "books",
             "cache",
             "telemetry",
         ],
@@ -102,6 +104,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "provider",
             "store",
             "limits",
+            "books",
             "cache",
             "deps",
             "telemetry",
@@ -127,6 +130,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "provider",
             "store",
             "limits",
+            "books",
             "cache",
             "deps",
             "router",
@@ -176,6 +180,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception { module: "provider", name: "deps::IpfsBackend", reason: "the trait that a libp2p node implements" },
     Exception { module: "cache", name: "deps::Clock", reason: "entries grow old by the clock tests can set" },
     Exception { module: "limits", name: "deps::Clock", reason: "rates are per time, by the clock tests can set" },
+    Exception { module: "books", name: "deps::Clock", reason: "the day is that of the clock tests can set" },
     Exception { module: "store", name: "deps::Clock", reason: "entries expire by the clock tests can set" },
 ];
 

@@ -3,7 +3,10 @@
 //! A router is put together in `support.rs`. What the rules of plans are is in `../router_rules.rs`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod balance;
+mod conditions;
 mod failures;
+mod hedging;
 mod plans;
 mod refusals;
 mod stored;

@@ -130,7 +130,7 @@ impl Setup {
         self.calls.insert(id.to_string(), calls);
         let automatic = if id == "local" { Automatic::Floor } else { Automatic::Yes };
         let provider: Arc<dyn DynProvider> = Arc::new(scripted);
-        self.entries.push(Entry { id, aliases: Vec::new(), provider, automatic, program: None });
+        self.entries.push(Entry { automatic, ..Entry::new(id, provider) });
         self
     }
 

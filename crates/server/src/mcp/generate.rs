@@ -72,7 +72,12 @@ pub(super) async fn run(
     request.stream = progress.is_some();
     let mut answer = mcp
         .router
-        .call(Op::new(request, Door::NativeApi).for_client(caller.name.clone()).within(caller.holder.clone()))
+        .call(
+            Op::new(request, Door::NativeApi)
+                .for_client(caller.name.clone())
+                .of_team(caller.team.clone())
+                .within(caller.holder.clone()),
+        )
         .await?;
     let mut folder = Folder::default();
     while let Some(event) = answer.next().await {

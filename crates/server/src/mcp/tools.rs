@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{Mcp, generate};
 use crate::door::Caller;
+use crate::routes::native::explain::Explanation;
 use crate::routes::native::generate::Generated;
 use crate::routes::native::{Providers, cleared, may_clear};
 
@@ -73,7 +74,7 @@ pub(super) const TOOLS: &[Row] = &[
         description: "Say which providers would answer a prompt, in which order and why. Nothing is sent.",
         reads: true,
         input: taken::<generate::Wanted>,
-        output: given::<Explained>,
+        output: given::<Explanation>,
     },
 ];
 
@@ -164,23 +165,6 @@ struct Cleared {
     cleared: u64,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-struct Explained {
-    targets: Vec<Target>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct Target {
-    provider: String,
-    model: Option<String>,
-    /// Whether it would be asked, in this order.
-    planned: bool,
-    /// Why it would, or would not.
-    reason: String,
-    /// The key of its stored answer.
-    key: Option<String>,
-}
-
 /// Runs a tool. What goes wrong is the tool's result, for the model that asked to read.
 pub(super) async fn call(
     mcp: &Mcp,
@@ -263,17 +247,5 @@ async fn cache_get(mcp: &Mcp, Key { key }: Key, caller: &Caller) -> Result<CallT
 async fn explain(mcp: &Mcp, wanted: generate::Wanted, caller: &Caller) -> Result<CallToolResult> {
     let mut request: Request = wanted.into_request()?;
     request.riders.namespace.clone_from(&caller.namespace);
-    let (plan, keys) = mcp.router.explain(&request, Door::NativeApi).await?;
-    let mut keys = plan.targets.iter().zip(keys);
-    let targets = plan.candidates.iter().map(|candidate| {
-        let key = candidate.planned.then(|| keys.next()).flatten().and_then(|(_, key)| key);
-        Target {
-            provider: candidate.provider.to_string(),
-            model: candidate.model.as_ref().map(ToString::to_string),
-            planned: candidate.planned,
-            reason: candidate.reason.clone(),
-            key: key.map(|key| key.printed().to_owned()),
-        }
-    });
-    structured(&Explained { targets: targets.collect() })
+    structured(&Explanation { targets: mcp.router.explained(&request, Door::NativeApi).await? })
 }

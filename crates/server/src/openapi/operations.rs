@@ -8,6 +8,7 @@ use schemars::Schema;
 use super::{Schemas, shapes};
 use crate::error::Refused;
 use crate::routes::completions::{Completed, Completion};
+use crate::routes::native::explain::Explanation;
 use crate::routes::native::generate::{Generate, Generated};
 use crate::routes::native::{Components, Done, Health, Info, Providers};
 
@@ -70,6 +71,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     )
     .about("Generate text from a prompt; with `stream`, as server-sent events of native deltas, the last one named `done` or `error`")
     .takes(Schemas::read::<Generate>),
+    Operation::post("/api/v0/ai/llm/explain", "explain", &[(JSON, Schemas::written::<Explanation>)])
+        .about("Who would answer a request, in which order and why, with prices, breakers and the keys of stored answers; nothing is sent")
+        .takes(Schemas::read::<Generate>),
+    Operation::get("/api/v0/ai/llm/requests/{id}", "request", &[(JSON, shapes::object)])
+        .about("What happened to a request of late: who was considered, asked and held back, and how each went; for administration"),
     Operation::get("/api/v0/ai/llm/providers", "providers", &[(JSON, Schemas::written::<Providers>)])
         .about("Who could answer now"),
     Operation::get("/api/v0/ai/llm/health", "health", &[(JSON, Schemas::written::<Health>)])
@@ -90,6 +96,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("Revoke a key by its name or id, for administration"),
     Operation::get("/api/v0/ai/llm/keys/log", "key_log", &[(JSON, shapes::object)])
         .about("What was done to keys and by whom, for administration"),
+    Operation::get("/api/v0/ai/llm/usage", "usage", &[(JSON, shapes::object)])
+        .about("What was used and what it cost: of all keys for administration, else of the key that asks; `?by=` names day, key, team, provider or model, several with commas between; `?since=` and `?until=` are days, `?of=` is the name of a key"),
     Operation::get("/v1/models", "models", &[(JSON, shapes::models)])
         .about("The models that can be named, in the shape that the headers ask for")
         .of("models", shapes::any_refusal),

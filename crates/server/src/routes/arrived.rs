@@ -72,7 +72,9 @@ impl Arrived {
         Op::new(ask, Door::CompatibleApi)
             .with_id(self.id.clone())
             .for_client(self.caller.name.clone())
+            .of_team(self.caller.team.clone())
             .within(self.caller.holder.clone())
+            .under(riders::context(&self.head.headers))
     }
 
     /// The answer: a JSON body with the record of how it came about, or the error.

@@ -202,7 +202,8 @@ async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) 
     style.id = format!("cmpl-{}", id.as_str().trim_start_matches("req_"));
     let encoder = Box::new(CompletionEncoder::new(style));
     let broken = head.extensions.get().cloned();
-    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).within(caller.holder);
+    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
+    let op = op.under(riders::context(&head.headers));
     chat::respond(server, id, op, encoder, broken).await
 }
 

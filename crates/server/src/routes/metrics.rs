@@ -1,13 +1,12 @@
 //! `/metrics`: what was counted, as Prometheus reads it. The router's counters are the ledger's; those of HTTP are here.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use llm_router::telemetry::{Counters, head};
+use llm_router::telemetry::{Counters, Family, Point, Value, labels, prometheus};
 
 use crate::app::Server;
 use crate::door::Caller;
@@ -37,6 +36,25 @@ impl Counts {
         Self { statuses: Counters::default(), began }
     }
 
+    /// What the server counted itself.
+    fn families(&self, lost_lines: Option<u64>) -> Vec<Family> {
+        let codes = CODES.iter().map(u16::to_string).chain(["other".to_owned()]).enumerate();
+        let codes = codes.map(|(at, code)| Point::count(labels([("code", code.as_str())]), self.statuses.sum(at)));
+        let codes = codes.filter(|point| point.value != Value::Count(0));
+        let mut families = vec![Family::counter(RESPONSES, "Answers by HTTP status.", codes)];
+        let alone = |count| [Point::count(Vec::new(), count)];
+        if let Some(lost) = lost_lines {
+            families.push(Family::counter(LOST_LINES, "Lines that the access log had no room for.", alone(lost)));
+        }
+        let began = self.began.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let began = [Point::number(Vec::new(), (began * 1000.0).round() / 1000.0)];
+        families.push(Family::gauge(STARTED, "When the server began, in seconds since 1970.", began));
+        if let Some(bytes) = resident() {
+            families.push(Family::gauge(MEMORY, "Memory of the process that is in use, in bytes.", alone(bytes)));
+        }
+        families
+    }
+
     /// Counts an answer's head.
     pub(crate) fn answered(&self, status: StatusCode) {
         let at = CODES.iter().position(|code| *code == status.as_u16()).unwrap_or(CODES.len());
@@ -47,27 +65,9 @@ impl Counts {
 /// `GET /metrics` at the administration's address.
 pub(crate) async fn all(State(server): State<Server>) -> Response {
     let inner = &server.0;
-    let mut out = inner.router.prometheus();
-    head(&mut out, RESPONSES, "counter", "Answers by HTTP status.");
-    let codes = CODES.iter().map(u16::to_string).chain(["other".to_owned()]);
-    for (at, code) in codes.enumerate() {
-        let count = inner.counts.statuses.sum(at);
-        if count > 0 {
-            let _ = writeln!(out, "{RESPONSES}{{code=\"{code}\"}} {count}");
-        }
-    }
-    if let Some(log) = &inner.log {
-        head(&mut out, LOST_LINES, "counter", "Lines that the access log had no room for.");
-        let _ = writeln!(out, "{LOST_LINES} {}", log.lost());
-    }
-    head(&mut out, STARTED, "gauge", "When the server began, in seconds since 1970.");
-    let began = inner.counts.began.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let _ = writeln!(out, "{STARTED} {began:.3}");
-    if let Some(bytes) = resident() {
-        head(&mut out, MEMORY, "gauge", "Memory of the process that is in use, in bytes.");
-        let _ = writeln!(out, "{MEMORY} {bytes}");
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
+    let mut families = inner.router.families();
+    families.extend(inner.counts.families(inner.log.as_ref().map(|log| log.lost())));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus(&families)).into_response()
 }
 
 /// `GET /metrics` at the clients' address: for a key with `admin = true`.

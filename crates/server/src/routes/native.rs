@@ -3,8 +3,10 @@
 //! Generating is in `native/generate.rs`. Where the original had a field, it has the same name and meaning here; what is added stands beside. What it said of an
 //! answer without knowing it (`"provider": "auto"`, `"cached": false`) is the truth here.
 
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod keys;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 
@@ -77,9 +79,12 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("/generate", "Generate text from a prompt"),
     ("/providers", "List available providers"),
     ("/health", "Health check"),
+    ("/explain", "Say who would answer, and why; nothing is sent"),
+    ("/requests/{id}", "What happened to a request of late"),
     ("/cache/clear", "Forget stored answers"),
     ("/breakers/clear", "Ask providers again that are left alone"),
     ("/keys", "Make, list and revoke the keys of clients"),
+    ("/usage", "What was used and what it cost"),
 ];
 
 /// `GET /api/v0/ai/llm`: what the router is.

@@ -61,7 +61,11 @@ async fn counted(server: &Inner, codec: &dyn Codec, id: &RequestId, head: Parts,
     let head = RequestHead { path, query: None, method: head.method, headers: head.headers };
     let mut request = codec.decode_request(&head, body)?;
     riders::read(&head.headers, &caller, &mut request)?;
-    let op = Op::new(request, Door::CompatibleApi).with_id(id.clone()).for_client(caller.name).within(caller.holder);
+    let op = Op::new(request, Door::CompatibleApi)
+        .with_id(id.clone())
+        .for_client(caller.name)
+        .of_team(caller.team)
+        .within(caller.holder);
     server.router.count_tokens(op).await
 }
 

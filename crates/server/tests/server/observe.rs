@@ -41,8 +41,8 @@ async fn metrics_count_requests_times_tokens_and_what_is_under_way() {
     assert_eq!(serving.send(Ask::get("/nowhere")).await.status, 404);
     let text = metrics().await;
     for line in [
-        r#"llm_router_requests_total{provider="lab",model="known",outcome="ok"} 1"#,
-        r#"llm_router_requests_total{provider="lab",model="other",outcome="ok"} 1"#,
+        r#"llm_router_requests_total{provider="lab",model="known",operation="chat",outcome="ok"} 1"#,
+        r#"llm_router_requests_total{provider="lab",model="other",operation="chat",outcome="ok"} 1"#,
         r#"llm_router_tokens_total{provider="lab",model="known",direction="input"} 3"#,
         r#"llm_router_tokens_total{provider="lab",model="other",direction="output"} 5"#,
         r#"llm_router_request_duration_seconds_count{provider="lab",model="known"} 1"#,
@@ -69,8 +69,8 @@ async fn metrics_count_requests_times_tokens_and_what_is_under_way() {
     soon(upstream.until(|seen| seen.hung_up == 1)).await;
     let text = metrics().await;
     for line in [
-        r#"llm_router_requests_total{provider="lab",model="known",outcome="caller_cancelled"} 1"#,
-        r#"llm_router_failed_attempts_total{provider="lab",model="known"} 1"#,
+        r#"llm_router_requests_total{provider="lab",model="known",operation="chat",outcome="caller_cancelled"} 1"#,
+        r#"llm_router_failed_attempts_total{provider="lab",model="known",kind="provider_server_error"} 1"#,
         "llm_router_requests_in_flight 0",
     ] {
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");
@@ -191,4 +191,57 @@ async fn who_is_left_alone_is_shown_and_forgotten_for_admins() {
     assert_eq!(serving.send(chat()).await.status, 502);
     assert_eq!(serving.send(clear("o")).await.status, 200);
     assert_eq!(serving.send(chat()).await.status, 200);
+}
+
+/// The names of a text that are a metric's.
+fn named(text: &str) -> std::collections::BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let metrics = words.filter(|word| word.starts_with("llm_router_") || word.starts_with("process_"));
+    let bare = |word: &str| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
+    };
+    metrics.map(bare).collect()
+}
+
+#[tokio::test]
+async fn dashboard_and_alerts_name_metrics_that_there_are_and_the_page_names_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.jsonl").display().to_string();
+    let setting = Setting::new().provider(Scripted::text("s", "hello")).admin_key("ops", "o");
+    let serving = setting.options(|options| options.access_log = Some(log)).start();
+    let shown = serving.send(Ask::get("/metrics").header("x-api-key", "o")).await.text();
+    let types = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let there: std::collections::BTreeSet<String> = types.map(str::to_owned).collect();
+    let read = |page: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operate").join(page);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let dashboard: Value = serde_json::from_str(&read("grafana.json")).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 15);
+    for page in ["grafana.json", "alerts.yml", "telemetry.md"] {
+        let named = named(&read(page));
+        let missing: Vec<_> = named.difference(&there).collect();
+        assert!(named.len() > 8 && missing.is_empty(), "{page} names what there is not: {missing:?}");
+    }
+    let page = read("telemetry.md");
+    let silent: Vec<_> = there.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(silent.is_empty(), "docs/operate/telemetry.md does not name {silent:?}");
+}
+
+#[tokio::test]
+async fn a_clients_trace_goes_on_to_the_provider_and_its_baggage_does_not() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let upstream = Upstream::serve([answer("hi")]).await;
+    let serving = Setting::new().lab(upstream.url("/v1")).start();
+    for (dialect, ask) in crate::support::each("lab/m", false) {
+        let ask = ask.header("traceparent", PARENT).header("tracestate", "a=b").header("baggage", "user=ann");
+        serving.send(ask).await;
+        let last = upstream.last();
+        assert_eq!((last.header("traceparent"), last.header("tracestate")), (PARENT, "a=b"), "{dialect}");
+        assert_eq!(last.header("baggage"), "", "{dialect}");
+    }
+    serving.send(Ask::chat("lab/m")).await;
+    assert_eq!((upstream.last().header("traceparent"), upstream.last().header("tracestate")), ("", ""));
+    serving.send(Ask::chat("lab/m").header("traceparent", "00-nonsense")).await;
+    assert_eq!(upstream.last().header("traceparent"), "");
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{HttpProvider, Spoken, Tongues, place};
-use crate::config::ProviderSettings;
+use crate::config::{Credential, ProviderSettings};
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
 use crate::dialect::{Codec, Dialect, Framing};
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl HttpProvider {
             },
             embedding_model: None,
             dialects: spoken.iter().map(|one| one.how.dialect).collect(),
-            capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities),
+            capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities).without(&settings.lacks),
             privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),
             agent: settings.agent,
             guess: preset.is_some_and(|preset| preset.probe) && settings.base_url.is_none(),
@@ -79,6 +79,23 @@ impl HttpProvider {
             refused: Mutex::default(),
             first_model: OnceCell::new(),
         })
+    }
+}
+
+impl HttpProvider {
+    /// The same provider with each of its keys alone, where it has several: their calls count together toward its `max_in_flight`.
+    ///
+    /// # Errors
+    /// As [`HttpProvider::new`].
+    pub fn each_key(&self, id: &ProviderId, settings: &ProviderSettings) -> Result<Vec<Self>> {
+        if settings.credentials.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let alone = |credential: &Credential| {
+            let settings = ProviderSettings { credentials: vec![credential.clone()], ..settings.clone() };
+            Ok(Self { slots: self.slots.clone(), ..Self::new(id, &settings)? })
+        };
+        settings.credentials.iter().map(alone).collect()
     }
 }
 

@@ -30,6 +30,11 @@ impl Aside {
         self.put.push((held.until, planned, error));
     }
 
+    /// Leaves those put aside that may still be asked.
+    pub(in crate::router) fn retain(&mut self, keep: impl Fn(&Planned) -> bool) {
+        self.put.retain(|(_, planned, _)| keep(planned));
+    }
+
     /// Whether nobody is left to be waited for.
     pub(in crate::router) fn is_empty(&self) -> bool {
         self.put.is_empty()
@@ -53,7 +58,7 @@ impl Aside {
 }
 
 /// Whether a target is held back, and until when.
-fn held(router: &Router, planned: &Planned) -> Option<Held> {
+pub(in crate::router) fn held(router: &Router, planned: &Planned) -> Option<Held> {
     let breakers = router.breakers_of(&planned.provider)?;
     let asked = Asked { provider: &*planned.provider, model: planned.target.model.as_ref() };
     breakers.held(asked, router.deps().clock.instant())

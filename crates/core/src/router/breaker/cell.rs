@@ -31,6 +31,8 @@ pub(super) enum Scope {
     Provider,
     /// One model of it.
     Model(Option<ModelName>),
+    /// What one key may ask of one model: limits of rate and quotas are each key's own.
+    Allowance(Option<ModelName>, Option<String>),
     /// The keys or the login in use, by their one-way mark: other ones get their chance at once.
     Credential(Option<String>),
 }
@@ -40,6 +42,7 @@ pub(super) enum Scope {
 pub(super) enum Part {
     Provider,
     Model,
+    Allowance,
     Credential,
 }
 
@@ -71,9 +74,9 @@ pub(super) fn lesson(error: &Error) -> Lesson {
         (ErrorKind::ProviderAuth | ErrorKind::ProviderBilling, after) => {
             Lesson::Barred(Part::Credential, after.unwrap_or(LASTING).min(LONGEST_RESET))
         }
-        (ErrorKind::ProviderQuotaExhausted, Some(after)) => Lesson::Limited(Part::Model, after.min(LONGEST_RESET)),
-        (ErrorKind::ProviderQuotaExhausted, None) => Lesson::Barred(Part::Model, LASTING),
-        (ErrorKind::ProviderRateLimited, Some(after)) => Lesson::Limited(Part::Model, after.min(LONGEST_LIMIT)),
+        (ErrorKind::ProviderQuotaExhausted, Some(after)) => Lesson::Limited(Part::Allowance, after.min(LONGEST_RESET)),
+        (ErrorKind::ProviderQuotaExhausted, None) => Lesson::Barred(Part::Allowance, LASTING),
+        (ErrorKind::ProviderRateLimited, Some(after)) => Lesson::Limited(Part::Allowance, after.min(LONGEST_LIMIT)),
         _ if error.status().is_some() => Lesson::Alive,
         _ => Lesson::Nothing,
     }
@@ -222,6 +225,6 @@ mod tests {
         }
         assert_eq!(lesson(&Error::new(ErrorKind::ProviderOverloaded, "64 calls run already")), Lesson::Nothing);
         let limited = Error::new(ErrorKind::ProviderRateLimited, "").with_retry_after(Duration::from_secs(3600));
-        assert_eq!(lesson(&limited), Lesson::Limited(Part::Model, LONGEST_LIMIT));
+        assert_eq!(lesson(&limited), Lesson::Limited(Part::Allowance, LONGEST_LIMIT));
     }
 }

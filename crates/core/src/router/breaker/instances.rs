@@ -9,7 +9,7 @@ use crate::ids::ModelName;
 use crate::provider::DynProvider;
 use crate::router::Router;
 use crate::router::resolve::Entry;
-use crate::telemetry;
+use crate::telemetry::{self, Family};
 
 /// The breakers of all provider instances that are alive.
 #[derive(Debug, Default)]
@@ -44,23 +44,38 @@ impl Router {
     /// The breakers that are not closed, in the order of the providers.
     pub fn breakers(&self) -> Vec<State> {
         let now = self.deps().clock.instant();
-        let states = |(entry, breakers): (&Entry, &Arc<Breakers>)| breakers.states(&entry.id, now);
+        let states = |(entry, breakers): (&Entry, &Arc<Breakers>)| {
+            let mut states = breakers.states(&entry.id, now);
+            for state in states.iter_mut().filter(|state| state.mark.is_some()) {
+                let key = (1..).zip(&entry.keys).find(|(_, key)| key.login_mark() == state.mark);
+                state.key = key.map(|(number, _)| number);
+            }
+            states
+        };
         self.entries().iter().zip(&self.0.breakers).flat_map(states).collect()
     }
 
-    /// Everything that is counted and the state of the breakers, as Prometheus reads it.
-    pub fn prometheus(&self) -> String {
-        let mut out = self.deps().ledger.prometheus();
+    /// Everything that is counted, and the state of the breakers.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = self.deps().ledger.families();
         let open = self.breakers();
-        telemetry::breakers(
-            &mut out,
-            open.iter().map(|state| {
-                let provider = state.provider.as_str();
-                let model = self.0.meters.label(provider, state.model.as_ref().map(|model| model.as_str()));
-                [provider, model, state.scope, state.kind.name(), state.name()]
-            }),
-        );
-        out
+        families.push(telemetry::breakers(open.iter().map(|state| {
+            let provider = state.provider.as_str();
+            let model = self.0.meters.label(provider, state.model.as_ref().map(|model| model.as_str()));
+            [provider, model, state.scope, state.kind.name(), state.name()]
+        })));
+        families
+    }
+
+    /// The same as Prometheus reads it.
+    pub fn prometheus(&self) -> String {
+        telemetry::prometheus(&self.families())
+    }
+
+    /// The same for as long as the router is there, for whoever must not keep it.
+    pub fn watched(&self) -> impl Fn() -> Option<Vec<Family>> + Send + Sync + 'static {
+        let router = Arc::downgrade(&self.0);
+        move || Some(Self(router.upgrade()?).families())
     }
 
     /// Closes all breakers, so that everyone is asked again; says how many held something back.
@@ -85,7 +100,9 @@ impl Router {
 
     /// The breakers of a provider of this router; none where they are turned off.
     pub(in crate::router) fn breakers_of(&self, provider: &Arc<dyn DynProvider>) -> Option<&Breakers> {
-        let at = self.entries().iter().position(|entry| Arc::ptr_eq(&entry.provider, provider))?;
+        let of =
+            |entry: &Entry| std::iter::once(&entry.provider).chain(&entry.keys).any(|one| Arc::ptr_eq(one, provider));
+        let at = self.entries().iter().position(of)?;
         self.0.breakers.get(at).map(Arc::as_ref).filter(|_| self.settings().router.breaker)
     }
 }

@@ -144,14 +144,9 @@ async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) 
     riders::read(&head.headers, &caller, &mut request)?;
     let encoder = Box::new(GenerateEncoder::new(request.stream));
     let broken = head.extensions.get().cloned();
-    chat::respond(
-        server,
-        id,
-        Op::new(request, Door::NativeApi).for_client(caller.name).within(caller.holder),
-        encoder,
-        broken,
-    )
-    .await
+    let op = Op::new(request, Door::NativeApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
+    let op = op.under(riders::context(&head.headers));
+    chat::respond(server, id, op, encoder, broken).await
 }
 
 /// An answer, or the end of a streamed one, where `text` is missing.
@@ -168,6 +163,9 @@ pub(crate) struct Generated {
     pub(crate) cached: bool,
     /// Token counts, where the provider reports them.
     pub(crate) usage: Option<Tokens>,
+    /// What it cost in micro-dollars, all calls to providers together, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_micros: Option<u64>,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, `pause`, `other`.
     pub(crate) finish_reason: Option<String>,
     /// The request's id, for `llm-router explain` and the logs.
@@ -199,6 +197,8 @@ pub(crate) struct Tokens {
     total: u64,
     /// Of `input`: read from the provider's own cache.
     cache_read: u64,
+    /// Of `input`: written to the provider's own cache.
+    cache_write: u64,
     /// Of `output`: thoughts.
     reasoning: u64,
     /// Whether these are an estimate.
@@ -207,8 +207,8 @@ pub(crate) struct Tokens {
 
 impl From<Usage> for Tokens {
     fn from(usage: Usage) -> Self {
-        let Usage { input, output, cache_read, reasoning, estimated, .. } = usage;
-        Self { input, output, total: usage.total(), cache_read, reasoning, estimated }
+        let Usage { input, output, cache_read, cache_write, reasoning, estimated, .. } = usage;
+        Self { input, output, total: usage.total(), cache_read, cache_write, reasoning, estimated }
     }
 }
 
@@ -222,6 +222,7 @@ impl Generated {
             model: served.and_then(|served| served.model.as_ref()).map(ToString::to_string),
             cached: trace.cache == CacheStatus::Hit,
             usage: trace.usage.map(Tokens::from),
+            cost_micros: trace.cost(),
             finish_reason: None,
             request_id: trace.id.to_string(),
             attempts: trace.attempts.len(),

@@ -1,0 +1,57 @@
+//! Why, over HTTP: who would answer a request, and what happened to one that was answered.
+
+use llm_router::testing::upstream::{Answer, Upstream};
+use serde_json::json;
+
+use crate::support::{Ask, Setting, answer};
+
+#[tokio::test]
+async fn a_plan_says_prices_windows_scores_and_why_others_are_left_out() {
+    let upstream = Upstream::serve([answer("hi")]).await;
+    let serving = Setting::new()
+        .lab(upstream.url("/v1"))
+        .http("spare", upstream.url("/v1"))
+        .set(|settings| {
+            let mut route = llm_router::config::RouteSettings::default();
+            route.groups = vec![vec!["lab/m".into(), "spare/m".into()]];
+            route.weights.insert("spare/m".into(), 3);
+            route.context = vec!["lab/large".into()];
+            settings.routes.insert("both".into(), route);
+            let mut large = llm_router::config::ModelSettings::default();
+            large.window = Some(100_000);
+            settings.models.insert("lab/large".into(), large);
+        })
+        .start();
+    let ask = || Ask::post("/api/v0/ai/llm/explain", r#"{"prompt": "hi", "model_name": "both"}"#);
+    let reply = serving.send(ask()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let targets = reply.json()["targets"].as_array().unwrap().clone();
+    let first = &targets[0];
+    assert_eq!((&first["provider"], &first["score"]), (&json!("spare"), &json!("weighted: weight 3")));
+    assert_eq!(targets[1]["provider"], "lab");
+    let last = &targets[2];
+    assert_eq!((&last["only_after"], &last["window"]), (&json!("caller_context_length"), &json!(100_000)));
+    assert_eq!(upstream.seen().requests.len(), 0, "nothing is sent");
+
+    let cheap = serving.send(ask().header("x-llm-router-max-price", "0.50")).await;
+    assert_eq!(cheap.status, 503, "{}", cheap.text());
+    assert!(cheap.text().contains("price is unknown"), "{}", cheap.text());
+    let odd = serving.send(ask().header("x-llm-router-max-price", "cheap")).await;
+    assert_eq!(odd.status, 400);
+}
+
+#[tokio::test]
+async fn what_happened_is_told_to_administration_alone() {
+    let upstream = Upstream::serve([Answer::json(500, "{}"), answer("hi")]).await;
+    let serving = Setting::new().lab(upstream.url("/v1")).key("ann", "a").admin_key("ops", "o").start();
+    let reply = serving.send(Ask::chat("lab/m").header("x-api-key", "a")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let path = format!("/api/v0/ai/llm/requests/{}", reply.header("x-request-id"));
+    assert_eq!(serving.send(Ask::get(&path).header("x-api-key", "a")).await.status, 403);
+    let told = serving.send(Ask::get(&path).header("x-api-key", "o")).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let attempts = told.json()["attempts"].as_array().unwrap().clone();
+    assert_eq!((attempts.len(), &attempts[0]["error"]["kind"]), (2, &json!("provider_server_error")));
+    let unknown = serving.send(Ask::get("/api/v0/ai/llm/requests/req_unknown").header("x-api-key", "o")).await;
+    assert!(unknown.text().contains("nothing is known of a request req_unknown"), "{}", unknown.text());
+}
