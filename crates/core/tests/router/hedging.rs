@@ -57,8 +57,8 @@ async fn ask(router: &Router) -> Result<Response> {
 }
 
 fn counted(router: &Router, outcome: &str) -> bool {
-    let line = format!("llm_router_hedges_total{{outcome=\"{outcome}\"}} 1");
-    router.prometheus().lines().any(|other| other == line)
+    let label = format!("outcome=\"{outcome}\"}} 1");
+    router.prometheus().lines().any(|line| line.starts_with("llm_router_hedges_total{") && line.ends_with(&label))
 }
 
 #[tokio::test(start_paused = true)]
