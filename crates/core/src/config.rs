@@ -175,6 +175,8 @@ pub struct ProviderSettings {
     pub headers: IndexMap<String, Secret>,
     /// The most calls at once.
     pub max_in_flight: Option<usize>,
+    /// How many calls may wait for one of those to end.
+    pub max_queue: usize,
     /// Whether its models go on behind the beginning of an answer; unset is what its preset knows.
     pub prefill: Option<bool>,
     /// Its deadlines.

@@ -109,6 +109,11 @@ pub trait Provider: Send + Sync + 'static {
         std::future::ready(Err(Error::unsupported("it has no HTTP API that a request could be passed to")))
     }
 
+    /// How many calls wait for a place at it.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
     /// a while. `None` where there is no such thing.
     fn login_mark(&self) -> Option<String> {

@@ -15,7 +15,7 @@ pub use counters::{BUCKETS, Counters, FINE};
 use counters::{OUTCOMES, Series};
 pub(crate) use counters::{SHARDS, own_shard};
 pub use families::{Family, Histogram, Kind, Point, Value, labels, prometheus};
-pub use meters::{Ended, Gaps, InFlight, Meter, Meters, Queued};
+pub use meters::{Ended, Gaps, InFlight, Meter, Meters};
 
 use crate::trace::Operation;
 use crate::usage::Usage;
@@ -50,7 +50,7 @@ pub const FALLBACKS: &str = "llm_router_fallbacks_total";
 pub const HEDGES: &str = "llm_router_hedges_total";
 /// Calls to providers under way, by `provider` and `model`.
 pub const CALLS: &str = "llm_router_calls_in_flight";
-/// Requests that wait for a place at a provider, by `provider`.
+/// Calls that wait for a place at a provider, by `provider`.
 pub const QUEUED: &str = "llm_router_queued";
 /// Breakers that are not closed, by `provider`, `model`, `scope` (`provider`, `model`, `credential`), `kind` of the last error and `state` (`open`, `half_open`).
 pub const BREAKERS: &str = "llm_router_breakers";
@@ -280,13 +280,6 @@ impl Ledger {
             }
         }
         let cost = all.iter().map(|(names, series)| Point::dollars(of(names), series.sum(|shard| &shard.money, 0)));
-        let queued = all.iter().map(|(names, series)| {
-            let waiting =
-                series.sum(|shard| &shard.under_way, 2).saturating_sub(series.sum(|shard| &shard.under_way, 3));
-            (names, waiting)
-        });
-        let queued = queued.filter(|(names, waiting)| names[1] == NONE && names[0] != NONE || *waiting > 0);
-        let queued = queued.map(|(names, waiting)| Point::count(labels([("provider", names[0].as_str())]), waiting));
         let calls = all.iter().map(|(names, series)| {
             let under_way =
                 series.sum(|shard| &shard.under_way, 0).saturating_sub(series.sum(|shard| &shard.under_way, 1));
@@ -341,7 +334,6 @@ impl Ledger {
                 ),
             ),
             Family::gauge(CALLS, "Calls to providers under way.", calls),
-            Family::gauge(QUEUED, "Requests that wait for a place at a provider.", queued),
         ];
         families.extend(self.of_clients());
         let cache = CACHE_STATUS.into_iter().enumerate();
@@ -382,6 +374,14 @@ impl Ledger {
             Family::counter(KEY_COST, "Dollars by the name of the client's key, as far as they are known.", cost);
         vec![requests, tokens, cost]
     }
+}
+
+/// How many calls wait for a place, by provider: of those that have a queue or were found to wait.
+pub fn queued<'a>(waiting: impl IntoIterator<Item = (&'a str, usize)>) -> Family {
+    let points = waiting.into_iter().map(|(provider, waiting)| {
+        Point::count(labels([("provider", provider)]), u64::try_from(waiting).unwrap_or(u64::MAX))
+    });
+    Family::gauge(QUEUED, "Calls that wait for a place at a provider.", points)
 }
 
 /// Breakers that are not closed, each by its provider, model, scope, kind and state.

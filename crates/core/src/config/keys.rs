@@ -227,6 +227,8 @@ keys! {
         "A PEM file of certificates to trust for this provider, besides the public ones and `http.ca_file`." => |s, n, v| at(s, n, |p| p.ca_file = v.path());
     "providers.*.max_in_flight", COUNT, "", "64";
         "The most calls at once; without it there is no limit." => |s, n, v| at(s, n, |p| p.max_in_flight = v.integer());
+    "providers.*.max_queue", Kind::Integer { min: 0, max: 100_000 }, "0", "32";
+        "How many calls may wait for one of those to end, in the order of coming; their deadlines run meanwhile. Past that, or with 0, the next target is asked at once." => |s, n, v| at(s, n, |p| put(&mut p.max_queue, v.integer()));
     "providers.*.timeouts.connect", Kind::Duration, "", "\"5s\"";
         "As `router.timeouts.connect`, for this provider." => |s, n, v| at(s, n, |p| p.timeouts.connect = v.duration());
     "providers.*.timeouts.first_event", Kind::Duration, "", "\"15s\"";

@@ -46,6 +46,8 @@ pub trait DynProvider: Send + Sync + 'static {
         cx: &'a Context,
         request: Passthrough,
     ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>>;
+    /// See [`Provider::waiting`].
+    fn waiting(&self) -> usize;
     /// See [`Provider::login_mark`].
     fn login_mark(&self) -> Option<String>;
     /// See [`Provider::reach`].
@@ -107,6 +109,10 @@ impl<P: Provider> DynProvider for P {
         request: Passthrough,
     ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>> {
         Box::pin(Provider::pass(self, cx, request))
+    }
+
+    fn waiting(&self) -> usize {
+        Provider::waiting(self)
     }
 
     fn login_mark(&self) -> Option<String> {

@@ -11,6 +11,7 @@ mod pass;
 mod place;
 mod refusal;
 mod setup;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod traced;
@@ -20,9 +21,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
+use self::slots::Slots;
 use super::credential::{Credentials, Key, Tried};
 use super::http::{Certificates, HttpClient, HttpRequest, HttpResponse, Limits, parse_url};
 use super::passthrough::{Passed, Passthrough};
@@ -64,7 +66,7 @@ pub struct HttpProvider {
     trusts: Option<Certificates>,
     /// The client that trusts them, made at the first call.
     own_client: OnceLock<HttpClient>,
-    slots: Option<(usize, Arc<Semaphore>)>,
+    slots: Option<Slots>,
     refused: Mutex<Option<Instant>>,
     first_model: OnceCell<ModelName>,
 }
@@ -110,12 +112,9 @@ impl HttpProvider {
     }
 
     /// A place among the calls that may run at once, where they are counted.
-    fn place(&self, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
-        let Some((most, slots)) = &self.slots else { return Ok(None) };
-        slots.clone().try_acquire_owned().map(Some).map_err(|_| {
-            Error::new(ErrorKind::ProviderOverloaded, format!("{most} calls run already, its max_in_flight"))
-                .at(&self.describe.id, model)
-        })
+    async fn place(&self, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
+        let Some(slots) = &self.slots else { return Ok(None) };
+        slots.take().await.map(Some).map_err(|error| error.at(&self.describe.id, model))
     }
 
     /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
@@ -279,7 +278,7 @@ impl Provider for HttpProvider {
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let id = &self.describe.id;
-        let permit = self.place(call.target.model.as_ref())?;
+        let permit = self.place(call.target.model.as_ref()).await?;
         let asked = Framing::of(call.request.stream);
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let model = call.target.model.clone();
@@ -336,6 +335,10 @@ impl Provider for HttpProvider {
 
     async fn pass(&self, cx: &Context, request: Passthrough) -> Result<Passed> {
         self.pass_through(cx, request).await
+    }
+
+    fn waiting(&self) -> usize {
+        self.slots.as_ref().map_or(0, Slots::waiting)
     }
 
     fn login_mark(&self) -> Option<String> {

@@ -51,8 +51,8 @@ pub(super) struct Shard {
     pub(super) failed: Cells<OUTCOMES>,
     /// Retries, fallbacks, and hedges by their outcome.
     pub(super) again: Cells<5>,
-    /// Calls that began and that ended, requests that began to wait and that ended waiting.
-    pub(super) under_way: Cells<4>,
+    /// Calls that began and that ended.
+    pub(super) under_way: Cells<2>,
     pub(super) total: Histogram,
     pub(super) first_content: Histogram,
     pub(super) overhead: Histogram<true>,

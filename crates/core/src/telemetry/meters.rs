@@ -125,15 +125,6 @@ impl Meters {
         self.series(Some(provider), model).shard().again.add(2 + outcome as usize, 1);
     }
 
-    /// Counts a request that waits for a place at a provider, until what this gives is dropped.
-    #[must_use]
-    pub fn queued(&self, provider: &str) -> Queued {
-        let models = self.0.providers.get(provider);
-        let series = Arc::clone(models.map_or(&self.0.none, |models| &models.none));
-        series.shard().under_way.add(2, 1);
-        Queued(series)
-    }
-
     /// The counters of one target, for whoever counts there more than once.
     #[must_use]
     pub fn of(&self, provider: &str, model: Option<&str>) -> Meter {
@@ -213,16 +204,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.0.shard().under_way.add(1, 1);
-    }
-}
-
-/// A request that waits for a place.
-#[derive(Debug)]
-pub struct Queued(Arc<Series>);
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        self.0.shard().under_way.add(3, 1);
     }
 }
 

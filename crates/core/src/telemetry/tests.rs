@@ -50,9 +50,8 @@ fn what_is_counted_is_told_and_what_nobody_configured_is_other() {
     meters.followed("lab", Some("qwen"), true);
     meters.followed("lab", Some("qwen"), false);
     meters.hedged("lab", Some("qwen"), HedgeOutcome::Won);
-    let waiting = meters.queued("lab");
     let text = text(&ledger);
-    drop((other, waiting));
+    drop(other);
     for line in [
         r#"llm_router_requests_total{provider="lab",model="qwen",operation="chat",outcome="ok"} 2"#,
         r#"llm_router_requests_total{provider="lab",model="qwen",operation="chat",outcome="caller_cancelled"} 1"#,
@@ -74,7 +73,6 @@ fn what_is_counted_is_told_and_what_nobody_configured_is_other() {
         r#"llm_router_cache_hits_total{tier="disk"} 1"#,
         "llm_router_requests_in_flight 1",
         r#"llm_router_calls_in_flight{provider="lab",model="qwen"} 1"#,
-        r#"llm_router_queued{provider="lab"} 1"#,
         r#"llm_router_failed_attempts_total{provider="lab",model="qwen",kind="provider_timeout"} 1"#,
         r#"llm_router_retries_total{provider="lab",model="qwen"} 1"#,
         r#"llm_router_fallbacks_total{provider="lab",model="qwen"} 1"#,

@@ -1,12 +1,10 @@
 //! Passing a request through: the provider's own address and key around what `passthrough.rs` let pass.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::{HttpProvider, refusal, sign};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::provider::credential::Tried;
 use crate::provider::http::HttpRequest;
 use crate::provider::passthrough::{Passed, Passthrough, passing};
@@ -16,12 +14,7 @@ impl HttpProvider {
     /// Sends it with one key: what was read of a stream cannot be sent again. A key that is refused is passed over by the next call.
     pub(super) async fn pass_through(&self, cx: &Context, request: Passthrough) -> Result<Passed> {
         let at = |error: Error| error.at(&self.describe().id, None);
-        let place = match &self.slots {
-            Some((most, slots)) => Some(Arc::clone(slots).try_acquire_owned().map_err(|_| {
-                at(Error::new(ErrorKind::ProviderOverloaded, format!("{most} calls run already, its max_in_flight")))
-            })?),
-            None => None,
-        };
+        let place = self.place(None).await?;
         let spoken = &self.spoken.preferred;
         // Addresses end in a version that some clients say themselves.
         let base = self.base_url()?;

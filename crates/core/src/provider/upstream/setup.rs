@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
+use super::slots::Slots;
 use super::{HttpProvider, Spoken, Tongues, place};
 use crate::config::{Credential, ProviderSettings};
 use crate::dialect::openai_chat::{OpenaiChat, Quirks};
@@ -73,9 +74,7 @@ impl HttpProvider {
                 .transpose()
                 .map_err(|error| error.at(id, None))?,
             own_client: OnceLock::new(),
-            slots: settings
-                .max_in_flight
-                .map(|most| (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))),
+            slots: settings.max_in_flight.map(|most| Slots::new(most, settings.max_queue)),
             refused: Mutex::default(),
             first_model: OnceCell::new(),
         })

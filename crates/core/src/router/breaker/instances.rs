@@ -65,6 +65,8 @@ impl Router {
             [provider, model, state.scope, state.kind.name(), state.name()]
         })));
         families
+            .push(telemetry::queued(self.entries().iter().map(|entry| (entry.id.as_str(), entry.provider.waiting()))));
+        families
     }
 
     /// The same as Prometheus reads it.

@@ -1,6 +1,7 @@
 //! What becomes of its answers: whole or streamed, broken, refused, and of one that does not come in time or is wanted no more.
 
 use super::*;
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn a_streamed_answer_leaves_its_connection_for_the_next() {
