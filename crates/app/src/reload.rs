@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llm_router::config::{Loaded, Settings};
-use llm_router::error::Result;
+use llm_router::error::{Error, Result};
 use llm_router::pricing::Prices;
 use llm_router::router::Router;
 
@@ -57,6 +57,7 @@ impl App {
         let mut loaded = Settings::load(&self.environment, &self.flags)?;
         self.keys.complete(&mut loaded.settings)?;
         let (changed, at_the_start) = differences(before, &loaded);
+        teams_are_known(&loaded.settings, &before.settings)?;
         stay(&mut loaded.settings, &before.settings);
         let settings = &loaded.settings;
         let mut deps = self.router.deps().clone();
@@ -64,6 +65,21 @@ impl App {
         let builder = Router::builder().registry(Arc::clone(&self.registry)).deps(deps);
         let router = builder.programs(&self.environment, self.runner.clone()).settings(settings.clone()).build()?;
         Ok(Reloaded { router, loaded, changed, at_the_start })
+    }
+}
+
+/// A key of a team that is not there yet would be without its limits.
+fn teams_are_known(settings: &Settings, before: &Settings) -> Result<()> {
+    let keys = settings.server.api_keys.iter();
+    let mut named = keys.filter_map(|key| Some((&key.name, key.team.as_ref()?)));
+    match named
+        .find(|(_, team)| !before.teams.contains_key(team.as_str()) && settings.teams.contains_key(team.as_str()))
+    {
+        None => Ok(()),
+        Some((key, team)) => Err(Error::invalid(format!(
+            "the key {key:?} is of the team {team:?}, which is new: teams are made at the start"
+        ))
+        .with_hint("start the server anew, or leave the key out until then")),
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Router::call`] is the only entrance, whichever [`Door`] a request came by. `run` tells the story:
 //! resolve a plan, then for each target look into the cache, attempt, retry, and go on until the first content event commits the answer. Wire formats and
 //! HTTP are unknown here. Names become plans in `router/resolve.rs`, one target is asked in `router/attempts.rs`, for what in
-//! `router/asking.rs`, failures become decisions in
+//! `router/asking.rs`, a plan is gone through in `router/course.rs`, failures become decisions in
 //! `router/retry.rs`, what happened is in `router/record.rs`.
 
 mod allowance;
@@ -15,6 +15,7 @@ pub mod breaker;
 mod builder;
 mod charge;
 mod count;
+mod course;
 mod deadlines;
 mod envelope;
 pub mod explain;
@@ -40,32 +41,30 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answer;
 use self::asking::{Asking, Text};
-use self::attempts::Asked;
 use self::balance::{Balances, Turn};
-use self::breaker::{Aside, Breakers, Instances};
+use self::breaker::{Breakers, Instances};
 pub use self::builder::RouterBuilder;
 pub use self::count::TokenCount;
+use self::course::meant;
 use self::envelope::Enveloping;
-use self::first_event::FirstEvent;
-use self::hedge::{Hedges, Raced, Under};
+use self::hedge::Hedges;
 use self::record::{Recent, Record};
 use self::refused::Refused;
 use self::resolve::{Door, Entry, Plan, Planned, Scope};
-use self::resume::Resuming;
 use self::retry::Budget;
 use self::sealed::{Learning, Makers};
 use crate::cache::CacheKey;
 use crate::config::Settings;
 use crate::deps::RouterDeps;
 use crate::dialect::Dialect;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::{ProviderId, RequestId};
 use crate::limits::Holder;
 use crate::provider::{Context, DynProvider, Target};
-use crate::request::{Hold, Request, Resume, Substitute};
+use crate::request::{Hold, Request, Resume};
 use crate::response::Response;
 use crate::telemetry::Meters;
-use crate::trace::{Served, Trace, TraceContext};
+use crate::trace::{Trace, TraceContext};
 
 /// The router. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -435,100 +434,4 @@ impl Router {
     async fn passed_over(&self, request: &Request) -> Vec<ProviderId> {
         if resolve::names_somebody(request) { Vec::new() } else { Box::pin(self.refused()).await }
     }
-
-    /// Goes through the plan until a target commits.
-    async fn first_answer<A: Asking>(
-        &self,
-        request: &Arc<Request>,
-        asking: &A,
-        mut plan: Plan,
-        door: Door,
-        record: &Arc<Record>,
-    ) -> Result<(A::Done, Target)> {
-        let meant = meant(request, &plan);
-        let mut failures = Vec::new();
-        let mut looked_ahead = false;
-        let mut aside = Aside::default();
-        let mut first_event = FirstEvent::of(request);
-        plan.targets.reverse();
-        while let Some(mut planned) = plan.targets.pop().or_else(|| aside.soonest(&mut failures)) {
-            let others = aside.judge(self, &mut planned, &plan.targets);
-            let turn = first_event.turn(&mut planned, others, self.0.deps.clock.instant());
-            let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
-            let asked = Asked { request: seen, withheld, planned: &planned, others };
-            let raced = if plan.hedged {
-                let under = Under { request, meant: meant.as_ref(), first_event, record };
-                Box::pin(hedge::race(self, asking, &asked, &mut plan, under)).await
-            } else {
-                Raced::alone(asking.answer_from(self, &asked, record).await)
-            };
-            match raced.result {
-                Ok(done) => {
-                    let planned = raced.by.unwrap_or(planned);
-                    let done = A::guarded(done, || Resuming::of(self, request, (&planned, &mut plan.targets), record));
-                    let target = planned.target;
-                    let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
-                    record.served(Served { substituted, ..Served::new(target.provider.clone(), target.model.clone()) });
-                    return Ok((done, target));
-                }
-                Err(error) => {
-                    first_event.spend(turn, self.0.deps.clock.instant());
-                    if plan.automatic && !looked_ahead && reach::was_silent(&error) {
-                        looked_ahead = true;
-                        Box::pin(reach::look_ahead(&mut plan, &self.context_of(record.id()))).await;
-                    }
-                    let default = self.default_instead(&error, request, &planned, door);
-                    let asked = (request, door, record);
-                    if let Some((other, error)) = raced.beside {
-                        onward::leave(self, &mut plan, &mut aside, (&other, &error), asked);
-                        failures.push(error.at(&other.target.provider, other.target.model.as_ref()));
-                    }
-                    let remain = onward::leave(self, &mut plan, &mut aside, (&planned, &error), asked);
-                    let goes_on = default.is_some() || remain;
-                    plan.targets
-                        .extend(default.filter(|default| allowance::allows(self, &default.target, request, record)));
-                    let deps = &self.0.deps;
-                    let noting = self.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now());
-                    Box::pin(noting).await;
-                    let error = error.at(&planned.target.provider, planned.target.model.as_ref());
-                    if planned.held.is_some() {
-                        aside.put(planned, error);
-                        continue;
-                    }
-                    failures.push(error);
-                    if !goes_on {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(attempts::last_of(failures, &plan.candidates))
-    }
-
-    /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
-    fn default_instead(&self, error: &Error, request: &Request, planned: &Planned, door: Door) -> Option<Planned> {
-        let router = &self.0.settings.router;
-        let allowed = match request.riders.substitute {
-            Substitute::Never => false,
-            // What requests say that say nothing.
-            Substitute::SameModel => router.substitute == Substitute::Any && router.model_fallback,
-            Substitute::Any => true,
-        };
-        let may = error.kind() == ErrorKind::CallerModelUnknown
-            && door != Door::CompatibleApi
-            && request.provider.is_some()
-            && allowed;
-        let model = planned.provider.describe().default_model.as_ref().filter(|_| may)?;
-        let model = planned.provider.exact_model(model);
-        (planned.target.model.as_ref() != Some(&model)).then(|| {
-            let target = Target::new(planned.target.provider.clone(), Some(model));
-            Planned { target, ..planned.clone() }
-        })
-    }
-}
-
-/// The target that a request means: of a plan the first, even one that is left out. Whoever named nobody was promised nobody.
-fn meant(request: &Request, plan: &Plan) -> Option<Target> {
-    let first = plan.candidates.first().filter(|_| resolve::names_somebody(request));
-    first.map(|first| Target::new(first.provider.clone(), first.model.clone()))
 }

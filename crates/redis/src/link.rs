@@ -110,7 +110,8 @@ impl Line {
             let connection = self.connection().await?;
             let said = say(connection).await;
             said.map_err(|error| {
-                if error.is_unrecoverable_error() {
+                // A server that became a replica answers on, and takes nothing.
+                if error.is_unrecoverable_error() || matches!(error.code(), Some("READONLY" | "MASTERDOWN")) {
                     self.suspect.notify_one();
                 }
                 described(&error)
@@ -148,7 +149,7 @@ async fn keep(client: Client, format: String, shown: String, to: watch::Sender<S
             Ok(connection) => {
                 pause = PAUSES.0;
                 let _ = to.send(State::Up(connection.clone()));
-                watch_over(connection, &suspect).await;
+                watch_over(connection, &suspect, &format!("{format}:alive")).await;
                 let _ = to.send(State::Down(StoreError::Unreachable(format!("{shown} went away"))));
             }
             Err(error) => {
@@ -160,11 +161,13 @@ async fn keep(client: Client, format: String, shown: String, to: watch::Sender<S
     }
 }
 
-/// Returns when a connection is of no use any more.
-async fn watch_over(mut connection: MultiplexedConnection, suspect: &Notify) {
+/// Returns when a connection is of no use any more: when it cannot write this key.
+async fn watch_over(mut connection: MultiplexedConnection, suspect: &Notify, key: &str) {
+    let mut write = redis::cmd("SET");
+    write.arg(key).arg(1).arg("PX").arg(60_000);
     loop {
         suspect.notified().await;
-        let alive = timeout(SIGN_OF_LIFE, redis::cmd("PING").query_async::<String>(&mut connection)).await;
+        let alive = timeout(SIGN_OF_LIFE, write.query_async::<String>(&mut connection)).await;
         if !matches!(alive, Ok(Ok(_))) {
             return;
         }

@@ -21,11 +21,11 @@ pub(crate) struct Purse {
     period: Period,
     cap: u64,
     bank: Arc<dyn Bank>,
-    money: Mutex<Money>,
+    money: Arc<Mutex<Money>>,
     /// What is known of books that are counted elsewhere.
     known: Mutex<Known>,
     /// Held while the bank is asked, so that many who find the purse empty draw once.
-    drawing: tokio::sync::Mutex<()>,
+    drawing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,18 +53,20 @@ pub(crate) struct Reserved {
     amount: u64,
 }
 
+/// Adds to what may be spent in a period; of one that is over, the bank is told later.
+fn put(money: &Mutex<Money>, number: u64, amount: i64) {
+    let mut money = money.lock().unwrap_or_else(PoisonError::into_inner);
+    if money.period == number {
+        money.leased = money.leased.saturating_add(amount);
+    } else if amount != 0 {
+        money.owed.push((number, amount.saturating_neg()));
+    }
+}
+
 impl Purse {
     pub(crate) fn new(account: &str, period: Period, cap: u64, bank: Arc<dyn Bank>) -> Self {
         let account = format!("{account}/{}", period.name());
-        Self {
-            account,
-            period,
-            cap,
-            bank,
-            money: Mutex::default(),
-            known: Mutex::default(),
-            drawing: Default::default(),
-        }
+        Self { account, period, cap, bank, money: Arc::default(), known: Mutex::default(), drawing: Default::default() }
     }
 
     /// What is asked of a shared counter.
@@ -154,7 +156,7 @@ impl Purse {
         if let Ok(reserved) = self.take(number, amount) {
             return Ok(reserved);
         }
-        let _turn = self.drawing.lock().await;
+        let mut turn = Arc::clone(&self.drawing).lock_owned().await;
         for _ in 0..TRIES {
             let missing = match self.take(number, amount) {
                 Ok(reserved) => return Ok(reserved),
@@ -162,24 +164,29 @@ impl Purse {
             };
             let expires = Self::kept(next);
             let draft = Draft { least: missing, wanted: missing.max(self.block()), cap: self.cap, expires };
-            let drawn = self.bank.draw(&self.books(number), draft).await?;
+            let (bank, books, money) = (Arc::clone(&self.bank), self.books(number), Arc::clone(&self.money));
+            // What the bank has written down is there whoever has left meanwhile. The task ends with the bank's answer, and whoever balances the books waits for its turn.
+            let drawing = tokio::spawn(async move {
+                let drawn = bank.draw(&books, draft).await;
+                if let Ok(drawn) = drawn {
+                    put(&money, number, i64::try_from(drawn).unwrap_or(i64::MAX));
+                }
+                (turn, drawn)
+            });
+            let (back, drawn) =
+                drawing.await.map_err(|error| Error::internal(format!("a draw ended early: {error}")))?;
+            turn = back;
+            let drawn = drawn?;
             if drawn == 0 {
                 return Err(self.spent(&who(), amount, now, next));
             }
             // Somebody who found a little of it is served first; then there is more to draw.
-            self.put(number, i64::try_from(drawn).unwrap_or(i64::MAX));
         }
         Err(StoreError::Busy.into())
     }
 
-    /// Adds to what may be spent in a period; of one that is over, the bank is told later.
     fn put(&self, number: u64, amount: i64) {
-        let mut money = self.money();
-        if money.period == number {
-            money.leased = money.leased.saturating_add(amount);
-        } else if amount != 0 {
-            money.owed.push((number, amount.saturating_neg()));
-        }
+        put(&self.money, number, amount);
     }
 
     /// Replaces what was set aside by what it cost.

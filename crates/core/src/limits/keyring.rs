@@ -84,6 +84,8 @@ struct Table {
     /// The store's counter when it was read.
     version: i64,
     read: Option<Instant>,
+    /// Later readings have greater numbers, whatever the store's counter says: that of a store which lost its last writes goes back.
+    number: u64,
 }
 
 struct Entry {
@@ -204,6 +206,14 @@ impl Keyring {
                 return Err(Error::new(ErrorKind::PolicyUnauthenticated, "the key shown was revoked")
                     .with_hint("ask whoever gave it for a new one"));
             }
+            if let Some(team) = entry.record.spec.spec.team.as_ref().filter(|team| !self.0.teams.contains_key(*team)) {
+                // Its limits are not known here, and a limit must never be overlooked.
+                return Err(Error::new(
+                    ErrorKind::PolicyForbidden,
+                    format!("the key shown is of the team {team:?}, of which this server knows nothing"),
+                )
+                .with_hint(format!("add [teams.{team}] to the server's configuration, and start it anew")));
+            }
             holder.check_time(now)?;
             Ok(holder)
         }))
@@ -271,6 +281,7 @@ impl Keyring {
     /// # Errors
     /// `router_unavailable` when the store cannot be read, or holds a key that only a newer version understands. The keys known before stay known.
     pub async fn refresh(&self) -> Result<()> {
+        let number = next_number();
         let version = self.version().await?;
         let known = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.0.clock.instant();
@@ -294,8 +305,8 @@ impl Keyring {
         }
         let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
         // One that began later may have read more.
-        if table.version <= version {
-            *table = Arc::new(Table { keys, version, read: Some(now) });
+        if table.number <= number {
+            *table = Arc::new(Table { keys, version, read: Some(now), number });
             self.0.current.store(next_number(), Ordering::Release);
         }
         Ok(())
@@ -337,17 +348,22 @@ impl Keyring {
         let fixed: Vec<_> = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let holders: Vec<Arc<Holder>> = keys.chain(self.0.teams.values().cloned()).chain(fixed).collect();
         let now = self.0.clock.now();
+        // What one fails with keeps no other from being put right.
+        let mut outcome = Ok(());
         for holder in holders {
-            holder.balance(keep, now).await?;
+            outcome = outcome.and(holder.balance(keep, now).await);
         }
         let retired = std::mem::take(&mut *self.0.retired.lock().unwrap_or_else(PoisonError::into_inner));
-        for holder in &retired {
-            holder.balance(0, now).await?;
+        for holder in retired {
+            // Whoever is under way still pays from it; who left before this look has paid.
+            let last = Arc::strong_count(&holder) == 1;
+            let balanced = holder.balance(0, now).await;
+            if !last || balanced.is_err() {
+                self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).push(holder);
+            }
+            outcome = outcome.and(balanced);
         }
-        // Whoever is under way still pays from it.
-        let left = retired.into_iter().filter(|holder| Arc::strong_count(holder) > 1);
-        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
-        Ok(())
+        outcome
     }
 
     /// What was drawn of a key's money in this period: the period, the amount and the cap, in micro-dollars.
@@ -365,13 +381,18 @@ impl Keyring {
 
     async fn records(&self) -> Result<Vec<KeyRecord>> {
         let mut records: Vec<KeyRecord> = Vec::new();
+        let mut after: Option<String> = None;
         loop {
-            let after = records.last().map(|record| record.id.clone());
             let range = Scan { prefix: "", after: after.as_deref(), limit: PAGE };
             let page = self.0.store.scan(KEYS, range).await?;
             let last = page.len() < PAGE;
             for (id, value) in page {
-                records.push(parse(&id, &value)?);
+                match parse(&id, &value) {
+                    Ok(record) => records.push(record),
+                    // That key is unknown here; all others, and what was revoked of them, must be known all the same.
+                    Err(error) => tracing::warn!("{error}"),
+                }
+                after = Some(id);
             }
             if last || records.len() >= MOST_KEYS {
                 return Ok(records);

@@ -48,7 +48,8 @@ impl Holder {
     /// # Errors
     /// As [`Payer::reserve`].
     pub async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
-        let mut spending = Spending { micros, from: From::Leases(Arc::clone(self), Vec::new()) };
+        // Nothing is spent before all of it is set aside: whoever is gone by then has asked nobody.
+        let mut spending = Spending { micros: 0, from: From::Leases(Arc::clone(self), Vec::new()) };
         for holder in self.chain() {
             for purse in &holder.purses {
                 let who = || holder.title();
@@ -62,6 +63,7 @@ impl Holder {
                 }
             }
         }
+        spending.micros = micros;
         Ok(spending)
     }
 }

@@ -1,6 +1,7 @@
 //! What a provider is given: one attempt at one target, its deadlines, and the little of the router that it may use.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ impl Call {
     ///
     /// [`Riders::strict`]: crate::request::Riders::strict
     pub fn note_dropped(&self, fields: impl IntoIterator<Item = FieldPath>) -> Result<()> {
-        let mut dropped = self.cx.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = self.cx.noted.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         let known = dropped.len();
         dropped.extend(fields);
         let new = dropped.get(known..).unwrap_or_default();
@@ -144,7 +145,15 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// Where the call stands in somebody's trace, for providers that are told.
     pub trace: Option<TraceContext>,
-    dropped: Arc<std::sync::Mutex<Vec<FieldPath>>>,
+    noted: Arc<Noted>,
+}
+
+/// What a provider notes of a call.
+#[derive(Debug, Default)]
+struct Noted {
+    dropped: std::sync::Mutex<Vec<FieldPath>>,
+    /// Whether it waits for a place, and nothing was sent.
+    queued: AtomicBool,
 }
 
 impl Context {
@@ -160,12 +169,22 @@ impl Context {
         clock: Arc<dyn Clock>,
         id: RequestId,
     ) -> Self {
-        Self { http, clock, id, cancel, trace: None, dropped: Arc::default() }
+        Self { http, clock, id, cancel, trace: None, noted: Arc::default() }
     }
 
     /// The fields that could not be said, as noted by [`Call::note_dropped`].
     pub fn dropped(&self) -> Vec<FieldPath> {
-        self.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
+        self.noted.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
+    }
+
+    /// Notes whether the call waits for a place at its provider.
+    pub(crate) fn wait_for_place(&self, waits: bool) {
+        self.noted.queued.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether the call waits for a place, so that nothing of it was sent.
+    pub(crate) fn waits_for_place(&self) -> bool {
+        self.noted.queued.load(Ordering::Relaxed)
     }
 }
 

@@ -112,9 +112,12 @@ impl HttpProvider {
     }
 
     /// A place among the calls that may run at once, where they are counted.
-    async fn place(&self, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
+    async fn place(&self, cx: &Context, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
         let Some(slots) = &self.slots else { return Ok(None) };
-        slots.take().await.map(Some).map_err(|error| error.at(&self.describe.id, model))
+        cx.wait_for_place(true);
+        let place = slots.take().await;
+        cx.wait_for_place(false);
+        place.map(Some).map_err(|error| error.at(&self.describe.id, model))
     }
 
     /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
@@ -278,7 +281,7 @@ impl Provider for HttpProvider {
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let id = &self.describe.id;
-        let permit = self.place(call.target.model.as_ref()).await?;
+        let permit = self.place(&call.cx, call.target.model.as_ref()).await?;
         let asked = Framing::of(call.request.stream);
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let model = call.target.model.clone();

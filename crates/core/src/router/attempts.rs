@@ -196,9 +196,11 @@ impl<A: Asking> Attempts<A> {
 
     /// One call, with what it may cost set aside.
     async fn charged(&self, call: Call) -> Result<A::Done> {
-        let (target, request) = (&self.planned.target, &self.request);
-        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), target, request, A::PAID).await?;
-        self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await
+        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), &call, A::PAID).await?;
+        let cx = call.cx.clone();
+        let outcome = self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await;
+        // Of a provider that was not asked, time says nothing.
+        outcome.map_err(|error| if cx.waits_for_place() { still_queued() } else { error })
     }
 }
 
@@ -269,6 +271,13 @@ fn within(rest: DeltaStream, total: Duration, left: Duration) -> DeltaStream {
             Err(_) => Some((Err(overdue(format!("not complete after {} s", total.as_secs_f64()))), None)),
         }
     }))
+}
+
+/// What is told of a call that found no place in time.
+fn still_queued() -> Error {
+    let message = "the calls that run already, its max_in_flight, took all the time that there was";
+    Error::new(ErrorKind::ProviderOverloaded, message)
+        .with_hint("ask again later, or allow more of them with `max_in_flight` of the provider")
 }
 
 /// What a caller is told who has heard nothing when its time is over.

@@ -19,7 +19,7 @@ use crate::delta::{Delta, DeltaStream, Event, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{self, Holder, Spending};
 use crate::pricing::Price;
-use crate::provider::Target;
+use crate::provider::{Call, Context as CallContext, Target};
 use crate::request::Request;
 use crate::telemetry::{self, InFlight};
 use crate::usage::Usage;
@@ -73,6 +73,8 @@ struct Open {
     payer: Payer,
     target: Target,
     call: InFlight,
+    /// Knows whether anything was sent yet.
+    cx: CallContext,
     /// The day in which money was set aside.
     day: Day,
     /// What was set aside, and how much it is.
@@ -96,10 +98,10 @@ impl Charge {
     pub(super) async fn reserve(
         router: &Router,
         (payer, record): (&Payer, &Weak<Record>),
-        target: &Target,
-        request: &Request,
+        call: &Call,
         paid: Paid,
     ) -> Result<Self> {
+        let (target, request) = (&call.target, &*call.request);
         if paid == Paid::Free {
             return Ok(Self::default());
         }
@@ -125,6 +127,7 @@ impl Charge {
             payer: payer.clone(),
             target: target.clone(),
             call: router.0.meters.of(target.provider.as_str(), model).call(),
+            cx: call.cx.clone(),
             day: Day::of(now),
             spending,
             price: price.cloned(),
@@ -138,8 +141,9 @@ impl Charge {
 
     /// The attempt failed before its answer began: gives its error back.
     pub(super) fn failed(mut self, error: Error) -> Error {
-        // Time ran out while somebody worked: what they ask for it is not known.
-        if error.kind() != ErrorKind::ProviderTimeout {
+        // Time ran out while somebody worked: what they ask for it is not known. Who was never reached asks nothing.
+        let unsent = self.0.as_ref().is_some_and(|open| open.cx.waits_for_place());
+        if error.kind() != ErrorKind::ProviderTimeout || error.is_unsent() || unsent {
             self.unpaid();
         }
         error
@@ -203,6 +207,9 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|open| open.cx.waits_for_place()) {
+            return self.unpaid();
+        }
         self.close();
     }
 }

@@ -31,7 +31,9 @@ end
 -- Opens a window and forgets what counts no more.
 local function open(name)
     local found = redis.call('HMGET', name, 'h', 't', 's', 'l')
-    local w = { key = name, head = tonumber(found[1] or 0), tail = tonumber(found[2] or 0), sum = tonumber(found[3] or 0) }
+    -- A window begins at the number of its tick, of which each makes one entry at most: so no number comes again when a window was forgotten meanwhile, and no late correction finds another's entry.
+    local begin = math.floor(ms / 10)
+    local w = { key = name, head = tonumber(found[1] or begin), tail = tonumber(found[2] or begin), sum = tonumber(found[3] or 0) }
     w.last = tonumber(found[4] or 0)
     w.now = math.max(math.floor(ms / 10), w.last)
     local before = w.head

@@ -6,6 +6,7 @@ use super::super::key::{self, at};
 use super::*;
 use crate::store::MemoryStore;
 use crate::testing::ManualClock;
+use futures_util::future::BoxFuture;
 
 fn bank() -> Arc<dyn Bank> {
     Arc::new(StoreBank(Arc::new(MemoryStore::new(Arc::new(ManualClock::default())))))
@@ -47,6 +48,48 @@ async fn two_hundred_at_once_in_three_processes_never_pass_the_cap_and_the_books
         purse.balance(0, at(NOW)).await.unwrap();
     }
     assert_eq!(purses[0].drawn(at(NOW)).await.unwrap(), ledger, "the ledger's sum is the counter");
+}
+
+/// A bank that answers when it is told to.
+#[derive(Debug)]
+struct Slow(Arc<dyn Bank>, tokio::sync::Semaphore);
+
+impl Bank for Slow {
+    fn draw<'a>(&'a self, account: &'a str, draft: Draft) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            self.1.acquire().await.unwrap().forget();
+            self.0.draw(account, draft).await
+        })
+    }
+
+    fn correct<'a>(
+        &'a self,
+        account: &'a str,
+        amount: i64,
+        expires: Option<SystemTime>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.correct(account, amount, expires)
+    }
+
+    fn drawn<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.0.drawn(account)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_drawn_for_one_who_leaves_is_there_for_the_next() {
+    let slow = Arc::new(Slow(bank(), tokio::sync::Semaphore::new(0)));
+    let purse = Purse::new("key/x", Period::Day, 1_000_000, Arc::clone(&slow) as Arc<dyn Bank>);
+    {
+        let mut left = std::pin::pin!(purse.reserve(|| "k".into(), 500_000, at(NOW)));
+        assert!(futures_util::poll!(&mut left).is_pending());
+    }
+    slow.1.add_permits(1);
+    let reserved = purse.reserve(|| "k".into(), 500_000, at(NOW)).await.unwrap();
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 500_000, "nothing was drawn twice");
+    purse.settle(reserved, 0);
+    purse.balance(0, at(NOW)).await.unwrap();
+    assert_eq!(purse.drawn(at(NOW)).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

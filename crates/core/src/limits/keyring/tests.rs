@@ -136,17 +136,37 @@ async fn derived_keys_count_for_themselves_and_for_those_above() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_of_a_later_version_is_refused_by_name_and_others_stay_known() {
+async fn a_record_of_a_later_version_is_no_key_here_and_hides_no_revocation() {
     let world = World::new();
-    let ring = world.ring();
+    let (ring, other) = (world.ring(), world.ring());
     let (record, key) = ring.create(KeySpec::new("alice"), "tests").await.unwrap();
     let text = String::from_utf8(json(&record).unwrap().to_vec()).unwrap();
     let later = text.replace("\"limits\":{", "\"limits\":{\"moon_phase\":\"full\"");
     world.store.put(KEYS, "ffff", later.into(), None).await.unwrap();
     world.store.increment(META, VERSION, 1, None).await.unwrap();
-    let error = ring.refresh().await.unwrap_err();
-    assert!(error.message().contains("ffff") && error.hint().unwrap().contains("version"), "{error}");
+    ring.refresh().await.unwrap();
     assert!(ring.find(key.expose()).unwrap().is_ok());
+    other.refresh().await.unwrap();
+    other.revoke("alice", "tests").await.unwrap();
+    ring.refresh().await.unwrap();
+    assert!(refused(&ring, &key).contains("revoked"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_a_team_that_is_not_known_here_is_let_in_nowhere() {
+    let world = World::new();
+    let (here, there) = (world.ring(), world.ring());
+    let mut spec = KeySpec::new("alice");
+    spec.team = Some("lab".to_owned());
+    let (_, key) = here.create(spec, "tests").await.unwrap();
+    there.refresh().await.unwrap();
+    assert!(there.find(key.expose()).unwrap().is_ok());
+    let none: [(String, Limits); 0] = [];
+    let seal = Seal::new(|| Ok([5; 32]));
+    let without = Keyring::new(world.store.clone(), seal, world.clock.clone(), Scope::Key, none);
+    without.refresh().await.unwrap();
+    let error = without.find(key.expose()).unwrap().unwrap_err();
+    assert!(error.kind() == ErrorKind::PolicyForbidden && error.message().contains("lab"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ impl HttpProvider {
     /// Sends it with one key: what was read of a stream cannot be sent again. A key that is refused is passed over by the next call.
     pub(super) async fn pass_through(&self, cx: &Context, request: Passthrough) -> Result<Passed> {
         let at = |error: Error| error.at(&self.describe().id, None);
-        let place = self.place(None).await?;
+        let place = self.place(cx, None).await?;
         let spoken = &self.spoken.preferred;
         // Addresses end in a version that some clients say themselves.
         let base = self.base_url()?;

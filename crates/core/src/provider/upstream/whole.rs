@@ -147,7 +147,7 @@ impl HttpProvider {
         decode: impl FnOnce(&Call, Bytes) -> Result<T>,
     ) -> Result<T> {
         let id = &self.describe.id;
-        let _permit = self.place(call.target.model.as_ref()).await?;
+        let _permit = self.place(&call.cx, call.target.model.as_ref()).await?;
         let call = self.prepared(&call).await.map_err(|error| error.at(id, None))?;
         let at = |error: Error| error.at(id, call.target.model.as_ref());
         let mut encoded = encode(&call).map_err(at)?;
