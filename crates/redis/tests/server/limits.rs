@@ -71,12 +71,13 @@ async fn what_one_account_refuses_no_other_counts() {
     };
     let Told::In { slot, accounts } = counter.enter(ask(9)).await.unwrap() else { panic!("there is room") };
     assert_eq!((accounts[0].requests.unwrap().remaining, accounts[0].drawn[0]), (4, 100));
+    let mark = accounts[1].mark;
     let Told::Full { at, limit, wait, accounts } = counter.enter(ask(9)).await.unwrap() else { panic!("15 tokens") };
     assert_eq!((at, limit), (1, Limit::Tokens));
     assert!(wait.is_some_and(|wait| wait > Duration::from_secs(50)));
     assert_eq!((accounts[0].requests.unwrap().remaining, accounts[0].drawn[0]), (4, 100), "nothing was counted");
     // Fewer tokens than were thought make room, and the place of the first is free again.
-    counter.correct(Correction::Tokens { account: "team/y".into(), mark: accounts_mark(&server), more: -8 });
+    counter.correct(Correction::Tokens { account: "team/y".into(), mark, more: -8 });
     counter.correct(Correction::Left(slot.unwrap()));
     counter.flush().await.unwrap();
     assert!(matches!(counter.enter(ask(9)).await.unwrap(), Told::In { .. }));
@@ -84,11 +85,6 @@ async fn what_one_account_refuses_no_other_counts() {
         panic!("more than the limit alone")
     };
     assert_eq!(wait, None);
-}
-
-/// The first entry of a window has the number 0.
-fn accounts_mark(_: &RedisServer) -> u64 {
-    0
 }
 
 #[tokio::test]
