@@ -15,7 +15,7 @@ help: ## say what there is
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
-	@echo 'make faults              every fault of providers at its full length (20 minutes); `make test` plays them at a twentieth'
+	@echo 'make faults              every fault of providers at its full length; `make test` plays them at a twentieth'
 	@echo 'make soak                mixed faults for SOAK_MINUTES (30) at SOAK_RATE (200) requests a second: what leaks?'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
 	@echo 'make lint                format and lints of the whole workspace and its scripts'

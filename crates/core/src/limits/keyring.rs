@@ -279,7 +279,7 @@ impl Keyring {
     /// Reads what changed in the store; quick where nothing did.
     ///
     /// # Errors
-    /// `router_unavailable` when the store cannot be read, or holds a key that only a newer version understands. The keys known before stay known.
+    /// `router_unavailable` when the store cannot be read. The keys known before stay known. A record that only a newer version understands is no key here, and is told of in the log.
     pub async fn refresh(&self) -> Result<()> {
         let number = next_number();
         let version = self.version().await?;
