@@ -195,6 +195,10 @@ impl Provider for Embedded {
         [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().map(|model| model.name.clone()).collect()
     }
 
+    fn has_model(&self, model: &ModelName) -> bool {
+        [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().any(|known| known.name == *model)
+    }
+
     /// The name with the file's digest behind it, so that answers of one file are never taken for another's.
     fn exact_model(&self, model: &ModelName) -> ModelName {
         let known = [Some(&self.text), self.vectors.as_ref()].into_iter().flatten().find(|known| known.name == *model);

@@ -23,7 +23,8 @@ mod splice;
 pub mod sse;
 mod unnamed;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -80,13 +81,24 @@ impl fmt::Display for Dialect {
 
 /// The codec of a dialect.
 pub fn codec(dialect: Dialect) -> Arc<dyn Codec> {
-    match dialect {
-        Dialect::Native => Arc::new(native::Native),
-        Dialect::OpenaiChat => Arc::new(openai_chat::OpenaiChat::default()),
-        Dialect::OpenaiResponses => Arc::new(openai_responses::OpenaiResponses),
-        Dialect::Anthropic => Arc::new(anthropic::Anthropic),
-        Dialect::Gemini => Arc::new(gemini::Gemini),
-    }
+    static CODECS: LazyLock<[Arc<dyn Codec>; 5]> = LazyLock::new(|| -> [Arc<dyn Codec>; 5] {
+        [
+            Arc::new(native::Native),
+            Arc::new(openai_chat::OpenaiChat::default()),
+            Arc::new(openai_responses::OpenaiResponses),
+            Arc::new(anthropic::Anthropic),
+            Arc::new(gemini::Gemini),
+        ]
+    });
+    let [native, chat, responses, anthropic, gemini] = &*CODECS;
+    let codec = match dialect {
+        Dialect::Native => native,
+        Dialect::OpenaiChat => chat,
+        Dialect::OpenaiResponses => responses,
+        Dialect::Anthropic => anthropic,
+        Dialect::Gemini => gemini,
+    };
+    Arc::clone(codec)
 }
 
 /// One dialect, both ways.
@@ -197,13 +209,13 @@ pub struct RequestHead {
     /// The query, without `?`.
     pub query: Option<String>,
     /// The headers. Credentials are taken out at the door: no codec needs them.
-    pub headers: HeaderMap,
+    pub headers: Arc<HeaderMap>,
 }
 
 impl RequestHead {
     /// A POST to a path.
     pub fn post(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, path: path.into(), query: None, headers: HeaderMap::new() }
+        Self { method: Method::POST, path: path.into(), query: None, headers: Arc::default() }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod windows;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -69,7 +70,7 @@ pub struct Row {
 
 /// Prices by provider and model, one's own before those of the table; the first row that fits holds.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Prices(Vec<Row>);
+pub struct Prices(BTreeMap<String, Vec<Row>>);
 
 #[derive(Deserialize)]
 struct Table {
@@ -78,8 +79,16 @@ struct Table {
 
 /// The table, read when a price is first asked for: most programs ask for none. A test reads every row; a table that cannot be read knows no price, which no budget
 /// mistakes for nothing.
-static ROWS: LazyLock<Vec<Row>> =
-    LazyLock::new(|| toml::from_str::<Table>(TABLE).map(|table| table.row).unwrap_or_default());
+static ROWS: LazyLock<BTreeMap<String, Vec<Row>>> =
+    LazyLock::new(|| by_provider(toml::from_str::<Table>(TABLE).map(|table| table.row).unwrap_or_default()));
+
+/// Every attempt asks for a price, and nearly every provider has few rows.
+fn by_provider(rows: Vec<Row>) -> BTreeMap<String, Vec<Row>> {
+    rows.into_iter().fold(BTreeMap::new(), |mut all: BTreeMap<String, Vec<Row>>, row| {
+        all.entry(row.provider.clone()).or_default().push(row);
+        all
+    })
+}
 
 impl Prices {
     /// With prices of one's own before those of the table, each under `provider/model`.
@@ -90,7 +99,11 @@ impl Prices {
             let (provider, model) = (provider.to_owned(), model.to_owned());
             Some(Row { provider, model, price, date: String::new(), source: "the configuration".to_owned() })
         });
-        self.0.splice(0..0, rows.collect::<Vec<_>>());
+        for (provider, mut rows) in by_provider(rows.collect()) {
+            let before = self.0.entry(provider).or_default();
+            rows.append(before);
+            *before = rows;
+        }
         self
     }
 
@@ -98,19 +111,20 @@ impl Prices {
     #[must_use]
     pub fn of(&self, provider: &str, model: Option<&str>) -> Option<&Price> {
         let model = model.unwrap_or_default();
-        let row = self.rows().find(|row| row.provider == provider && matches_pattern(&row.model, model));
-        row.map(|row| &row.price)
+        let rows = [&self.0, &*ROWS].into_iter().filter_map(|rows| rows.get(provider)).flatten();
+        rows.into_iter().find(|row| matches_pattern(&row.model, model)).map(|row| &row.price)
     }
 
-    /// The rows, in the order in which they are asked.
+    /// The rows; those of a provider in the order in which they are asked.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.0.iter().chain(&*ROWS)
+        self.0.values().flatten().chain(ROWS.values().flatten())
     }
 }
 
 impl fmt::Debug for Prices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Prices({} of one's own before the table)", self.0.len())
+        let own: usize = self.0.values().map(Vec::len).sum();
+        write!(f, "Prices({own} of one's own before the table)")
     }
 }
 

@@ -217,7 +217,8 @@ impl Router {
     /// # Errors
     /// What a hook refuses with, the error of the plan, of the only target tried, or of the last one, which then names all of them.
     pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
-        let op = op.into();
+        // In a box from here on: a future keeps a copy of what it was moved through, and connections keep the futures of their requests.
+        let op = Box::new(op.into());
         let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
         let (committed, target, record) = self.run(op, Text).await?;
         let foreign = heard.filter(|_| self.is_foreign(&target, heard));
@@ -334,7 +335,7 @@ impl Router {
         self.0.deps.cache.as_ref().and_then(|cache| cache.key(request, target).ok())
     }
 
-    async fn run<A: Asking>(&self, op: Op, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
+    async fn run<A: Asking>(&self, op: Box<Op>, asking: A) -> Result<(A::Done, Target, Arc<Record>)> {
         let record = Arc::new(Record::open(self, &op, (A::OPERATION, A::PAID)));
         match self.committed(op, asking, &record).await {
             Ok((done, target)) => Ok((done, target, record)),
@@ -352,31 +353,37 @@ impl Router {
         heard.zip(entry).is_some_and(|(heard, entry)| !entry.provider.describe().dialects.contains(&heard))
     }
 
-    async fn committed<A: Asking>(&self, op: Op, mut asking: A, record: &Arc<Record>) -> Result<(A::Done, Target)> {
-        let Op { mut request, door, provider, holder, .. } = op;
-        self.ask_hooks(&mut request)?;
+    async fn committed<A: Asking>(
+        &self,
+        mut op: Box<Op>,
+        mut asking: A,
+        record: &Arc<Record>,
+    ) -> Result<(A::Done, Target)> {
+        let request = &mut op.request;
+        self.ask_hooks(request)?;
         if !self.0.deps.hooks.is_empty() {
-            asking.heed(&request);
+            asking.heed(request);
         }
-        self.limit_riders(&mut request);
-        if provider.is_some() {
+        self.limit_riders(request);
+        if op.provider.is_some() {
             // It may share its id with another one, and answers are stored by id.
             request.cache.enabled = Some(false);
         }
-        allowance::fit(self, holder, &mut request, record);
-        let passed_over = if provider.is_some() { Vec::new() } else { self.passed_over(&request).await };
+        allowance::fit(self, op.holder.take(), request, record);
+        let passed_over = if op.provider.is_some() { Vec::new() } else { self.passed_over(&op.request).await };
+        let (request, door) = (&op.request, op.door);
         let scope = Scope { vectors: A::VECTORS, ..self.scope(door, &passed_over) };
-        let mut plan = match provider {
-            Some(provider) => resolve::plan_via(provider, &request, scope)?,
-            None => resolve::plan(&request, scope)?,
+        let mut plan = match op.provider.take() {
+            Some(provider) => resolve::plan_via(provider, request, scope)?,
+            None => resolve::plan(request, scope)?,
         };
-        allowance::leave_allowed(self, &mut plan, &request, record)?;
-        balance::arrange(self, &mut plan, &request, Turn::Take);
-        self.0.hedges.prepare::<A>(self, &mut plan, &request);
-        allowance::admit(self, &request, &plan, A::PAID, record).await?;
+        allowance::leave_allowed(self, &mut plan, request, record)?;
+        balance::arrange(self, &mut plan, request, Turn::Take);
+        self.0.hedges.prepare::<A>(self, &mut plan, request);
+        allowance::admit(self, request, &plan, A::PAID, record).await?;
         record.planned(&plan);
         let total = request.timeout;
-        let request = Arc::new(request);
+        let request = Arc::new(op.request);
         // In a box: a future keeps a copy of each one that it was moved through, and this one is large.
         let answering = Box::pin(async {
             tokio::select! {

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
 use http::Method;
+use http::request::Parts;
 use llm_router::dialect::Dialect;
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::router::Router;
@@ -55,10 +56,10 @@ const CONVERSATIONS: [(&str, Dialect); 3] = [
 ];
 
 /// What is spoken, where a request goes to one of these paths: it need not pass the table of routes.
-pub(crate) fn conversation(request: &Request) -> Option<Dialect> {
-    let path = request.uri().path();
+pub(crate) fn conversation(head: &Parts) -> Option<Dialect> {
+    let path = head.uri.path();
     let spoken = CONVERSATIONS.iter().find(|(known, _)| *known == path).map(|(_, dialect)| *dialect);
-    spoken.filter(|_| request.method() == Method::POST)
+    spoken.filter(|_| head.method == Method::POST)
 }
 
 impl Server {
@@ -173,7 +174,7 @@ impl Server {
             routes = routes.route_service("/mcp", mcp::over_http(self));
         }
         for (path, dialect) in CONVERSATIONS {
-            routes = routes.route(path, post(move |s: Shared, r: Request| chat::answer(s, dialect, r)));
+            routes = routes.route(path, post(move |s: Shared, r: Request| chat::routed(s, dialect, r)));
         }
         routes
             .route("/v1/responses", get(error::no_websocket))
@@ -211,7 +212,7 @@ async fn google(server: State<Server>, request: Request) -> Response {
     match path.rsplit('/').next().and_then(|last| last.rsplit_once(':').or(last.rsplit_once("%3A"))) {
         Some((_, "embedContent" | "batchEmbedContents")) => embeddings::google(server, request).await,
         Some((_, "countTokens")) => tokens::count(server, Dialect::Gemini, request).await,
-        Some(_) => chat::answer(server, Dialect::Gemini, request).await,
+        Some(_) => chat::routed(server, Dialect::Gemini, request).await,
         None => error::only(request, "GET,HEAD").await,
     }
 }

@@ -20,6 +20,7 @@ use llm_router::trace::Trace;
 
 use crate::app::{Inner, Server};
 use crate::body;
+use crate::door::Caller;
 use crate::relay::{Broken, Relay, tell_at_end};
 use crate::routes::responses;
 use crate::{early, error, headers, riders};
@@ -27,16 +28,23 @@ use crate::{early, error, headers, riders};
 /// As many headers as an answer has, those that HTTP adds included.
 const HEADERS: usize = 13;
 
+/// Answers a request of this dialect that came by the table of routes.
+pub(crate) async fn routed(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
+    let caller = request.extensions().get().cloned().unwrap_or_default();
+    answer(&server, dialect, caller, request).await
+}
+
 /// Answers a request of this dialect.
-pub(crate) async fn answer(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
+pub(crate) async fn answer(server: &Server, dialect: Dialect, caller: Caller, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let codec = codec(dialect);
-    let id = id_of(&server, &head);
+    let id = id_of(server, &head);
     let body = match body::read(body, &head.headers, &server.0.options).await {
         Ok(body) => body,
         Err((error, rest)) => return early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest),
     };
-    let answered = converse(&server.0, codec.as_ref(), &id, head, body).await;
+    // In a box, which the next request takes over, warm: every connection keeps room for the future of its request.
+    let answered = Box::pin(converse(&server.0, codec.as_ref(), &id, (head, caller), body)).await;
     let mut response = answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)));
     if dialect == Dialect::Anthropic {
         // Where Anthropic's clients look for it.
@@ -54,17 +62,16 @@ async fn converse(
     server: &Arc<Inner>,
     codec: &dyn Codec,
     id: &RequestId,
-    head: Parts,
+    (head, caller): (Parts, Caller),
     body: Bytes,
 ) -> Result<Response> {
     let began = server.router.deps().clock.instant();
-    let caller = head.extensions.get().cloned().unwrap_or_default();
     let broken = head.extensions.get::<Broken>().cloned();
     let head = RequestHead {
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         method: head.method,
-        headers: head.headers,
+        headers: Arc::new(head.headers),
     };
     let mut request = codec.decode_request(&head, &body)?;
     // It is a part of the connection's read buffer, which is free again while the answer is awaited.

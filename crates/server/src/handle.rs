@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -82,12 +81,17 @@ async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>)
         return refused(&server.0, &head, &error, body);
     }
     let once = head.method == Method::POST && head.headers.contains_key(KEY);
-    head.extensions.insert(caller);
-    let request = Request::from_parts(head, body);
-    let mut response = match conversation(&request) {
-        _ if once => server.0.replays.answer(&server.0, now.clients.clone(), request).await,
-        Some(dialect) => chat::answer(State(server.clone()), dialect, request).await,
-        None => pass(now.clients.clone(), request).await,
+    let spoken = conversation(&head).filter(|_| !once);
+    let mut response = match spoken {
+        Some(dialect) => chat::answer(server, dialect, caller, Request::from_parts(head, body)).await,
+        None => {
+            head.extensions.insert(caller);
+            let request = Request::from_parts(head, body);
+            match once {
+                true => Box::pin(server.0.replays.answer(&server.0, now.clients.clone(), request)).await,
+                false => pass(now.clients.clone(), request).await,
+            }
+        }
     };
     if let Some(holder) = holder.filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS) {
         rates::tell(&server.0, &holder, anthropic, response.headers_mut());

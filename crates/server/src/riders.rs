@@ -1,8 +1,8 @@
 //! What the headers of a request say besides its body: how the cache may be used, whether anything may be left out, how long things may take, when the answer is
 //! given out, and whose request it is.
 
-use http::HeaderMap;
 use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName};
 use llm_router::error::{Error, Result};
 use llm_router::pricing::parse_dollars;
 use llm_router::request::{Hold, Request, Resume, Timeouts};
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::door::Caller;
 
+/// What the names of the router's own headers begin with.
+const OWN: &str = "x-llm-router-";
 /// Says that nothing of the request may be left out: `1` or `true`.
 const STRICT: &str = "x-llm-router-strict";
 /// Seconds until the first content, whichever targets are tried.
@@ -87,11 +89,15 @@ fn timeouts(said: &str, timeouts: &mut Timeouts) -> Result<()> {
 
 /// What a million tokens may cost at most, in dollars: `2.50`.
 const MAX_PRICE: &str = "x-llm-router-max-price";
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Where the request stands in the trace of whoever sent it, as W3C's headers say. Baggage is not read: it is nobody's business here.
 pub(crate) fn context(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut parents = headers.get_all("traceparent").iter();
+    let mut parents = headers.get_all(PARENT).iter();
     let parent = parents.next().filter(|_| parents.next().is_none())?.to_str().ok()?;
-    let states: Option<Vec<&str>> = headers.get_all("tracestate").iter().map(|state| state.to_str().ok()).collect();
+    let states: Option<Vec<&str>> = headers.get_all(STATE).iter().map(|state| state.to_str().ok()).collect();
     TraceContext::read(parent, states.map(|states| states.join(",")).as_deref())
 }
 
@@ -101,6 +107,33 @@ pub(crate) fn context(headers: &HeaderMap) -> Option<TraceContext> {
 /// `caller_invalid_request` for a header that cannot be read.
 pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) -> Result<()> {
     request.riders.namespace.clone_from(&caller.namespace);
+    // Few requests have any; each is looked for by its text.
+    if headers.keys().any(|name| name.as_str().starts_with(OWN)) {
+        read_own(headers, request)?;
+    }
+    for value in headers.get_all(CACHE_CONTROL) {
+        let value = value.to_str().map_err(|_| Error::invalid("the header cache-control is not text"))?;
+        for directive in value.split(',').map(str::trim) {
+            match directive.split_once('=') {
+                None if directive.eq_ignore_ascii_case("no-cache") => request.cache.no_cache = true,
+                None if directive.eq_ignore_ascii_case("no-store") => request.cache.no_store = true,
+                None if directive.eq_ignore_ascii_case("only-if-cached") => request.cache.only_if_cached = true,
+                Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
+                    let seconds: u64 = seconds.trim_matches('"').parse().map_err(|_| {
+                        Error::invalid(format!("cache-control: max-age is {seconds:?}, not a count of seconds"))
+                    })?;
+                    request.cache.max_age = Some(Duration::from_secs(seconds));
+                }
+                // Browsers and proxies send more words than these; what nobody here obeys harms nobody.
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts what the router's own headers say into the request.
+fn read_own(headers: &HeaderMap, request: &mut Request) -> Result<()> {
     for value in headers.get_all(STRICT) {
         request.riders.strict |= match value.as_bytes() {
             b"1" | b"true" => true,
@@ -126,24 +159,6 @@ pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) 
             Error::invalid(format!("{MAX_PRICE}: {value:?} is no amount of dollars")).with_hint("2.50 for example")
         })?;
         request.riders.max_price = Some(request.riders.max_price.map_or(most, |before| before.min(most)));
-    }
-    for value in headers.get_all(CACHE_CONTROL) {
-        let value = value.to_str().map_err(|_| Error::invalid("the header cache-control is not text"))?;
-        for directive in value.split(',').map(str::trim) {
-            match directive.split_once('=') {
-                None if directive.eq_ignore_ascii_case("no-cache") => request.cache.no_cache = true,
-                None if directive.eq_ignore_ascii_case("no-store") => request.cache.no_store = true,
-                None if directive.eq_ignore_ascii_case("only-if-cached") => request.cache.only_if_cached = true,
-                Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
-                    let seconds: u64 = seconds.trim_matches('"').parse().map_err(|_| {
-                        Error::invalid(format!("cache-control: max-age is {seconds:?}, not a count of seconds"))
-                    })?;
-                    request.cache.max_age = Some(Duration::from_secs(seconds));
-                }
-                // Browsers and proxies send more words than these; what nobody here obeys harms nobody.
-                _ => {}
-            }
-        }
     }
     Ok(())
 }

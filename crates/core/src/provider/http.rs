@@ -11,7 +11,15 @@ mod outgoing;
 mod pace;
 mod pool;
 
-use std::{borrow::Borrow, fmt, path::PathBuf, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::poll;
@@ -324,9 +332,13 @@ pub struct HttpResponse {
 
 impl HttpResponse {
     /// The media type of the body, lower-cased and without parameters; empty where the answer names none.
-    pub fn media_type(&self) -> String {
+    pub fn media_type(&self) -> Cow<'_, str> {
         let value = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+        let value = value.split(';').next().unwrap_or_default().trim();
+        match value.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(value.to_ascii_lowercase()),
+            false => Cow::Borrowed(value),
+        }
     }
 }
 

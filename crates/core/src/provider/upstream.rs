@@ -300,7 +300,7 @@ impl Provider for HttpProvider {
             _ => at(error),
         };
         let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(blame)?;
-        tracing::debug!(provider = %id, status = answer.status.as_u16(), media = answer.media_type(), "answered");
+        tracing::debug!(provider = %id, status = answer.status.as_u16(), media = &*answer.media_type(), "answered");
         let secrets = self.secrets(key.as_ref());
         let framing = encoded.framing;
         let reading = answer::Reading { asked, framing, patience, _permit: permit, at: id.clone(), secrets };

@@ -282,7 +282,7 @@ impl Router {
         let op = op.into();
         op.request.check()?;
         let (op, ask) = taken(op, EmbedRequest::outline);
-        let (mut made, _, record) = self.run(op, Vectors(Arc::new(ask))).await?;
+        let (mut made, _, record) = self.run(Box::new(op), Vectors(Arc::new(ask))).await?;
         made.trace = closed(&record, made.usage);
         Ok(made)
     }
@@ -295,7 +295,7 @@ impl Router {
         let op = op.into();
         op.request.check()?;
         let (op, ask) = taken(op, ImageRequest::outline);
-        let (mut drawn, _, record) = self.run(op, Pictures(Arc::new(ask))).await?;
+        let (mut drawn, _, record) = self.run(Box::new(op), Pictures(Arc::new(ask))).await?;
         drawn.trace = closed(&record, drawn.usage);
         Ok(drawn)
     }
@@ -305,7 +305,7 @@ impl Router {
     /// # Errors
     /// As [`Router::call`].
     pub async fn count_tokens(&self, op: impl Into<Op>) -> Result<TokenCount> {
-        let ((tokens, estimated), target, _) = self.run(op.into(), Tokens).await?;
+        let ((tokens, estimated), target, _) = self.run(Box::new(op.into()), Tokens).await?;
         Ok(TokenCount { tokens, estimated, target })
     }
 }

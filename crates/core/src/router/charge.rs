@@ -238,7 +238,8 @@ impl Stream for Riding {
 impl Open {
     /// Settles it: what it cost goes to the budgets, into the books and into the record.
     fn close(mut self: Box<Self>) {
-        let (usage, cost) = (self.used(), self.cost());
+        let usage = self.used();
+        let cost = self.cost(usage.as_ref());
         let mut counted = usage.unwrap_or_default();
         if let Some((spending, _)) = self.spending.take() {
             spending.settle(cost.unwrap_or(0));
@@ -270,13 +271,13 @@ impl Open {
     }
 
     /// What it cost; all that was set aside where nobody can tell, and none where nothing was set aside for it or its price is not known.
-    fn cost(&self) -> Option<u64> {
-        let Some(usage) = self.used() else {
+    fn cost(&self, used: Option<&Usage>) -> Option<u64> {
+        let Some(usage) = used else {
             let set_aside = self.spending.as_ref().map(|(_, micros)| *micros);
             return set_aside.filter(|_| self.price.is_some());
         };
         let told = usage.cost_micros.filter(|_| self.ended);
-        told.or_else(|| self.price.as_ref().map(|price| price.cost(&usage)))
+        told.or_else(|| self.price.as_ref().map(|price| price.cost(usage)))
     }
 }
 

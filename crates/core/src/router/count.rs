@@ -54,13 +54,13 @@ fn of_tool(tool: &Tool) -> u64 {
     PER_MESSAGE + said + extra.map_or(0, |text| of_text(&text))
 }
 
-/// Counted by bytes, of which a processor takes many at once: the first one of each character that is not ASCII is above all others.
+/// Each piece of every answer is counted so; nearly all are ASCII, which a processor sees many bytes at a time.
 pub(super) fn of_text(text: &str) -> u64 {
-    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
-    if ascii == text.len() as u64 {
-        return ascii.div_ceil(4);
+    if text.is_ascii() {
+        return (text.len() as u64).div_ceil(4);
     }
-    ascii.div_ceil(4) + text.bytes().filter(|byte| *byte >= 0xC0).count() as u64
+    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
+    ascii.div_ceil(4) + text.chars().count() as u64 - ascii
 }
 
 #[cfg(test)]

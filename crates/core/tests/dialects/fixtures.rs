@@ -163,7 +163,8 @@ impl Fixture {
         let mut head = support::head(lines.next().unwrap_or(customs(dialect).path));
         for line in lines {
             let (header, value) = line.split_once(": ").unwrap();
-            head.headers.append(HeaderName::try_from(header).unwrap(), HeaderValue::try_from(value).unwrap());
+            Arc::make_mut(&mut head.headers)
+                .append(HeaderName::try_from(header).unwrap(), HeaderValue::try_from(value).unwrap());
         }
         let request = std::fs::read(folder.join("request.json")).ok();
         Self { dialect, name, codec, head, request, origin, folder }

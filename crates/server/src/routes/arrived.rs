@@ -54,7 +54,7 @@ impl Arrived {
             path: head.uri.path().to_owned(),
             query: head.uri.query().map(str::to_owned),
             method: head.method,
-            headers: head.headers,
+            headers: Arc::new(head.headers),
         };
         Ok(Self { codec, id, head, body, said, caller })
     }

@@ -58,7 +58,7 @@ async fn counted(server: &Inner, codec: &dyn Codec, id: &RequestId, head: Parts,
     let path = head.uri.path();
     // The same request without the last word is one for an answer, which the codec reads.
     let path = path.strip_suffix("/count_tokens").unwrap_or(path).replace(":countTokens", ":generateContent");
-    let head = RequestHead { path, query: None, method: head.method, headers: head.headers };
+    let head = RequestHead { path, query: None, method: head.method, headers: head.headers.into() };
     let mut request = codec.decode_request(&head, body)?;
     riders::read(&head.headers, &caller, &mut request)?;
     let op = Op::new(request, Door::CompatibleApi)

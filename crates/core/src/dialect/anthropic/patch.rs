@@ -77,6 +77,8 @@ fn holds_unsealed(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use super::*;
     use crate::dialect::anthropic::Anthropic;
     use crate::dialect::{Codec, HttpCall};
@@ -116,10 +118,10 @@ mod tests {
     fn version_betas_and_the_beta_query_go_on() {
         let mut head = RequestHead::post("/v1/messages");
         head.query = Some("x=1&beta=true".into());
-        head.headers.insert("anthropic-version", "2026-10-21".parse().unwrap());
-        head.headers.append("anthropic-beta", "a-1".parse().unwrap());
-        head.headers.append("anthropic-beta", "b-2".parse().unwrap());
-        head.headers.append("x-other", "no".parse().unwrap());
+        Arc::make_mut(&mut head.headers).insert("anthropic-version", "2026-10-21".parse().unwrap());
+        Arc::make_mut(&mut head.headers).append("anthropic-beta", "a-1".parse().unwrap());
+        Arc::make_mut(&mut head.headers).append("anthropic-beta", "b-2".parse().unwrap());
+        Arc::make_mut(&mut head.headers).append("x-other", "no".parse().unwrap());
         let sent = through(&head, PLAIN, None, false);
         assert_eq!(sent.query.as_deref(), Some("beta=true"));
         assert_eq!(sent.headers["anthropic-version"], "2026-10-21");

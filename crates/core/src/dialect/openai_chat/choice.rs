@@ -24,7 +24,7 @@ const OURS: Dialect = Dialect::OpenaiChat;
 pub(super) struct Answer {
     pub(super) id: String,
     pub(super) model: String,
-    pub(super) audio_mime: String,
+    pub(super) audio_mime: Cow<'static, str>,
 }
 
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl Choice {
             && !data.is_empty()
         {
             if self.sound.is_none() {
-                let block = self.begin(BlockKind::Media { mime: answer.audio_mime.clone() }, deltas);
+                let block = self.begin(BlockKind::Media { mime: answer.audio_mime.clone().into_owned() }, deltas);
                 self.sound = Some(Sound::new(block));
             }
             if let Some(sound) = &mut self.sound {

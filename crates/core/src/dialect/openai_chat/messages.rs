@@ -150,7 +150,7 @@ fn part(raw: &RawValue, path: &str) -> Result<Block> {
             let data: Option<String> = audio.read(path, "data")?;
             let format: Option<String> = audio.read(path, "format")?;
             let (Some(data), Some(format), true) = (data, format, audio.is_empty()) else { return kept(&kind, raw) };
-            BlockBody::Audio { source: Source::Base64 { mime: types::audio_mime(&format), data } }
+            BlockBody::Audio { source: Source::Base64 { mime: types::audio_mime(&format).into_owned(), data } }
         }
         "file" => match file(&mut fields, path)? {
             Some(body) => body,

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows a message or an answer; those are in `messages.rs`, `stream.rs` and `response.rs`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -75,8 +77,9 @@ const AUDIO: &[(&str, &str)] = &[
     ("pcm16", "audio/pcm"),
 ];
 
-pub(in crate::dialect) fn audio_mime(format: &str) -> String {
-    AUDIO.iter().find(|(word, _)| *word == format).map_or_else(|| format!("audio/{format}"), |(_, mime)| (*mime).into())
+pub(in crate::dialect) fn audio_mime(format: &str) -> Cow<'static, str> {
+    let known = AUDIO.iter().find(|(word, _)| *word == format);
+    known.map_or_else(|| Cow::Owned(format!("audio/{format}")), |(_, mime)| Cow::Borrowed(*mime))
 }
 
 pub(in crate::dialect) fn audio_format(mime: &str) -> &str {
@@ -268,7 +271,7 @@ mod tests {
         {
             assert_eq!(source_url(&source(url.into())).unwrap(), url);
         }
-        assert_eq!((audio_mime("mp3").as_str(), audio_format("audio/mp3")), ("audio/mpeg", "mp3"));
-        assert_eq!((audio_mime("flac").as_str(), audio_format("audio/flac")), ("audio/flac", "flac"));
+        assert_eq!((&*audio_mime("mp3"), audio_format("audio/mp3")), ("audio/mpeg", "mp3"));
+        assert_eq!((&*audio_mime("flac"), audio_format("audio/flac")), ("audio/flac", "flac"));
     }
 }

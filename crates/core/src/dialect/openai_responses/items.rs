@@ -243,7 +243,7 @@ fn part(raw: &RawValue, path: &str) -> Result<Block> {
             let (Some(data), Some(format), true) = (data, format, audio.is_empty()) else {
                 return kept(&kind, raw, path);
             };
-            BlockBody::Audio { source: Source::Base64 { mime: audio_mime(&format), data } }
+            BlockBody::Audio { source: Source::Base64 { mime: audio_mime(&format).into_owned(), data } }
         }
         _ => return kept(&kind, raw, path),
     };

@@ -84,7 +84,7 @@ fn framing(answer: &HttpResponse, asked: Framing) -> Result<Framing> {
         return Err(Error::protocol(format!("the answer is compressed ({coding:?}), which was not asked for"))
             .with_status(answer.status));
     }
-    match answer.media_type().as_str() {
+    match &*answer.media_type() {
         "text/event-stream" | "application/x-ndjson" | "application/jsonl" => Ok(Framing::Stream),
         "application/json" => Ok(Framing::Whole),
         "text/html" => Err(page().with_status(answer.status)),

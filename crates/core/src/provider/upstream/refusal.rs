@@ -16,7 +16,7 @@ const SHOWN: usize = 300;
 
 /// Reads an answer whose status is no success. `model` is the one asked for, where one was.
 pub(super) async fn read(codec: &dyn Codec, answer: HttpResponse, model: Option<&ModelName>) -> Error {
-    let (status, media) = (answer.status, answer.media_type());
+    let (status, media) = (answer.status, answer.media_type().into_owned());
     if status.is_redirection() {
         return redirected(&answer);
     }
