@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::Holder;
 use super::budget::Reserved;
-use super::shared::{Account, Alone, Ask, Correction, Due, Sharing, Told};
+use super::shared::{Account, Alone, Ask, Correction, Sharing, Told};
 use crate::error::Result;
 
 /// Whose money a request spends.
@@ -107,8 +107,8 @@ impl Drop for Spending {
 pub(crate) struct Tab {
     holder: Arc<Holder>,
     sharing: Arc<Sharing>,
-    /// The books that it stands in: those of the time when it was opened.
-    books: Vec<Due>,
+    /// The accounts whose books it stands in: those of the time when it was opened, also for what is asked for after the end of a day.
+    accounts: Vec<Account>,
     money: Mutex<Money>,
 }
 
@@ -139,9 +139,11 @@ impl Tab {
         drawn: u64,
         alone: u64,
     ) -> Self {
-        let books = accounts.iter().flat_map(|account| account.money.iter().cloned()).collect();
+        let of_money =
+            |account: &Account| Account { requests: None, tokens: None, concurrency: None, ..account.clone() };
+        let accounts = accounts.iter().map(of_money).collect();
         let money = Mutex::new(Money { drawn, alone, ..Money::default() });
-        Self { holder: Arc::clone(holder), sharing: Arc::clone(sharing), books, money }
+        Self { holder: Arc::clone(holder), sharing: Arc::clone(sharing), accounts, money }
     }
 
     fn money(&self) -> MutexGuard<'_, Money> {
@@ -161,7 +163,7 @@ impl Tab {
 
     async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
         while let Err(missing) = self.take(micros) {
-            let ask = self.holder.ask_money(missing, now);
+            let ask = self.ask(missing);
             match self.sharing.ask(ask.clone()).await {
                 Ok(Told::In { .. }) => self.money().drawn += missing,
                 Ok(Told::Full { at, limit, wait, .. }) => {
@@ -174,6 +176,13 @@ impl Tab {
             }
         }
         Ok(Spending { micros, from: From::Tab(Arc::clone(self), micros) })
+    }
+
+    /// What is asked of the accounts for so much more.
+    fn ask(&self, micros: u64) -> Ask {
+        let mut accounts = self.accounts.clone();
+        accounts.iter_mut().flat_map(|account| &mut account.money).for_each(|due| due.amount = micros);
+        Ask { accounts }
     }
 
     fn settle(&self, held: u64, cost: u64) {
@@ -195,7 +204,7 @@ impl Drop for Tab {
         if more == 0 {
             return;
         }
-        for due in &self.books {
+        for due in self.accounts.iter().flat_map(|account| &account.money) {
             let (books, expires) = (Arc::clone(&due.books), due.expires);
             self.sharing.counter.correct(Correction::Money { books, more, expires });
         }
@@ -203,16 +212,6 @@ impl Drop for Tab {
 }
 
 impl Holder {
-    /// What is asked of the accounts above each other for so much more money alone.
-    fn ask_money(self: &Arc<Self>, micros: u64, now: SystemTime) -> Ask {
-        let account = |holder: &Arc<Self>| Account {
-            name: Arc::clone(&holder.account),
-            money: holder.purses.iter().map(|purse| purse.due(micros, now)).collect(),
-            ..Account::default()
-        };
-        Ask { accounts: self.chain().map(account).collect() }
-    }
-
     /// Whether this process alone allows so much.
     ///
     /// # Errors
@@ -247,3 +246,6 @@ impl Holder {
         self.chain().flat_map(|holder| &holder.purses).for_each(|purse| purse.return_part(micros));
     }
 }
+
+#[cfg(test)]
+mod tests;
