@@ -197,9 +197,9 @@ impl Drop for Tab {
         let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
         let money = self.money.get_mut().unwrap_or_else(PoisonError::into_inner);
         let more = signed(money.spent).saturating_sub(signed(money.drawn));
-        let unused = (money.drawn + money.alone).saturating_sub(money.spent).min(money.alone);
-        if unused > 0 && matches!(self.sharing.alone, Alone::Local(_)) {
-            self.holder.unspent_alone(unused);
+        if money.alone > 0 && matches!(self.sharing.alone, Alone::Local(_)) {
+            // What the books have was spent first.
+            self.holder.end_alone(money.alone, money.spent.saturating_sub(money.drawn).min(money.alone));
         }
         if more == 0 {
             return;
@@ -235,15 +235,15 @@ impl Holder {
                     taken.push(purse);
                     continue;
                 }
-                taken.iter().for_each(|purse| purse.return_part(micros));
+                taken.iter().for_each(|purse| purse.end_part(micros, 0));
                 return Err(purse.refusal(&holder.title(), micros, now));
             }
         }
         Ok(())
     }
 
-    fn unspent_alone(self: &Arc<Self>, micros: u64) {
-        self.chain().flat_map(|holder| &holder.purses).for_each(|purse| purse.return_part(micros));
+    fn end_alone(self: &Arc<Self>, allowed: u64, spent: u64) {
+        self.chain().flat_map(|holder| &holder.purses).for_each(|purse| purse.end_part(allowed, spent));
     }
 }
 

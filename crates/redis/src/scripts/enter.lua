@@ -7,8 +7,8 @@
 -- Gives: 0 or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the wait in ms (-1: none helps); then for each account the mark of
 -- its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
 --
--- A window is a hash: entries `tick:weight` under numbers from `h` to before `t`, their sum `s`, the last tick `l`, and under `gN` the sum of those of the 64 numbers from 64 N on that
--- count. A tick is 10 ms, and what passed counts for 6001 ticks: a minute, and the tick at whose end it may have passed. So no sixty seconds hold more than the limit, wherever they
+-- A window is a hash: entries `tick:weight` under numbers from `h` to before `t`, their sum `s`, the oldest tick `o` and the last one `l`, and under `gN` the sum of those of the 64
+-- numbers from 64 N on that count. A tick is 10 ms, and what passed counts for 6001 ticks: a minute, and the tick at whose end it may have passed. So no sixty seconds hold more than the limit, wherever they
 -- begin. The server does nothing else while this runs, so nothing here reads a window entry by entry.
 local SPAN, GROUP, FEW = 6001, 64, 8
 local DAY = 86400000
@@ -51,6 +51,9 @@ end
 
 local function add(w, weight)
     local number, all = w.tail - 1, weight
+    if w.tail == w.head then
+        w.oldest = w.now
+    end
     if w.tail > w.head and w.last == w.now then
         local _, there = parse(redis.call('HGET', w.key, number))
         all = there + weight
@@ -60,7 +63,7 @@ local function add(w, weight)
     end
     w.sum, w.last = w.sum + weight, w.now
     local entry, sum = string.format('%.0f:%.0f', w.now, all), string.format('%.0f', w.sum)
-    redis.call('HSET', w.key, number, entry, 'h', w.head, 't', w.tail, 's', sum, 'l', w.now)
+    redis.call('HSET', w.key, number, entry, 'h', w.head, 't', w.tail, 's', sum, 'o', w.oldest, 'l', w.now)
     redis.call('HINCRBY', w.key, group(number), string.format('%.0f', weight))
     redis.call('PEXPIRE', w.key, SPAN * 10 + 1000)
     return number
@@ -68,10 +71,10 @@ end
 
 -- Opens a window and forgets what counts no more.
 local function open(name)
-    local found = redis.call('HMGET', name, 'h', 't', 's', 'l')
+    local found = redis.call('HMGET', name, 'h', 't', 's', 'l', 'o')
     -- A window begins at the number of its tick, of which each makes one entry at most: so no number comes again when a window was forgotten meanwhile, and no late correction finds another's entry.
     local w = { key = name, head = tonumber(found[1] or tick), tail = tonumber(found[2] or tick), sum = tonumber(found[3] or 0) }
-    w.last = tonumber(found[4] or 0)
+    w.last, w.oldest = tonumber(found[4] or 0), tonumber(found[5] or 0)
     w.now = math.max(tick, w.last)
     if w.last + SPAN <= w.now or w.last > tick + SPAN then
         -- All of it counts no more; or the clock was set back by more than a minute, and nobody knows when it passed: all of it now.
@@ -86,13 +89,15 @@ local function open(name)
         return w
     end
     local before = w.head
-    while w.head < w.tail do
+    while w.head < w.tail and w.oldest + SPAN <= w.now do
         local past = math.min(beyond(w.head), w.tail)
         local few = redis.call('HMGET', name, unpack(numbers(w.head, math.min(w.head + FEW, past))))
         local gone, passed = 0, 0
+        w.oldest = 0
         for _, entry in ipairs(few) do
             local at, weight = parse(entry)
             if at + SPAN > w.now then
+                w.oldest = at
                 break
             end
             gone, passed = gone + weight, passed + 1
@@ -113,15 +118,12 @@ local function open(name)
             redis.call('HDEL', name, unpack(forgotten))
             w.sum, w.head = w.sum - gone, w.head + passed
         end
-        if passed < #few then
-            break
-        end
     end
     if w.head > before then
         if w.head == w.tail then
             w.sum = 0
         end
-        redis.call('HSET', name, 'h', w.head, 's', string.format('%.0f', w.sum))
+        redis.call('HSET', name, 'h', w.head, 's', string.format('%.0f', w.sum), 'o', w.oldest)
     end
     return w
 end

@@ -22,7 +22,7 @@ for number = first, now do
     redis.call('HSET', KEYS[1], string.format('%.0f', number), string.format('%.0f:%d', number, weight))
     redis.call('HINCRBY', KEYS[1], 'g' .. math.floor(number / 64), weight)
 end
-redis.call('HSET', KEYS[1], 'h', first, 't', now + 1, 's', count * weight, 'l', now)";
+redis.call('HSET', KEYS[1], 'h', first, 't', now + 1, 's', count * weight, 'o', first, 'l', now)";
 
 /// Everything passed so many ticks earlier.
 const AGE: &str = "
@@ -33,6 +33,7 @@ for at = 1, #window, 2 do
         redis.call('HSET', KEYS[1], window[at], string.format('%.0f:%s', tick - ARGV[1], weight))
     end
 end
+redis.call('HINCRBY', KEYS[1], 'o', -ARGV[1])
 redis.call('HINCRBY', KEYS[1], 'l', -ARGV[1])";
 
 struct World {

@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::super::bank::StoreBank;
-use super::super::key::at;
+use super::super::key::{Seal, at};
+use super::super::keyring::Scope;
 use super::super::period::DAY;
 use super::super::shared::{Counted, Due, Limit, Shared};
-use super::super::{Counting, Limits};
+use super::super::{Keyring, Limits};
 use super::*;
 use crate::error::ErrorKind;
 use crate::store::{MemoryStore, StoreError};
@@ -78,11 +78,13 @@ impl Shared for Books {
 
 fn holder(alone: Alone) -> (Arc<Holder>, Arc<Books>) {
     let books = Arc::new(Books::default());
-    let store = Arc::new(MemoryStore::new(Arc::new(ManualClock::default())));
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(MemoryStore::new(clock.clone()));
     let sharing = Sharing::new(Arc::clone(&books) as Arc<dyn Shared>, alone, Ledger::default());
-    let counting = Counting { bank: Arc::new(StoreBank(store)), sharing: Some(Arc::new(sharing)) };
     let limits = Limits { budget_per_day: Some(1_000), ..Limits::default() };
-    (Holder::team("lab", limits, Instant::now(), &counting), books)
+    let (seal, teams) = (Seal::new(|| Ok([5; 32])), [("lab".to_owned(), limits)]);
+    let keyring = Keyring::shared(store, seal, clock, Scope::Key, teams, Arc::new(sharing));
+    (Arc::clone(keyring.team("lab").unwrap()), books)
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,4 +155,24 @@ async fn each_of_two_spends_half_of_what_was_left_and_nobody_what_was_never_told
     }
     assert_eq!(ask(1).await.unwrap_err().kind(), ErrorKind::PolicyBudgetExceeded);
     assert_eq!(books.sums(), [500], "and all of it is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_alone_still_counts_when_the_counter_falls_silent_again() {
+    let (holder, books) = holder(Alone::Local(2));
+    let ask = |micros: u64| holder.enter_all(Instant::now(), at(NOW), 0, micros);
+    drop(ask(0).await.unwrap());
+    books.silent.store(true, Ordering::Relaxed);
+    let long = ask(500).await.unwrap();
+    assert!(ask(1).await.is_err(), "half of the cap is under way");
+    // The counter is heard for a moment, and knows nothing of it yet.
+    books.silent.store(false, Ordering::Relaxed);
+    drop(ask(0).await.unwrap());
+    books.silent.store(true, Ordering::Relaxed);
+    assert!(ask(1).await.is_err(), "it is under way, still");
+    long.payer().reserve(500, at(NOW)).await.unwrap().settle(100);
+    drop(long);
+    assert!(ask(401).await.is_err(), "a hundred is spent");
+    assert!(ask(400).await.is_ok());
+    assert_eq!(books.sums(), [100]);
 }
