@@ -19,6 +19,8 @@ pub(crate) type Back = (Arc<str>, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     last: u64,
+    /// Up to which number the server has been told that all outcomes are known.
+    told: u64,
     under_way: BTreeSet<u64>,
     lost: BTreeMap<u64, Vec<Back>>,
 }
@@ -52,6 +54,20 @@ impl Asked {
         self.under_way.is_empty() && self.lost.is_empty()
     }
 
+    /// How many outcomes are known that the server has not been told of; it remembers those asks meanwhile.
+    pub(crate) fn ahead(&self) -> u64 {
+        self.known_to().saturating_sub(self.told)
+    }
+
+    /// The server is told that all outcomes up to this number are known.
+    pub(crate) fn tell(&mut self, known: u64) {
+        self.told = known;
+    }
+
+    fn known_to(&self) -> u64 {
+        self.under_way.first().map_or(self.last, |first| first - 1)
+    }
+
     /// Whether somebody who waits for outcomes may have less to wait for.
     pub(crate) fn may_settle(&self) -> bool {
         self.under_way.is_empty() || !self.lost.is_empty()
@@ -59,7 +75,7 @@ impl Asked {
 
     /// Up to which number all outcomes are known once these are taken back: as many of the lost as have no more than `most` books, but one in any case.
     pub(crate) fn settle(&mut self, most: usize) -> (u64, Vec<(u64, Vec<Back>)>) {
-        let known = self.under_way.first().map_or(self.last, |first| first - 1);
+        let known = self.known_to();
         let (mut taken, mut books) = (Vec::new(), 0);
         while let Some(entry) = self.lost.first_entry().filter(|entry| *entry.key() <= known) {
             books += entry.get().len();

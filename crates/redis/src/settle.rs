@@ -214,7 +214,7 @@ impl Queue {
     /// The outcome of an ask is known, and what waits for it may be told.
     fn known(&self, mut waiting: MutexGuard<'_, Waiting>, number: u64) {
         waiting.asked.known(number);
-        let due = waiting.count > 0 && waiting.asked.may_settle();
+        let due = waiting.count > 0 && waiting.asked.may_settle() || waiting.asked.ahead() >= BATCH as u64;
         drop(waiting);
         if due {
             self.wake.notify_one();
@@ -276,8 +276,13 @@ impl Queue {
         // All that was put is over once nothing is left to be told, and no answer can come that somebody would have to be told of.
         let told = waiting.money.is_empty() && waiting.left.is_empty() && waiting.tokens.is_empty();
         let count = if told && waiting.asked.is_clear() { std::mem::take(&mut waiting.count) } else { 0 };
+        // Where everything costs what was set aside, nothing else is ever told.
+        let nothing = ops.is_empty() && waiting.asked.ahead() < BATCH as u64;
+        if !nothing {
+            waiting.asked.tell(known);
+        }
         drop(guard);
-        if ops.is_empty() {
+        if nothing {
             // What was dropped, or cancelled itself out, is over too.
             self.over(count);
             return None;

@@ -119,6 +119,28 @@ async fn an_ask_that_arrives_after_it_was_given_up_is_not_counted() {
 }
 
 #[tokio::test]
+async fn the_server_remembers_few_asks_also_where_nothing_is_ever_corrected() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    for _ in 0..1_300 {
+        counter.enter(asking("key/x", |a| a.money.push(due(1, 10_000)))).await.unwrap();
+    }
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let kept: Vec<String> = redis::cmd("KEYS").arg("llm-router:asked:*").query(&mut client).unwrap();
+    let few = async {
+        loop {
+            let size: u64 = redis::cmd("ZCARD").arg(&kept[0]).query(&mut client).unwrap();
+            if size <= 500 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), few).await.unwrap();
+    assert_eq!(drawn(&server).await, 1_300);
+}
+
+#[tokio::test]
 async fn what_the_server_has_lost_cannot_be_given_back() {
     let mut server = RedisServer::start();
     let counter = counter(&server);
