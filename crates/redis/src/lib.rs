@@ -1,10 +1,11 @@
 //! State that replicas of the server share, in Redis or Valkey: the state store, and limits that are counted together.
 //!
 //! [`Redis`] is one server's place for all of it, under one prefix. Nothing is connected before it is first used. Keys and values are written as `names.rs` says; the connection,
-//! which is made anew whenever it breaks, is `link.rs`; records are `store.rs`, limits `shared.rs`, and what is told later `settle.rs`. What a record or a limit means is the
+//! which is made anew whenever it breaks, is `link.rs`; records are `store.rs`, limits `shared.rs`, what is told later `settle.rs`, and answers that were lost `asked.rs`. What a record or a limit means is the
 //! core's business (`llm_router::store`, `llm_router::limits::shared`).
 #![forbid(unsafe_code)]
 
+mod asked;
 mod link;
 mod names;
 mod settle;

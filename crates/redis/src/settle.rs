@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::asked::Asked;
 use crate::link::{Line, Link};
 use crate::names::{Names, header, keep};
 
@@ -51,7 +52,6 @@ struct Queue {
     clock: Arc<dyn Clock>,
     /// This process among those that share the server.
     process: String,
-    next: AtomicU64,
     waiting: Mutex<Waiting>,
     wake: Notify,
     /// How many corrections were put, and how many are told or dropped.
@@ -66,6 +66,9 @@ struct Waiting {
     left: Vec<(String, u64)>,
     /// The slots of requests under way, each with where it is counted.
     slots: HashMap<u64, Vec<String>>,
+    /// Signs of life that are due.
+    signs: Vec<(String, u64)>,
+    asked: Asked,
     /// What of all this was put, and nobody told yet.
     count: u64,
 }
@@ -79,6 +82,8 @@ struct Op {
 /// Corrections that are told together.
 struct Batch {
     ops: Vec<Op>,
+    /// Up to which number the outcome of all asks is known.
+    known: u64,
     /// How many that were put are over with it.
     count: u64,
 }
@@ -89,7 +94,6 @@ impl Settling {
             names,
             clock,
             process: format!("{:032x}", fastrand::u128(..)),
-            next: AtomicU64::new(1),
             waiting: Mutex::default(),
             wake: Notify::new(),
             put: AtomicU64::new(0),
@@ -99,8 +103,35 @@ impl Settling {
         Arc::new(Self { queue, _telling: AbortOnDropHandle::new(telling) })
     }
 
-    pub(crate) fn next_slot(&self) -> u64 {
-        self.queue.next.fetch_add(1, Ordering::Relaxed)
+    /// The number of a new ask, whose outcome is to be told here.
+    pub(crate) fn begin(&self, ask: &Ask) -> u64 {
+        self.queue.waiting().asked.begin(ask)
+    }
+
+    /// It was counted. Gives signs of life for its slot from now on.
+    pub(crate) fn counted(&self, number: u64, slot: Option<u64>, ask: &Ask) {
+        let mut waiting = self.queue.waiting();
+        if let Some(slot) = slot {
+            let limited = ask.accounts.iter().filter(|account| account.concurrency.is_some());
+            let keys = limited.map(|account| self.queue.names.window(&account.name, "running")).collect();
+            waiting.slots.insert(slot, keys);
+        }
+        self.queue.known(waiting, number);
+    }
+
+    /// It was not counted.
+    pub(crate) fn not_counted(&self, number: u64) {
+        self.queue.known(self.queue.waiting(), number);
+    }
+
+    /// Nobody knows whether it was counted. Its money is taken back if it was; its place and its tokens are free by themselves.
+    pub(crate) fn lost(&self, number: u64, ask: &Ask) {
+        let mut waiting = self.queue.waiting();
+        if waiting.asked.lose(number, ask) {
+            self.queue.put.fetch_add(1, Ordering::AcqRel);
+            waiting.count += 1;
+        }
+        self.queue.known(waiting, number);
     }
 
     /// As the server knows a slot.
@@ -108,11 +139,14 @@ impl Settling {
         self.queue.slot_name(slot)
     }
 
-    /// Gives signs of life for a slot from now on.
-    pub(crate) fn took(&self, slot: u64, ask: &Ask) {
-        let limited = ask.accounts.iter().filter(|account| account.concurrency.is_some());
-        let keys = limited.map(|account| self.queue.names.window(&account.name, "running")).collect();
-        self.queue.waiting().slots.insert(slot, keys);
+    /// Where the server notes what this process told it last.
+    pub(crate) fn told(&self) -> String {
+        self.queue.names.told(&self.queue.process)
+    }
+
+    /// Where the server notes which asks of this process drew money.
+    pub(crate) fn asked(&self) -> String {
+        self.queue.names.asked(&self.queue.process)
     }
 
     /// Takes back what was counted for somebody who is gone. That it was a request stays counted.
@@ -120,7 +154,6 @@ impl Settling {
         if let Some(slot) = slot {
             self.put(Correction::Left(slot));
         }
-        let back = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX).saturating_neg();
         for (asked, counted) in ask.accounts.iter().zip(accounts) {
             if let Some((weight, _)) = asked.tokens {
                 let (account, more) = (Arc::clone(&asked.name), back(weight));
@@ -178,14 +211,32 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The outcome of an ask is known, and what waits for it may be told.
+    fn known(&self, mut waiting: MutexGuard<'_, Waiting>, number: u64) {
+        waiting.asked.known(number);
+        let due = waiting.count > 0 && waiting.asked.may_settle() || waiting.asked.ahead() >= BATCH as u64;
+        drop(waiting);
+        if due {
+            self.wake.notify_one();
+        }
+    }
+
     fn slot_name(&self, slot: u64) -> String {
         format!("{}:{slot}", self.process)
     }
 
-    /// The next batch; none where there is nothing to tell. `signs` adds those of life.
-    fn batch(&self, signs: bool) -> Option<Batch> {
-        let mut ops = Vec::new();
+    /// Has signs of life given for all that is under way.
+    fn sign(&self) {
         let mut waiting = self.waiting();
+        let all = waiting.slots.iter().flat_map(|(slot, keys)| keys.iter().map(|key| (key.clone(), *slot)));
+        waiting.signs = all.collect();
+    }
+
+    /// The next batch; none where there is nothing to tell.
+    fn batch(&self) -> Option<Batch> {
+        let mut ops = Vec::new();
+        let mut guard = self.waiting();
+        let waiting = &mut *guard;
         waiting.tokens.retain(|(since, ..)| since.elapsed() < MINUTE);
         while ops.len() < BATCH
             && let Some((books, (more, expires))) = waiting.money.pop_first()
@@ -200,6 +251,19 @@ impl Queue {
             ];
             ops.push(Op { key: self.names.record(SPACE, &books), what });
         }
+        let (known, lost) = waiting.asked.settle(BATCH.saturating_sub(ops.len()));
+        for (number, books) in lost {
+            ops.extend(books.into_iter().map(|(books, amount)| {
+                let what = short("U", &number.to_string(), &back(amount).to_string());
+                Op { key: self.names.record(SPACE, &books), what }
+            }));
+        }
+        // Those alive before those who left meanwhile: who left must not come to life again.
+        waiting.signs.retain(|(_, slot)| waiting.slots.contains_key(slot));
+        let some = BATCH.saturating_sub(ops.len()).min(waiting.signs.len());
+        for (key, slot) in waiting.signs.drain(..some) {
+            ops.push(Op { key, what: short("K", &self.slot_name(slot), "") });
+        }
         let some = BATCH.saturating_sub(ops.len()).min(waiting.left.len());
         for (key, slot) in waiting.left.drain(..some) {
             ops.push(Op { key, what: short("L", &self.slot_name(slot), "") });
@@ -209,22 +273,21 @@ impl Queue {
             let key = self.names.window(&account, "tokens");
             ops.push(Op { key, what: short("T", &mark.to_string(), &more.to_string()) });
         }
-        // All that was put is over once nothing is left to be told.
-        let all = waiting.money.is_empty() && waiting.left.is_empty() && waiting.tokens.is_empty();
-        let count = if all { std::mem::take(&mut waiting.count) } else { 0 };
-        if signs {
-            for (slot, keys) in &waiting.slots {
-                let what = short("K", &self.slot_name(*slot), "");
-                ops.extend(keys.iter().map(|key| Op { key: key.clone(), what: what.clone() }));
-            }
+        // All that was put is over once nothing is left to be told, and no answer can come that somebody would have to be told of.
+        let told = waiting.money.is_empty() && waiting.left.is_empty() && waiting.tokens.is_empty();
+        let count = if told && waiting.asked.is_clear() { std::mem::take(&mut waiting.count) } else { 0 };
+        // Where everything costs what was set aside, nothing else is ever told.
+        let nothing = ops.is_empty() && waiting.asked.ahead() < BATCH as u64;
+        if !nothing {
+            waiting.asked.tell(known);
         }
-        drop(waiting);
-        if ops.is_empty() {
+        drop(guard);
+        if nothing {
             // What was dropped, or cancelled itself out, is over too.
             self.over(count);
             return None;
         }
-        Some(Batch { ops, count })
+        Some(Batch { ops, known, count })
     }
 
     fn over(&self, count: u64) {
@@ -232,6 +295,10 @@ impl Queue {
             self.told.send_modify(|told| *told += count);
         }
     }
+}
+
+fn back(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX).saturating_neg()
 }
 
 fn short(what: &str, first: &str, second: &str) -> [Vec<u8>; 5] {
@@ -246,11 +313,11 @@ async fn tell(queue: Arc<Queue>, line: Line) {
             () = queue.wake.notified() => {}
             () = sleep_until(sign) => {}
         }
-        let mut signs = Instant::now() >= sign;
-        if signs {
+        if Instant::now() >= sign {
             sign = Instant::now() + SIGN;
+            queue.sign();
         }
-        while let Some(batch) = queue.batch(std::mem::take(&mut signs)) {
+        while let Some(batch) = queue.batch() {
             number += 1;
             while let Err(error) = send(&queue, &line, number, &batch).await {
                 tracing::debug!("what was spent is told later: {error}");
@@ -263,13 +330,18 @@ async fn tell(queue: Arc<Queue>, line: Line) {
 
 async fn send(queue: &Queue, line: &Line, number: u64, batch: &Batch) -> Result<(), StoreError> {
     let mut call = SETTLE.prepare_invoke();
-    call.key(queue.names.told(&queue.process)).key(queue.names.index(SPACE));
-    call.arg(number).arg(LEASE.as_millis() as u64);
+    call.key(queue.names.told(&queue.process)).key(queue.names.asked(&queue.process)).key(queue.names.index(SPACE));
+    call.arg(number).arg(LEASE.as_millis() as u64).arg(batch.known);
     for op in &batch.ops {
         call.key(&op.key);
         op.what.iter().for_each(|word| {
             call.arg(&word[..]);
         });
     }
-    line.say(PATIENCE, |mut to| async move { call.invoke_async::<i64>(&mut to).await }).await.map(drop)
+    let said = line.say(PATIENCE, |mut to| async move { call.invoke_async::<(u64, String)>(&mut to).await });
+    let (failed, why) = said.await?;
+    if failed > 0 {
+        tracing::warn!("{failed} of {} corrections of shared limits cannot be made: {why}", batch.ops.len());
+    }
+    Ok(())
 }

@@ -13,16 +13,18 @@ use llm_router::limits::bank::SPACE;
 use llm_router::limits::rate::Standing;
 use llm_router::limits::shared::{Ask, Correction, Counted, Limit, Shared, Told};
 use llm_router::store::StoreError;
-use redis::Script;
+use redis::{Script, ScriptInvocation};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::Inner;
-use crate::names::{header, keep};
+use crate::names::{Names, header, keep};
 use crate::settle::{LEASE, Settling};
 
 /// How long an answer may take that nobody waits for any more: what it counted is put right then.
 const LATE: Duration = Duration::from_secs(30);
+/// The greatest number that the script counts exactly: it has 53 bits.
+const EXACT: u64 = (1 << 53) - 1;
 
 pub(crate) static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/enter.lua")));
 
@@ -48,22 +50,28 @@ impl RedisLimits {
 
     async fn ask(&self, ask: Ask) -> Result<Told, StoreError> {
         let (link, settling) = (self.inner.link()?, Arc::clone(self.settling()?));
-        let (line, inner, clock) = (link.line(), Arc::clone(&self.inner), Arc::clone(&self.clock));
+        let (line, names, clock) = (link.line(), self.inner.names.clone(), Arc::clone(&self.clock));
         let (answer, answered) = oneshot::channel();
         link.handle().spawn(async move {
-            let number = settling.next_slot();
-            let told = say(&inner, &line, &*clock, &settling.slot_name(number), &ask).await;
-            let told = told.and_then(|numbers| read(&ask, &numbers, number).ok_or_else(unclear));
-            if let Ok(Told::In { slot: Some(slot), .. }) = &told {
-                settling.took(*slot, &ask);
+            let number = settling.begin(&ask);
+            let call = call(&names, &*clock, &settling, number, &ask);
+            let mut sent = false;
+            let said = line.say(LATE, |mut to| {
+                sent = true;
+                async move { call.invoke_async::<Vec<i64>>(&mut to).await }
+            });
+            let told = said.await.and_then(|numbers| read(&ask, &numbers, number).ok_or_else(unclear));
+            match &told {
+                Ok(Told::In { slot, .. }) => settling.counted(number, *slot, &ask),
+                Err(error) if sent && may_be_counted(error) => settling.lost(number, &ask),
+                Ok(Told::Full { .. }) | Err(_) => settling.not_counted(number),
             }
-            if let Err(Ok(Told::In { slot, accounts })) = answer.send(told) {
-                settling.undo(&ask, slot, &accounts);
-            }
+            // Where nobody is there to take it, it is dropped here.
+            let _ = answer.send(Answer { told: Some(told), ask, settling });
         });
         let patience = self.inner.options.patience;
         match timeout(patience, answered).await {
-            Ok(Ok(told)) => told,
+            Ok(Ok(answer)) => answer.take(),
             Ok(Err(_)) => Err(StoreError::Closed),
             Err(_) => {
                 link.line().suspect();
@@ -71,6 +79,33 @@ impl RedisLimits {
             }
         }
     }
+}
+
+/// An answer on its way to whoever asked. What it counted is taken back unless they take it: they may leave at any moment, also between its arrival and their next look.
+#[derive(Debug)]
+struct Answer {
+    told: Option<Result<Told, StoreError>>,
+    ask: Ask,
+    settling: Arc<Settling>,
+}
+
+impl Answer {
+    fn take(mut self) -> Result<Told, StoreError> {
+        self.told.take().unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(Ok(Told::In { slot, accounts })) = self.told.take() {
+            self.settling.undo(&self.ask, slot, &accounts);
+        }
+    }
+}
+
+/// Whether a server that was asked may have counted a request all the same.
+fn may_be_counted(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Unwritable(_) | StoreError::Full | StoreError::Busy)
 }
 
 impl Shared for RedisLimits {
@@ -95,17 +130,13 @@ impl Shared for RedisLimits {
     }
 }
 
-async fn say(
-    inner: &Inner,
-    line: &crate::link::Line,
-    clock: &dyn Clock,
-    slot: &str,
-    ask: &Ask,
-) -> Result<Vec<i64>, StoreError> {
-    let (names, now) = (&inner.names, clock.now());
+/// The script's call.
+fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask: &Ask) -> ScriptInvocation<'static> {
+    let now = clock.now();
     let mut call = ENTER.prepare_invoke();
-    call.key(names.index(SPACE)).arg(slot).arg(LEASE.as_millis() as u64).arg(ask.accounts.len());
-    let or_none = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    call.key(names.index(SPACE)).key(settling.told()).key(settling.asked());
+    call.arg(settling.slot_name(number)).arg(number).arg(LEASE.as_millis() as u64).arg(ask.accounts.len());
+    let or_none = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit.min(EXACT)).unwrap_or(-1));
     for account in &ask.accounts {
         for of in ["requests", "tokens", "running"] {
             call.key(names.window(&account.name, of));
@@ -115,11 +146,11 @@ async fn say(
         call.arg(or_none(account.concurrency.map(u64::from))).arg(account.money.len());
         for due in &account.money {
             call.key(names.record(SPACE, &due.books));
-            call.arg(due.cap).arg(due.amount).arg(&header(due.expires)[..]);
+            call.arg(due.cap.min(EXACT)).arg(due.amount.min(EXACT)).arg(&header(due.expires)[..]);
             call.arg(keep(due.expires, now)).arg(&*due.books);
         }
     }
-    line.say(LATE, |mut to| async move { call.invoke_async(&mut to).await }).await
+    call
 }
 
 /// What the script's numbers say.

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Replicas, ask_all, count, known, status, until};
+use crate::{Replicas, ask_all, count, known, status};
 
 /// A tenth of a cent for each token of an answer, and nothing for a prompt.
-const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
+pub(crate) const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
+
+/// Set aside for a request: sixteen tokens of an answer.
+pub(crate) const SET_ASIDE: u64 = 16_000;
 
 /// What the books say of the key's budget, in micro-dollars.
-fn drawn(all: &Replicas, name: &str) -> u64 {
+pub(crate) fn drawn(all: &Replicas, name: &str) -> u64 {
     let listed = all.says(&["keys", "ls", "--json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let keys = listed["keys"].as_array().unwrap();
@@ -17,7 +20,7 @@ fn drawn(all: &Replicas, name: &str) -> u64 {
 }
 
 /// Waits until the books say so: settling waits for nobody, and nobody for it.
-fn settled(all: &Replicas, name: &str, wanted: u64) {
+pub(crate) fn settled(all: &Replicas, name: &str, wanted: u64) {
     let began = Instant::now();
     loop {
         let found = drawn(all, name);
@@ -28,19 +31,25 @@ fn settled(all: &Replicas, name: &str, wanted: u64) {
     }
 }
 
+/// What one answer costs.
+pub(crate) fn each(all: &Replicas) -> u64 {
+    let probe = all.says(&["keys", "create", "probe", "--budget", "1"]);
+    known(&all.services[..1], &probe);
+    while status(&all.services[0], &probe) != 200 {}
+    let began = Instant::now();
+    loop {
+        match drawn(all, "probe") {
+            // What is set aside, until the answer is settled.
+            0 | SET_ASIDE => assert!(began.elapsed() < Duration::from_secs(10)),
+            cost => return cost,
+        }
+    }
+}
+
 #[test]
 fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_counter() {
     let all = Replicas::start(3, PRICED);
-    let probe = all.says(&["keys", "create", "probe", "--budget", "1"]);
-    until(&all.services[..1], &probe, 200);
-    let began = Instant::now();
-    let each = loop {
-        match drawn(&all, "probe") {
-            // What is set aside, until the answer is settled.
-            0 | 16_000 => assert!(began.elapsed() < Duration::from_secs(10)),
-            cost => break cost,
-        }
-    };
+    let each = each(&all);
     for run in 0..3 {
         let name = format!("spender{run}");
         let key = all.says(&["keys", "create", &name, "--budget", "1"]);
@@ -64,6 +73,6 @@ fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_coun
             assert!(ledger + more <= 1_000_000);
         }
         settled(&all, &name, ledger + more);
-        assert!(ledger + more + 16_000 > 1_000_000, "nothing is held for nothing");
+        assert!(ledger + more + SET_ASIDE > 1_000_000, "nothing is held for nothing");
     }
 }

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod kills;
+mod money;
 mod sharing;
 mod silence;
 
@@ -44,7 +45,8 @@ impl Replicas {
         let seal = homes[0].path().join("seal");
         fs::write(&seal, [7; 32]).unwrap();
         // A busy machine is no failure: what patience does is tested in `crates/redis`.
-        let store = format!("[store]\nurl = {:?}\nseal_file = {seal:?}\npatience = \"10s\"\n", redis.url());
+        let patience = if settings.contains("patience = ") { "" } else { "patience = \"10s\"\n" };
+        let store = format!("[store]\nurl = {:?}\nseal_file = {seal:?}\n{patience}", redis.url());
         // The last table of the settings may be [store], which then goes on.
         let config = match settings.split_once("[store]\n") {
             Some((before, more)) => format!("{ECHO}{before}{store}{more}"),
@@ -59,10 +61,14 @@ impl Replicas {
         says(self.homes[0].path(), words, "")
     }
 
+    /// A word with the server that they share.
+    fn client(&self) -> redis::Connection {
+        redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap()
+    }
+
     /// How many scripts the server has run that count limits: they alone ask it for the time. The books are written by another one, twice a second.
     fn scripts(&self) -> u64 {
-        let mut client = redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap();
-        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut client).unwrap();
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.client()).unwrap();
         let line = info.lines().find(|line| line.starts_with("cmdstat_time:"));
         line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
     }

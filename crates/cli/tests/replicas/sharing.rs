@@ -46,6 +46,30 @@ fn a_revoked_key_is_dead_on_every_replica_within_two_seconds() {
 }
 
 #[test]
+fn a_revoked_key_is_dead_within_two_seconds_also_where_connections_are_cut_meanwhile() {
+    let all = Replicas::start(3, "");
+    let mut client = all.client();
+    let mut cut = || -> u64 {
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").query(&mut client).unwrap()
+    };
+    for round in 0..5 {
+        let name = format!("alice{round}");
+        let key = all.says(&["keys", "create", &name]);
+        until(&all.services, &key, 200);
+        assert!(cut() >= 3, "each replica has a connection");
+        all.says(&["keys", "revoke", &name]);
+        let began = Instant::now();
+        // Whoever has connected again has heard nothing on the new connection yet.
+        cut();
+        until(&all.services, &key, 401);
+        println!(
+            "revoked everywhere {:?} after it was said, with all connections cut before and after",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
 fn a_change_of_a_key_holds_on_every_replica() {
     let all = Replicas::start(2, "");
     let key = all.says(&["keys", "create", "alice"]);

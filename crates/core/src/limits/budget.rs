@@ -43,7 +43,10 @@ struct Known {
     books: Arc<str>,
     /// None before the first word of them.
     left: Option<u64>,
-    alone: u64,
+    /// Allowed here to requests that are under way, however long: they are in no books before they end.
+    held: u64,
+    /// Spent of what was allowed here, since the counter was heard.
+    spent: u64,
 }
 
 /// Money set aside for one request.
@@ -81,7 +84,8 @@ impl Purse {
 
     /// Remembers how much of these books is drawn.
     pub(super) fn know(&self, books: &Arc<str>, drawn: u64) {
-        *self.known() = Known { books: Arc::clone(books), left: Some(self.cap.saturating_sub(drawn)), alone: 0 };
+        let mut known = self.known();
+        (known.books, known.left, known.spent) = (Arc::clone(books), Some(self.cap.saturating_sub(drawn)), 0);
     }
 
     /// Allows so much without asking: as one of so many who may each spend their part of what was left. Where nobody ever said what is left, that is nothing.
@@ -90,20 +94,21 @@ impl Purse {
         let mut known = self.known();
         if known.left.is_some() && *known.books != *books {
             // A new period began, and at its beginning all is left.
-            *known = Known { books: books.into(), left: Some(self.cap), alone: 0 };
+            (known.books, known.left, known.spent) = (books.into(), Some(self.cap), 0);
         }
         let part = known.left.unwrap_or(0) / u64::from(parts.max(1));
-        let fits = known.alone.saturating_add(amount) <= part;
+        let fits = known.held.saturating_add(known.spent).saturating_add(amount) <= part;
         if fits {
-            known.alone += amount;
+            known.held += amount;
         }
         fits
     }
 
-    /// So much was allowed and not spent.
-    pub(super) fn return_part(&self, amount: u64) {
+    /// What was allowed is over, and so much of it was spent.
+    pub(super) fn end_part(&self, allowed: u64, spent: u64) {
         let mut known = self.known();
-        known.alone = known.alone.saturating_sub(amount);
+        known.held = known.held.saturating_sub(allowed);
+        known.spent = known.spent.saturating_add(spent);
     }
 
     /// The error of a cap that does not allow so much.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::Holder;
 use super::budget::Reserved;
-use super::shared::{Account, Alone, Ask, Correction, Due, Sharing, Told};
+use super::shared::{Account, Alone, Ask, Correction, Sharing, Told};
 use crate::error::Result;
 
 /// Whose money a request spends.
@@ -107,8 +107,8 @@ impl Drop for Spending {
 pub(crate) struct Tab {
     holder: Arc<Holder>,
     sharing: Arc<Sharing>,
-    /// The books that it stands in: those of the time when it was opened.
-    books: Vec<Due>,
+    /// The accounts whose books it stands in: those of the time when it was opened, also for what is asked for after the end of a day.
+    accounts: Vec<Account>,
     money: Mutex<Money>,
 }
 
@@ -139,9 +139,11 @@ impl Tab {
         drawn: u64,
         alone: u64,
     ) -> Self {
-        let books = accounts.iter().flat_map(|account| account.money.iter().cloned()).collect();
+        let of_money =
+            |account: &Account| Account { requests: None, tokens: None, concurrency: None, ..account.clone() };
+        let accounts = accounts.iter().map(of_money).collect();
         let money = Mutex::new(Money { drawn, alone, ..Money::default() });
-        Self { holder: Arc::clone(holder), sharing: Arc::clone(sharing), books, money }
+        Self { holder: Arc::clone(holder), sharing: Arc::clone(sharing), accounts, money }
     }
 
     fn money(&self) -> MutexGuard<'_, Money> {
@@ -161,7 +163,7 @@ impl Tab {
 
     async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
         while let Err(missing) = self.take(micros) {
-            let ask = self.holder.ask_money(missing, now);
+            let ask = self.ask(missing);
             match self.sharing.ask(ask.clone()).await {
                 Ok(Told::In { .. }) => self.money().drawn += missing,
                 Ok(Told::Full { at, limit, wait, .. }) => {
@@ -176,6 +178,13 @@ impl Tab {
         Ok(Spending { micros, from: From::Tab(Arc::clone(self), micros) })
     }
 
+    /// What is asked of the accounts for so much more.
+    fn ask(&self, micros: u64) -> Ask {
+        let mut accounts = self.accounts.clone();
+        accounts.iter_mut().flat_map(|account| &mut account.money).for_each(|due| due.amount = micros);
+        Ask { accounts }
+    }
+
     fn settle(&self, held: u64, cost: u64) {
         let mut money = self.money();
         money.held = money.held.saturating_sub(held);
@@ -188,14 +197,14 @@ impl Drop for Tab {
         let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
         let money = self.money.get_mut().unwrap_or_else(PoisonError::into_inner);
         let more = signed(money.spent).saturating_sub(signed(money.drawn));
-        let unused = (money.drawn + money.alone).saturating_sub(money.spent).min(money.alone);
-        if unused > 0 && matches!(self.sharing.alone, Alone::Local(_)) {
-            self.holder.unspent_alone(unused);
+        if money.alone > 0 && matches!(self.sharing.alone, Alone::Local(_)) {
+            // What the books have was spent first.
+            self.holder.end_alone(money.alone, money.spent.saturating_sub(money.drawn).min(money.alone));
         }
         if more == 0 {
             return;
         }
-        for due in &self.books {
+        for due in self.accounts.iter().flat_map(|account| &account.money) {
             let (books, expires) = (Arc::clone(&due.books), due.expires);
             self.sharing.counter.correct(Correction::Money { books, more, expires });
         }
@@ -203,16 +212,6 @@ impl Drop for Tab {
 }
 
 impl Holder {
-    /// What is asked of the accounts above each other for so much more money alone.
-    fn ask_money(self: &Arc<Self>, micros: u64, now: SystemTime) -> Ask {
-        let account = |holder: &Arc<Self>| Account {
-            name: Arc::clone(&holder.account),
-            money: holder.purses.iter().map(|purse| purse.due(micros, now)).collect(),
-            ..Account::default()
-        };
-        Ask { accounts: self.chain().map(account).collect() }
-    }
-
     /// Whether this process alone allows so much.
     ///
     /// # Errors
@@ -236,14 +235,17 @@ impl Holder {
                     taken.push(purse);
                     continue;
                 }
-                taken.iter().for_each(|purse| purse.return_part(micros));
+                taken.iter().for_each(|purse| purse.end_part(micros, 0));
                 return Err(purse.refusal(&holder.title(), micros, now));
             }
         }
         Ok(())
     }
 
-    fn unspent_alone(self: &Arc<Self>, micros: u64) {
-        self.chain().flat_map(|holder| &holder.purses).for_each(|purse| purse.return_part(micros));
+    fn end_alone(self: &Arc<Self>, allowed: u64, spent: u64) {
+        self.chain().flat_map(|holder| &holder.purses).for_each(|purse| purse.end_part(allowed, spent));
     }
 }
+
+#[cfg(test)]
+mod tests;

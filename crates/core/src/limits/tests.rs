@@ -121,3 +121,46 @@ async fn money_is_set_aside_by_all_who_hold_or_by_none() {
     );
     assert_eq!(team.drawn(at).await.unwrap(), [(Period::Day, 1_000, 1_000)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_whose_key_was_changed_pays_for_who_is_under_way_until_they_have_paid() {
+    let clock = Arc::new(crate::testing::ManualClock::default());
+    let store = Arc::new(crate::store::MemoryStore::new(clock.clone()));
+    let ring = || {
+        let (store, seal) = (store.clone(), key::Seal::new(|| Ok([5; 32])));
+        let teams: [(String, Limits); 0] = [];
+        Keyring::new(store, seal, clock.clone(), keyring::Scope::Key, teams)
+    };
+    let (here, other) = (ring(), ring());
+    let mut spec = key::KeySpec::new("alice");
+    spec.limits.budget = Some(10_000);
+    let (_, shown) = here.create(spec, "tests").await.unwrap();
+    let narrower = grant::Caveats { limits: limits(|l| l.budget_per_day = Some(5_000)), ..Default::default() };
+    let narrower = grant::derive(&shown, &narrower).unwrap();
+    let find = |shown: &crate::secret::Secret| here.find(shown.expose()).unwrap().unwrap();
+    let (whole, derived) = (find(&shown), find(&narrower));
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    let (first, second) = (whole.reserve(600, now).await.unwrap(), derived.reserve(700, now).await.unwrap());
+    assert_eq!(derived.drawn(now).await.unwrap(), [(Period::Day, 700, 5_000)]);
+    // Twice changed while both are under way, once by somebody else.
+    for (by, change) in [(&here, r#"{"limits": {"budget": 20000}}"#), (&other, r#"{"limits": {"budget": 30000}}"#)] {
+        by.update("alice", &serde_json::from_str(change).unwrap(), "tests").await.unwrap();
+        here.refresh().await.unwrap();
+    }
+    let spent = async || here.drawn(&here.list().await.unwrap()[0]).await.unwrap();
+    here.settle_up().await.unwrap();
+    assert_eq!(spent().await, [(Period::Ever, 1_300, 30_000)], "what is set aside stays so");
+    let third = find(&shown).reserve(28_701, now).await.unwrap_err();
+    assert_eq!(third.kind(), ErrorKind::PolicyBudgetExceeded, "for the new holder, too");
+    first.settle(100);
+    here.settle_up().await.unwrap();
+    assert_eq!(spent().await, [(Period::Ever, 800, 30_000)], "who has paid");
+    drop(whole);
+    second.settle(900);
+    here.settle_up().await.unwrap();
+    assert_eq!(spent().await, [(Period::Ever, 1_000, 30_000)], "it cost more than was thought");
+    assert_eq!(derived.drawn(now).await.unwrap(), [(Period::Day, 900, 5_000)]);
+    drop(derived);
+    here.settle_up().await.unwrap();
+    assert_eq!(spent().await, [(Period::Ever, 1_000, 30_000)], "and nothing is told twice");
+}

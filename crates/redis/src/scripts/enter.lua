@@ -1,18 +1,22 @@
 -- Counts a request at all accounts, or at none.
 --
--- KEYS: the index of money, then for each account its windows of requests and tokens, its set of those at once, and the record of each money.
--- ARGV: the slot's name, its lease in ms, the number of accounts; then for each account the most requests, the tokens, the most tokens, the most at once (-1: not limited), the
--- number of moneys, and for each money its cap, the amount, its expiry as 8 bytes, the ms after which Redis may drop it, and its key in the index.
+-- KEYS: the index of money, where the asker's last batch of corrections is noted, its asks of money; then for each account its windows of requests and tokens, its set of those at
+-- once, and the record of each money.
+-- ARGV: the slot's name, the number of the ask, the lease of a slot in ms, the number of accounts; then for each account the most requests, the tokens, the most tokens, the most at
+-- once (-1: not limited), the number of moneys, and for each money its cap, the amount, its expiry as 8 bytes, the ms after which Redis may drop it, and its key in the index.
 -- Gives: 0 or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the wait in ms (-1: none helps); then for each account the mark of
 -- its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
 --
--- A window is a hash: entries `tick:weight` under numbers from `h` to before `t`, their sum `s`, the last tick `l`. A tick is 10 ms, and what passed counts for 6001 ticks: a minute,
--- and the tick at whose end it may have passed. So no sixty seconds hold more than the limit, wherever they begin.
-local SPAN = 6001
+-- A window is a hash: entries `tick:weight` under numbers from `h` to before `t`, their sum `s`, the oldest tick `o` and the last one `l`, and under `gN` the sum of those of the 64
+-- numbers from 64 N on that count. A tick is 10 ms, and what passed counts for 6001 ticks: a minute, and the tick at whose end it may have passed. So no sixty seconds hold more than the limit, wherever they
+-- begin. The server does nothing else while this runs, so nothing here reads a window entry by entry.
+local SPAN, GROUP, FEW = 6001, 64, 8
+local DAY = 86400000
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local slot, lease, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local key, arg = 1, 3
+local tick = math.floor(ms / 10)
+local slot, asked, lease, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local key, arg = 3, 4
 
 local function next_key()
     key = key + 1
@@ -23,31 +27,103 @@ local function next_arg()
     return ARGV[arg]
 end
 
-local function entry(window, number)
-    local at, weight = string.match(redis.call('HGET', window.key, number), '(%d+):(%d+)')
+local function parse(entry)
+    local at, weight = string.match(entry, '(%d+):(%d+)')
     return tonumber(at), tonumber(weight)
+end
+
+local function numbers(first, past)
+    local all = {}
+    for number = first, past - 1 do
+        all[#all + 1] = string.format('%.0f', number)
+    end
+    return all
+end
+
+local function group(number)
+    return 'g' .. math.floor(number / GROUP)
+end
+
+-- The first number of the next group.
+local function beyond(number)
+    return (math.floor(number / GROUP) + 1) * GROUP
+end
+
+local function add(w, weight)
+    local number, all = w.tail - 1, weight
+    if w.tail == w.head then
+        w.oldest = w.now
+    end
+    if w.tail > w.head and w.last == w.now then
+        local _, there = parse(redis.call('HGET', w.key, number))
+        all = there + weight
+    else
+        number = w.tail
+        w.tail = w.tail + 1
+    end
+    w.sum, w.last = w.sum + weight, w.now
+    local entry, sum = string.format('%.0f:%.0f', w.now, all), string.format('%.0f', w.sum)
+    redis.call('HSET', w.key, number, entry, 'h', w.head, 't', w.tail, 's', sum, 'o', w.oldest, 'l', w.now)
+    redis.call('HINCRBY', w.key, group(number), string.format('%.0f', weight))
+    redis.call('PEXPIRE', w.key, SPAN * 10 + 1000)
+    return number
 end
 
 -- Opens a window and forgets what counts no more.
 local function open(name)
-    local found = redis.call('HMGET', name, 'h', 't', 's', 'l')
+    local found = redis.call('HMGET', name, 'h', 't', 's', 'l', 'o')
     -- A window begins at the number of its tick, of which each makes one entry at most: so no number comes again when a window was forgotten meanwhile, and no late correction finds another's entry.
-    local begin = math.floor(ms / 10)
-    local w = { key = name, head = tonumber(found[1] or begin), tail = tonumber(found[2] or begin), sum = tonumber(found[3] or 0) }
-    w.last = tonumber(found[4] or 0)
-    w.now = math.max(math.floor(ms / 10), w.last)
-    local before = w.head
-    while w.head < w.tail do
-        local at, weight = entry(w, w.head)
-        if at + SPAN > w.now then
-            break
+    local w = { key = name, head = tonumber(found[1] or tick), tail = tonumber(found[2] or tick), sum = tonumber(found[3] or 0) }
+    w.last, w.oldest = tonumber(found[4] or 0), tonumber(found[5] or 0)
+    w.now = math.max(tick, w.last)
+    if w.last + SPAN <= w.now or w.last > tick + SPAN then
+        -- All of it counts no more; or the clock was set back by more than a minute, and nobody knows when it passed: all of it now.
+        local left = w.last > tick and w.sum or 0
+        if found[1] then
+            redis.call('UNLINK', name)
         end
-        w.sum = w.sum - weight
-        redis.call('HDEL', name, w.head)
-        w.head = w.head + 1
+        w.head, w.tail, w.sum, w.last, w.now = tick, tick, 0, 0, tick
+        if left > 0 then
+            add(w, left)
+        end
+        return w
+    end
+    local before = w.head
+    while w.head < w.tail and w.oldest + SPAN <= w.now do
+        local past = math.min(beyond(w.head), w.tail)
+        local few = redis.call('HMGET', name, unpack(numbers(w.head, math.min(w.head + FEW, past))))
+        local gone, passed = 0, 0
+        w.oldest = 0
+        for _, entry in ipairs(few) do
+            local at, weight = parse(entry)
+            if at + SPAN > w.now then
+                w.oldest = at
+                break
+            end
+            gone, passed = gone + weight, passed + 1
+        end
+        if passed == FEW then
+            local last, all = unpack(redis.call('HMGET', name, string.format('%.0f', past - 1), group(w.head)))
+            if all and parse(last) + SPAN <= w.now then
+                gone, passed = tonumber(all), past - w.head
+            end
+        end
+        if passed > 0 then
+            local forgotten = numbers(w.head, w.head + passed)
+            if w.head + passed == beyond(w.head) then
+                forgotten[#forgotten + 1] = group(w.head)
+            else
+                redis.call('HINCRBY', name, group(w.head), string.format('%.0f', -gone))
+            end
+            redis.call('HDEL', name, unpack(forgotten))
+            w.sum, w.head = w.sum - gone, w.head + passed
+        end
     end
     if w.head > before then
-        redis.call('HSET', name, 'h', w.head, 's', string.format('%.0f', w.sum))
+        if w.head == w.tail then
+            w.sum = 0
+        end
+        redis.call('HSET', name, 'h', w.head, 's', string.format('%.0f', w.sum), 'o', w.oldest)
     end
     return w
 end
@@ -58,32 +134,33 @@ end
 
 -- The wait until as much counts no more.
 local function wait(w, excess)
-    local gone, number = 0, w.head
-    while number < w.tail do
-        local at, weight = entry(w, number)
-        gone = gone + weight
-        if gone >= excess then
-            return until_tick(at)
+    local gone = 0
+    local function among(first, past)
+        for _, entry in ipairs(redis.call('HMGET', w.key, unpack(numbers(first, past)))) do
+            local at, weight = parse(entry)
+            gone = gone + weight
+            if gone >= excess then
+                return until_tick(at)
+            end
         end
-        number = number + 1
     end
-    return 0
-end
-
-local function add(w, weight)
-    local number = w.tail - 1
-    if w.tail > w.head and w.last == w.now then
-        local _, there = entry(w, number)
-        redis.call('HSET', w.key, number, string.format('%.0f:%.0f', w.now, there + weight))
-    else
-        number = w.tail
-        w.tail = w.tail + 1
-        redis.call('HSET', w.key, number, string.format('%.0f:%.0f', w.now, weight))
+    local soon = among(w.head, math.min(w.head + FEW, w.tail))
+    if soon then
+        return soon
     end
-    w.sum, w.last = w.sum + weight, w.now
-    redis.call('HSET', w.key, 'h', w.head, 't', w.tail, 's', string.format('%.0f', w.sum), 'l', w.now)
-    redis.call('PEXPIRE', w.key, SPAN * 10 + 1000)
-    return number
+    local groups, first = {}, w.head
+    for number = math.floor(w.head / GROUP), math.floor((w.tail - 1) / GROUP) do
+        groups[#groups + 1] = 'g' .. number
+    end
+    gone = 0
+    for _, sum in ipairs(redis.call('HMGET', w.key, unpack(groups))) do
+        local past, all = math.min(beyond(first), w.tail), tonumber(sum or 0)
+        if gone + all >= excess then
+            return among(first, past) or until_tick(w.last)
+        end
+        gone, first = gone + all, past
+    end
+    return until_tick(w.last)
 end
 
 -- A counter's record: its expiry and the value, 8 bytes each with the highest first.
@@ -111,7 +188,7 @@ local function refuse(at, what, how_long)
     refused = refused or { 1, at, what, how_long }
 end
 
-local accounts = {}
+local accounts, draws = {}, false
 for at = 0, count - 1 do
     local a = { requests_key = next_key(), tokens_key = next_key(), running = next_key(), money = {} }
     a.most_requests, a.weight, a.most_tokens = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
@@ -149,9 +226,19 @@ for at = 0, count - 1 do
         if m.amount > math.max(m.cap - math.max(m.drawn, 0), 0) then
             refuse(at, 3 + place, -1)
         end
+        draws = draws or m.amount > 0
         a.money[#a.money + 1] = m
     end
     accounts[#accounts + 1] = a
+end
+
+if draws and not refused then
+    -- Whoever asked may hear no answer; what they have given up meanwhile must not be counted any more, and what was counted must be found (`settle.lua`).
+    if asked <= tonumber(redis.call('HGET', KEYS[2], 'known') or 0) then
+        return redis.error_reply('LLMR nobody waits for this any more')
+    end
+    redis.call('ZADD', KEYS[3], asked, asked)
+    redis.call('PEXPIRE', KEYS[3], DAY)
 end
 
 local reply = refused or { 0, 0, 0, 0 }

@@ -8,26 +8,25 @@ use llm_router::limits::bank::SPACE;
 use llm_router::limits::shared::{Account, Ask, Correction, Due, Limit, Shared, Told};
 use llm_router::store::{Store, StoreError, counter_value};
 use llm_router_redis::{Redis, RedisLimits};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::RedisServer;
 use crate::{open, options};
 
-fn counter(server: &RedisServer) -> RedisLimits {
+pub(crate) fn counter(server: &RedisServer) -> RedisLimits {
     open(server).limits(Arc::new(SystemClock))
 }
 
-fn asking(name: &str, change: impl FnOnce(&mut Account)) -> Ask {
+pub(crate) fn asking(name: &str, change: impl FnOnce(&mut Account)) -> Ask {
     let mut account = Account { name: name.into(), ..Account::default() };
     change(&mut account);
     Ask { accounts: vec![account] }
 }
 
-fn due(amount: u64, cap: u64) -> Due {
+pub(crate) fn due(amount: u64, cap: u64) -> Due {
     Due { books: "key/x/ever/0".into(), amount, cap, expires: None }
 }
 
-async fn drawn(server: &RedisServer) -> i64 {
+pub(crate) async fn drawn(server: &RedisServer) -> i64 {
     let found = open(server).store(Arc::new(SystemClock)).get(SPACE, "key/x/ever/0").await.unwrap();
     found.map_or(0, |record| counter_value(&record).unwrap())
 }
@@ -180,12 +179,11 @@ async fn whoever_does_not_answer_in_time_is_not_waited_for_and_what_was_counted_
     // The connection is up.
     let warm = async { while counter.enter(asking("key/other", |a| a.requests = Some(1_000_000))).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(10), warm).await.unwrap();
-    let process = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
-    kill_process(process, Signal::STOP).unwrap();
+    server.pause();
     let began = std::time::Instant::now();
     let error = counter.enter(ask()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)) && began.elapsed() < Duration::from_secs(1), "{error:?}");
-    kill_process(process, Signal::CONT).unwrap();
+    server.go_on();
     // It may have counted the request, which nobody wanted any more.
     let free = async {
         loop {

@@ -1,9 +1,12 @@
 //! The shared state against a real redis-server, started by each test for itself.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod limits;
+mod lost;
 mod process;
 mod state;
+mod windows;
+mod wire;
 
 use llm_router::secret::Secret;
 use llm_router_redis::{Options, Redis};

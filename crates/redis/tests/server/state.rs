@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use llm_router::deps::SystemClock;
+use llm_router::limits::shared::Shared;
 use llm_router::secret::Secret;
 use llm_router::store::{Scan, Store, StoreError};
 use llm_router::testing::{ManualClock, store_conformance};
 use llm_router_redis::{FORMAT, Options, Redis};
 
+use crate::limits::asking;
 use crate::process::RedisServer;
 use crate::{open, options};
 
@@ -83,6 +85,35 @@ async fn a_server_that_was_gone_is_used_again() {
     .await
     .unwrap();
     assert_eq!(store.get("a", "k").await.unwrap().unwrap(), "w");
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_replica_is_left_for_the_new_one_under_its_name() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let here = open(&old);
+    let (store, limits) = (here.store(Arc::new(SystemClock)), here.limits(Arc::new(SystemClock)));
+    let ask = || asking("key/x", |a| a.requests = Some(9));
+    store.put("a", "k", Bytes::from_static(b"v"), None).await.unwrap();
+    limits.enter(ask()).await.unwrap();
+    // It answers on, and takes nothing. Nobody is its primary: that it is a replica is enough.
+    let mut client = redis::Client::open(old.url()).unwrap().get_connection().unwrap();
+    let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query(&mut client).unwrap();
+    let error = limits.enter(ask()).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unwritable(_)) && error.to_string().contains("replica"), "{error:?}");
+    assert!(store.put("a", "k", Bytes::from_static(b"w"), None).await.is_err());
+    // Now the name leads to another server.
+    std::fs::rename(new.socket(), old.socket()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while limits.enter(ask()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    store.put("a", "k", Bytes::from_static(b"x"), None).await.unwrap();
+    assert_eq!(store.get("a", "k").await.unwrap().unwrap(), "x");
+    let stale: Vec<u8> = redis::cmd("GET").arg("llm-router:r:a:k").query(&mut client).unwrap();
+    assert!(stale.ends_with(b"v"), "the replica heard nothing of it");
 }
 
 #[tokio::test]

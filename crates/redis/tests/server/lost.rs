@@ -1,0 +1,194 @@
+//! Answers that nobody hears, and a server that loses what it counted: no money is set aside for nobody, and none is given back twice.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use llm_router::deps::SystemClock;
+use llm_router::limits::shared::{Ask, Correction, Shared, Told};
+use llm_router::secret::Secret;
+use llm_router::store::StoreError;
+use llm_router_redis::{Options, Redis, RedisLimits};
+
+use crate::limits::{asking, counter, drawn, due};
+use crate::process::RedisServer;
+use crate::wire::{Loss, Wire};
+
+/// Remembers that somebody was called.
+#[derive(Default)]
+struct Called(AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn over(wire: &Wire) -> RedisLimits {
+    let mut options = Options::new(Secret::new(wire.url()));
+    options.patience = Duration::from_secs(5);
+    Redis::new(options).unwrap().limits(Arc::new(SystemClock))
+}
+
+fn paying(amount: u64) -> Ask {
+    asking("key/x", |a| (a.concurrency, a.money) = (Some(1), vec![due(amount, 1_000)]))
+}
+
+async fn until_told(counter: &RedisLimits) {
+    let told = async { while counter.flush().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+}
+
+/// How often the server ran a script.
+fn runs(client: &mut redis::Connection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("commandstats").query(client).unwrap();
+    let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
+    line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_that_has_arrived_and_is_never_looked_at_is_taken_back() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    counter.enter(asking("key/y", |a| a.requests = Some(9))).await.unwrap();
+    for _ in 0..20 {
+        let called = Arc::new(Called::default());
+        let waker = Arc::clone(&called).into();
+        {
+            let mut asked = pin!(counter.enter(paying(70)));
+            server.pause();
+            assert!(matches!(asked.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+            server.go_on();
+            // The only thing that can call within five seconds is the answer.
+            while !called.0.load(Ordering::Acquire) {
+                tokio::task::yield_now().await;
+            }
+            // And now whoever asked is gone.
+        }
+        until_told(&counter).await;
+        assert_eq!(drawn(&server).await, 0);
+    }
+    assert!(matches!(counter.enter(paying(70)).await.unwrap(), Told::In { slot: Some(_), .. }), "its place is free");
+    assert_eq!(drawn(&server).await, 70);
+}
+
+#[tokio::test]
+async fn what_was_counted_is_taken_back_where_the_answer_was_lost_on_the_way() {
+    let server = RedisServer::start();
+    let wire = Wire::to(server.socket());
+    let counter = over(&wire);
+    let ask = || asking("key/x", |a| a.money.push(due(300, 1_000)));
+    counter.enter(ask()).await.unwrap();
+    for _ in 0..5 {
+        wire.lose(Loss::Answer);
+        let error = counter.enter(ask()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+        until_told(&counter).await;
+        assert_eq!(drawn(&server).await, 300, "what it counted is not set aside for nobody");
+    }
+    // An answer to corrections may be lost as well: they are told again, and made once.
+    wire.lose(Loss::Answer);
+    counter.correct(Correction::Money { books: "key/x/ever/0".into(), more: -100, expires: None });
+    until_told(&counter).await;
+    assert_eq!(drawn(&server).await, 200);
+    counter.enter(ask()).await.unwrap();
+    assert_eq!(drawn(&server).await, 500);
+}
+
+#[tokio::test]
+async fn an_ask_that_arrives_after_it_was_given_up_is_not_counted() {
+    let server = RedisServer::start();
+    let wire = Wire::to(server.socket());
+    let counter = over(&wire);
+    counter.enter(asking("key/x", |a| a.money.push(due(10, 1_000)))).await.unwrap();
+    wire.lose(Loss::Delay);
+    assert!(counter.enter(asking("key/x", |a| a.money.push(due(300, 1_000)))).await.is_err());
+    until_told(&counter).await;
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let before = runs(&mut client);
+    wire.let_go();
+    while runs(&mut client) == before {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(drawn(&server).await, 10);
+    let kept: Vec<String> = redis::cmd("KEYS").arg("llm-router:asked:*").query(&mut client).unwrap();
+    assert!(kept.is_empty(), "nothing is remembered of it: {kept:?}");
+}
+
+#[tokio::test]
+async fn the_server_remembers_few_asks_also_where_nothing_is_ever_corrected() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    for _ in 0..1_300 {
+        counter.enter(asking("key/x", |a| a.money.push(due(1, 10_000)))).await.unwrap();
+    }
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let kept: Vec<String> = redis::cmd("KEYS").arg("llm-router:asked:*").query(&mut client).unwrap();
+    let few = async {
+        loop {
+            let size: u64 = redis::cmd("ZCARD").arg(&kept[0]).query(&mut client).unwrap();
+            if size <= 500 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), few).await.unwrap();
+    assert_eq!(drawn(&server).await, 1_300);
+}
+
+#[tokio::test]
+async fn what_the_server_has_lost_cannot_be_given_back() {
+    let mut server = RedisServer::start();
+    let counter = counter(&server);
+    counter.enter(asking("key/x", |a| a.money.push(due(600, 1_000)))).await.unwrap();
+    server.again();
+    // It cost 100 of the 600, of which the server knows nothing any more.
+    counter.correct(Correction::Money { books: "key/x/ever/0".into(), more: -500, expires: None });
+    until_told(&counter).await;
+    assert_eq!(drawn(&server).await, 0, "a debt would let more than the cap be spent");
+}
+
+#[tokio::test]
+async fn a_correction_that_cannot_be_made_keeps_no_other_waiting_and_none_is_made_twice() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let _: i64 = redis::cmd("RPUSH").arg("llm-router:r:money:key/x/day/7").arg("foreign").query(&mut client).unwrap();
+    counter.enter(asking("key/x", |a| a.money.push(due(500, 1_000)))).await.unwrap();
+    for (books, more) in [("key/a/ever/0", 3), ("key/x/day/7", 5), ("key/x/ever/0", -100), ("key/z/ever/0", 4)] {
+        counter.correct(Correction::Money { books: books.into(), more, expires: None });
+    }
+    counter.flush().await.unwrap();
+    assert_eq!(drawn(&server).await, 400);
+    let places: Vec<String> = redis::cmd("ZRANGE").arg("llm-router:i:money").arg(0).arg(-1).query(&mut client).unwrap();
+    assert_eq!(places, ["key/a/ever/0", "key/x/ever/0", "key/z/ever/0"]);
+}
+
+#[tokio::test]
+async fn who_is_under_way_counts_again_where_the_server_has_forgotten_them() {
+    let mut server = RedisServer::start();
+    let counter = counter(&server);
+    let place = || asking("key/x", |a| a.concurrency = Some(1));
+    let Told::In { slot, .. } = counter.enter(place()).await.unwrap() else { panic!("there is room") };
+    server.again();
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    // With its next sign of life, of which there is one every ten seconds.
+    let counted = async {
+        loop {
+            let held: u64 = redis::cmd("ZCARD").arg("llm-router:w:key/x:running").query(&mut client).unwrap();
+            if held == 1 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap();
+    assert!(matches!(counter.enter(place()).await.unwrap(), Told::Full { .. }));
+    counter.correct(Correction::Left(slot.unwrap()));
+    counter.flush().await.unwrap();
+    assert!(matches!(counter.enter(place()).await.unwrap(), Told::In { .. }));
+}
