@@ -104,11 +104,17 @@ impl App {
             builder = builder.provider(in_python(id, package, &environment)?);
         }
         let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
-        if let Some(otlp) = &otlp {
+        let flags = flags.clone();
+        let app = Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp };
+        app.follow(&app.router);
+        Ok(app)
+    }
+
+    /// Sends a collector, where there is one, what this router counts and whom its breakers hold back: of one that took the place of the one before.
+    pub fn follow(&self, router: &Router) {
+        if let Some(otlp) = &self.otlp {
             otlp.follow(router.watched());
         }
-        let flags = flags.clone();
-        Ok(Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp })
     }
 
     /// Ends what runs, and waits until what was stored is safe.

@@ -39,7 +39,7 @@ type Counted = Box<dyn Fn() -> Option<Vec<Family>> + Send + Sync>;
 pub(crate) struct Otlp {
     ledger: Ledger,
     sample: u32,
-    counted: Arc<OnceLock<Counted>>,
+    counted: Arc<Mutex<Option<Counted>>>,
     /// What the thread is made of, until the first record comes.
     unstarted: Mutex<Option<(Sender, Duration)>>,
     started: OnceLock<Option<Started>>,
@@ -71,9 +71,9 @@ impl Otlp {
         })))
     }
 
-    /// Sends this, too, now and then.
+    /// Sends this, too, now and then, in place of what was followed before.
     pub(crate) fn follow(&self, counted: impl Fn() -> Option<Vec<Family>> + Send + Sync + 'static) {
-        let _ = self.counted.set(Box::new(counted));
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(counted));
     }
 
     fn start(&self) -> Option<Started> {
@@ -131,7 +131,7 @@ struct Work {
     sender: Sender,
     records: mpsc::Receiver<Arc<Trace>>,
     ledger: Ledger,
-    counted: Arc<OnceLock<Counted>>,
+    counted: Arc<Mutex<Option<Counted>>>,
 }
 
 impl Work {
@@ -192,7 +192,11 @@ impl Work {
     }
 
     async fn send_metrics(&mut self, began: SystemTime, patient: bool) {
-        let Some(families) = self.counted.get().and_then(|counted| counted()) else { return };
+        let families = {
+            let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.as_ref().and_then(|counted| counted())
+        };
+        let Some(families) = families else { return };
         // Sums are of all that was counted: what is lost now is in the next ones.
         self.sender.send("v1/metrics", |resource| metrics::of(resource, &families, began), patient).await;
     }

@@ -444,6 +444,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
 
+    /// A file with the key to show that server, - for standard input [default: an admin key of the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
     /// The prompt, as an option
     #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "text", allow_hyphen_values = true)]
     pub prompt: Option<String>,

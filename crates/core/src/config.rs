@@ -367,6 +367,8 @@ pub struct CacheSettings {
     pub cid_base: String,
     /// Who shares answers: `key`, `team`, `global`.
     pub scope: String,
+    /// Whether an answer that any member of a balanced group gave is used before the one whose turn it is is asked.
+    pub group: bool,
     /// The folder of the disk tier.
     pub dir: Option<PathBuf>,
     /// How long an answer may be used.
@@ -385,6 +387,7 @@ impl Default for CacheSettings {
             key: "sha256".into(),
             cid_base: "base32".into(),
             scope: "key".into(),
+            group: false,
             dir: None,
             ttl: None,
             memory_bytes: 64 << 20,

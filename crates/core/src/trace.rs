@@ -2,6 +2,7 @@
 
 mod context;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct Trace {
     pub id: RequestId,
     /// When the router took it, seconds since 1970.
     pub at: f64,
+    /// The name of the client's key, where one was shown.
+    #[serde(default, rename = "key_name", skip_serializing_if = "Option::is_none")]
+    pub client: Option<Arc<str>>,
     /// Its span, where somebody collects them.
     #[serde(skip)]
     pub span: Option<Span>,
@@ -89,6 +93,7 @@ impl Trace {
         Self {
             id,
             at: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            client: None,
             span: None,
             operation: Operation::default(),
             candidates: Vec::new(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::router::Router;
+use llm_router::trace::TraceContext;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig, Tool,
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::app::Server;
 use crate::catalog::Catalog;
 use crate::door::Caller;
+use crate::riders;
 
 /// The tools over a router.
 #[derive(Clone)]
@@ -75,6 +77,13 @@ impl ServerHandler for Mcp {
             () = cancelled.cancelled() => Err(ErrorData::internal_error("the request was cancelled", None)),
         }
     }
+}
+
+/// Where a call stands in somebody's trace: as its own `_meta` says, which is MCP's place for it over any transport, else as the headers of the HTTP request do that brought it.
+fn context_of(context: &RequestContext<RoleServer>) -> Option<TraceContext> {
+    let own = context.meta.get_traceparent();
+    let own = own.and_then(|parent| TraceContext::read(parent, context.meta.get_tracestate()));
+    own.or_else(|| riders::context(&context.extensions.get::<http::request::Parts>()?.headers))
 }
 
 /// Answers an MCP client over a pair of streams until it leaves. Nothing but the protocol is written to `output`.

@@ -4,12 +4,17 @@ use llm_router::Error;
 use llm_router::config::ServerSettings;
 use llm_router::ids::RequestId;
 use llm_router::provider::http::{HttpRequest, Limits};
-use llm_router::request::Request;
+use llm_router::pricing::dollars;
+use llm_router::request::{Request, Resume};
 use llm_router::router::explain::Explained;
 use llm_router::router::resolve::Door;
+use llm_router::secret::Secret;
 use llm_router::trace::{Attempt, Trace};
 use llm_router_app::App;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::args::{Explain, Global};
@@ -20,10 +25,12 @@ use crate::prompt;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest record.
 const LARGEST: u64 = 4 << 20;
+/// The longest key, narrower ones included.
+const LONGEST_KEY: u64 = 8 << 10;
 
 pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
     if let Some(id) = args.text.as_deref().and_then(id_in) {
-        return happened(app, global, &id, args.server.as_deref()).await;
+        return happened(app, global, &id, args).await;
     }
     let mut request = Request::new(args.text.as_ref().or(args.prompt.as_ref()).cloned().unwrap_or_default());
     prompt::apply(&args.request, &mut request)?;
@@ -65,12 +72,14 @@ fn id_in(text: &str) -> Option<RequestId> {
     RequestId::parse(text).ok().filter(|_| made)
 }
 
-async fn happened(app: &App, global: &Global, id: &RequestId, server: Option<&str>) -> Outcome {
+async fn happened(app: &App, global: &Global, id: &RequestId, args: &Explain) -> Outcome {
     let settings = &app.router.settings().server;
-    let at = server.map_or_else(|| address(settings), |url| url.trim_end_matches('/').to_owned());
+    let at = args.server.as_deref().map_or_else(|| address(settings), |url| url.trim_end_matches('/').to_owned());
     let limits = Limits { connect: PATIENCE, head: Some(PATIENCE), idle: Some(PATIENCE), body: LARGEST };
     let mut request = HttpRequest::get(&format!("{at}/api/v0/ai/llm/requests/{id}"))?.with_limits(limits);
-    if let Some(key) = settings.api_keys.iter().filter(|key| key.admin).find_map(|key| key.key.at_hand()) {
+    let own = settings.api_keys.iter().filter(|key| key.admin).find_map(|key| key.key.at_hand());
+    let shown = args.key_file.as_deref().map(key_in).transpose()?;
+    if let Some(key) = shown.as_ref().or(own) {
         request = request.with_secret(http::header::AUTHORIZATION, &format!("Bearer {}", key.expose()))?;
     }
     let answer = app.router.deps().http.send(&request).await.map_err(|error| {
@@ -81,10 +90,8 @@ async fn happened(app: &App, global: &Global, id: &RequestId, server: Option<&st
     let body: Value = serde_json::from_slice(&answer.body.bytes().await?).unwrap_or_default();
     if !good {
         let said = body["detail"].as_str().unwrap_or("it is no router that knows requests");
-        return Err(Failure::Failed(
-            Error::invalid(format!("{at}: {said}"))
-                .with_hint("a server keeps the records of its last few hundred requests, for administration"),
-        ));
+        let hint = "a server keeps the records of its last few hundred requests: of its own for each key, of all for an admin key (`--key-file`)";
+        return Err(Failure::Failed(Error::invalid(format!("{at}: {said}")).with_hint(hint)));
     }
     if global.json {
         return output::print_json(&body);
@@ -92,6 +99,23 @@ async fn happened(app: &App, global: &Global, id: &RequestId, server: Option<&st
     let trace: Trace =
         serde_json::from_value(body).map_err(|error| Error::invalid(format!("{at}: this is no record: {error}")))?;
     output::print(&output::table(&told(&trace)))
+}
+
+/// The key in a file: on a command line others would see it.
+fn key_in(file: &Path) -> Outcome<Secret> {
+    let (input, what): (Box<dyn Read>, _) = if file == Path::new("-") {
+        (Box::new(std::io::stdin()), "standard input".to_owned())
+    } else {
+        let what = file.display().to_string();
+        (Box::new(File::open(file).map_err(|error| Failure::io(&what, &error))?), what)
+    };
+    let mut text = String::new();
+    input.take(LONGEST_KEY + 1).read_to_string(&mut text).map_err(|error| Failure::io(&what, &error))?;
+    let key = text.trim();
+    if key.is_empty() || text.len() as u64 > LONGEST_KEY {
+        return Err(Failure::usage(&format!("no key in {what}"), "it holds the key and nothing else"));
+    }
+    Ok(Secret::new(key))
 }
 
 /// Where the server of this configuration listens: at administration's address, where it has one.
@@ -130,20 +154,33 @@ fn told(trace: &Trace) -> Vec<Vec<String>> {
     };
     rows.extend(trace.held.iter().map(|held| tried("held", held)));
     rows.extend(trace.attempts.iter().map(|attempt| tried("asked", attempt)));
+    for hedge in &trace.hedges {
+        let who = name(hedge.provider.as_str(), hedge.model.as_ref().map(ToString::to_string), hedge.key);
+        rows.push(vec!["beside".to_owned(), who, took(hedge.after), format!("{} was late: {}", hedge.beside, hedge.outcome)]);
+    }
     if let Some(served) = &trace.served {
         let who = name(served.provider.as_str(), served.model.as_ref().map(ToString::to_string), None);
         let instead = served.substituted.as_ref().map(|meant| format!("in place of {meant}")).unwrap_or_default();
         rows.push(vec!["served".to_owned(), who, took(trace.first_content), instead]);
     }
+    for by in &trace.resumed {
+        let how = if by.how == Resume::Restart { "from the beginning" } else { "with its beginning" };
+        let after = format!("{how}, after {} bytes", by.after);
+        rows.push(vec!["resumed".to_owned(), by.target(), String::new(), after]);
+    }
     if let Some(error) = &trace.error {
         rows.push(vec!["error".to_owned(), String::new(), took(trace.total), error.to_string()]);
     }
     let mut said = |what: &str, value: String| rows.push(vec![what.to_owned(), value, String::new(), String::new()]);
+    trace.client.iter().for_each(|name| said("asked by", format!("the key {name}")));
     said("cache", trace.cache.as_str().to_owned());
     trace.key.iter().for_each(|key| said("key", key.clone()));
     trace.dropped.iter().for_each(|field| said("dropped", field.0.clone()));
     if let Some(usage) = &trace.usage {
         said("tokens", format!("{} in, {} out", usage.input, usage.output));
+    }
+    if let Some(micros) = trace.cost() {
+        said("cost", dollars(micros));
     }
     said("total", took(trace.total));
     rows

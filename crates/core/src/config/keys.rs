@@ -336,6 +336,8 @@ keys! {
         "The base in which a CID is printed." => |s, _, v| put(&mut cache(s).cid_base, v.text());
     "cache.scope", Kind::Word(&["key", "team", "global"]), "\"key\"", "\"team\"";
         "Which clients of the server share stored answers: none, those of one team, or all." => |s, _, v| put(&mut cache(s).scope, v.text());
+    "cache.group", Kind::Flag, "false", "true";
+        "Whether a stored answer of any member of a balanced group is used, before the member whose turn it is is asked; else only that one's own." => |s, _, v| put(&mut cache(s).group, v.flag());
     "cache.dir", Kind::Path, "", "\"~/.cache/ipfs-llm-router\"";
         "The folder of stored answers; without it `$XDG_CACHE_HOME/ipfs-llm-router`." => |s, _, v| cache(s).dir = v.path();
     "cache.ttl", Kind::Duration, "", "\"24h\"";

@@ -1,14 +1,15 @@
 //! What was left out between a client and a provider of another dialect, as an answer tells it: what of the request could not be said to the provider, and what of
-//! the answer cannot be said to the client. Who went on with an answer that broke off is told in the same place.
+//! the answer cannot be said to the client. Who went on with an answer that broke off, and what it cost, is told in the same place.
 //!
 //! A client that looks finds the names of both in the header `x-llm-router-dropped`. The head of a stream goes out before the answer is known, so its last event of
-//! counts names them again, under [`FIELD`]. Encoders keep a [`Left`]; what becomes of a request's tools is `hosted.rs`.
+//! counts names them again, under [`FIELD`], with what else headers say only of a whole answer. Encoders keep a [`Left`]; what becomes of a request's tools is `hosted.rs`.
 
 use serde_json::{Value, json};
 
 use crate::delta::BlockKind;
 use crate::dialect::FieldPath;
 use crate::trace::Trace;
+use crate::usage::Usage;
 
 /// The field of a stream's end that is ours.
 pub(crate) const FIELD: &str = "llm_router";
@@ -22,12 +23,13 @@ pub(crate) struct Left {
     of_request: Vec<FieldPath>,
     of_answer: Vec<FieldPath>,
     resumed: Option<String>,
+    cost: Option<u64>,
 }
 
 impl Left {
-    /// Notes what could not be said to the provider, and who answered instead of whom.
+    /// Notes what could not be said to the provider, who answered instead of whom, and what it cost.
     pub(crate) fn note_request(&mut self, trace: &Trace) {
-        self.resumed = trace.resumed_by();
+        (self.resumed, self.cost) = (trace.resumed_by(), trace.cost());
         self.of_request.extend(trace.dropped.iter().take(MOST).cloned());
     }
 
@@ -47,17 +49,24 @@ impl Left {
         }
     }
 
+    /// Counts with what the answer cost, where whoever gave it did not say.
+    pub(crate) fn priced(&self, usage: Usage) -> Usage {
+        Usage { cost_micros: usage.cost_micros.or(self.cost), ..usage }
+    }
+
     /// What of the answer was left out so far.
     pub(crate) fn of_answer(&self) -> &[FieldPath] {
         &self.of_answer
     }
 
-    /// Both sides, for a stream's end; `None` where nothing was left out, and one provider gave the answer.
+    /// Both sides, for a stream's end, with the cost in dollars where it is known; `None` where there is nothing to tell.
     pub(crate) fn told(&self) -> Option<Value> {
         let names: Vec<&str> = self.of_request.iter().chain(&self.of_answer).map(|field| field.0.as_str()).collect();
         let dropped = (!names.is_empty()).then(|| ("dropped".to_owned(), json!(names)));
         let resumed = self.resumed.as_ref().map(|by| ("resumed".to_owned(), json!(by)));
-        let told: serde_json::Map<String, Value> = dropped.into_iter().chain(resumed).collect();
+        #[allow(clippy::cast_precision_loss)]
+        let cost = self.cost.map(|micros| ("cost".to_owned(), json!(micros as f64 / 1e6)));
+        let told: serde_json::Map<String, Value> = dropped.into_iter().chain(resumed).chain(cost).collect();
         (!told.is_empty()).then_some(Value::Object(told))
     }
 }

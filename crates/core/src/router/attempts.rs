@@ -160,6 +160,11 @@ impl<A: Asking> Attempts<A> {
             let aftermath = || Some(Aftermath::new(&self.router, &self.planned, began, self.haste()));
             outcome = outcome.map(|done| A::telling(done, aftermath));
         }
+        if let Err(error) = &outcome {
+            // Here, where each call passes: the loser of a hedge and who goes on with an answer tell of their keys too.
+            let (deps, provider) = (self.router.deps(), &*self.planned.provider);
+            self.router.0.refused.note(provider, error, deps.store.as_ref(), deps.clock.now()).await;
+        }
         let Some(record) = self.record.upgrade() else { return outcome };
         // A server that was only guessed and is not there was never a target.
         let absent = |error: &Error| {

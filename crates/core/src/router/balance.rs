@@ -1,11 +1,13 @@
 //! Balance: which member of a group is asked first.
 //!
 //! A group is put in order when a plan is made, and the plan stays a flat list: who fails is followed by the next one of the same order. Members that a breaker holds back stand last. What is
-//! observed of targets is `balance/gauge.rs`, each strategy `balance/order.rs`, what belongs together `balance/affinity.rs`. A plan without groups costs nothing here.
+//! observed of targets is `balance/gauge.rs`, each strategy `balance/order.rs`, what belongs together `balance/affinity.rs`,
+//! what a group has in store `balance/stored.rs`. A plan without groups costs nothing here.
 
 mod affinity;
 mod gauge;
 mod order;
+mod stored;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 use self::gauge::Gauges;
 pub(super) use self::gauge::{Busy, Gauge};
 use self::order::{Member, Turns};
+pub(super) use self::stored::Shelves;
 use super::Router;
 use super::asking::Asking;
 use super::breaker::held;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::asking::Asking;
 use super::attempts::{self, Asked};
+use super::balance::Shelves;
 use super::breaker::Aside;
 use super::first_event::FirstEvent;
 use super::hedge::{self, Raced, Under};
@@ -30,6 +31,7 @@ struct Course<'a> {
     aside: Aside,
     failures: Vec<Error>,
     looked_ahead: bool,
+    shelves: Shelves,
 }
 
 impl Router {
@@ -43,11 +45,22 @@ impl Router {
         record: &Arc<Record>,
     ) -> Result<(A::Done, Target)> {
         let meant = meant(request, &plan);
+        let mut promised = meant.clone();
         let mut first_event = FirstEvent::of(request);
         plan.targets.reverse();
-        let (aside, failures) = Default::default();
-        let mut course = Course { router: self, request, door, record, plan, aside, failures, looked_ahead: false };
-        while let Some(mut planned) = course.next() {
+        let (aside, failures, shelves) = Default::default();
+        let mut course =
+            Course { router: self, request, door, record, plan, aside, failures, looked_ahead: false, shelves };
+        loop {
+            if A::STREAMS && self.0.settings.cache.group {
+                let (shelves, targets) = (&mut course.shelves, &mut course.plan.targets);
+                let behind = Box::pin(shelves.bring_up(self, targets, request, meant.as_ref())).await;
+                if behind.is_some() && behind == promised {
+                    // Any member of its group is what was promised.
+                    promised = targets.last().map(|planned| planned.target.clone());
+                }
+            }
+            let Some(mut planned) = course.next() else { break };
             let others = course.aside.judge(self, &mut planned, &course.plan.targets);
             let turn = first_event.turn(&mut planned, others, self.0.deps.clock.instant());
             let (seen, withheld) = self.0.makers.for_target(request, &planned, meant.as_ref() == Some(&planned.target));
@@ -64,7 +77,7 @@ impl Router {
                     let rest = &mut course.plan.targets;
                     let done = A::guarded(done, || Resuming::of(self, request, (&planned, rest), record));
                     let target = planned.target;
-                    let substituted = meant.filter(|meant| *meant != target).map(|meant| meant.to_string());
+                    let substituted = promised.filter(|meant| *meant != target).map(|meant| meant.to_string());
                     record.served(Served { substituted, ..Served::new(target.provider.clone(), target.model.clone()) });
                     return Ok((done, target));
                 }
@@ -124,8 +137,6 @@ impl Course<'_> {
         let goes_on = default.is_some() || remain;
         let default = default.filter(|default| allowance::allows(router, &default.target, request, record));
         self.plan.targets.extend(default);
-        let deps = router.deps();
-        router.0.refused.note(&*planned.provider, &error, deps.store.as_ref(), deps.clock.now()).await;
         let error = error.at(&planned.target.provider, planned.target.model.as_ref());
         if planned.held.is_some() {
             self.aside.put(planned, error);

@@ -75,7 +75,7 @@ impl Record {
         let deps = router.deps();
         let now = deps.clock.now();
         let mut trace = Trace::new(op.id.clone().unwrap_or_else(|| deps.ids.request_id(now)), now);
-        trace.operation = operation;
+        (trace.operation, trace.client) = (operation, op.client.clone());
         // Who collects spans makes them from the record; without anybody a client's place is passed on as it is.
         trace.span = deps.watch.as_ref().map(|watch| {
             let (id, above) = (deps.ids.span(), op.context.as_ref());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -62,8 +62,12 @@ pub enum Act {
     Huge(usize),
     /// Sends the client to another address.
     Redirect(String),
+    /// Sends the head at once, in a stream whatever comes before the first word too, and the rest once the gate lets it pass.
+    Gated(Arc<Semaphore>),
     /// Answers slowly: this long between two words.
     Drip(Duration),
+    /// Does what stands beside the key that a request shows; answers whoever shows another.
+    ByKey(Vec<(String, Act)>),
     /// Answers as another act does until so long after the script's first request, and in full from then on.
     Until(Duration, Box<Act>),
     /// Answers as each of these does in turn, over and over.
@@ -83,6 +87,15 @@ pub struct Asked {
     pub left: usize,
     /// How many answers are under way.
     pub running: usize,
+    /// How often each key was shown.
+    pub keys: BTreeMap<String, usize>,
+}
+
+impl Asked {
+    /// How often this key was shown.
+    pub fn with_key(&self, key: &str) -> usize {
+        self.keys.get(key).copied().unwrap_or_default()
+    }
 }
 
 /// The server. Dropping it ends it and every connection.
@@ -167,10 +180,11 @@ impl Stage {
     }
 
     /// Counts a request, and says what is done with it.
-    fn take(&self, place: &str) -> Option<Act> {
+    fn take(&self, place: &str, key: &str) -> Option<Act> {
         let acts = self.scripts.get(place.split('/').next()?)?;
         let (mut at, mut since) = (0, Duration::ZERO);
         self.note(place, |asked| {
+            *asked.keys.entry(key.to_owned()).or_default() += 1;
             let now = Instant::now();
             since = now.duration_since(*asked.first.get_or_insert(now));
             asked.last = Some(now);
@@ -181,6 +195,9 @@ impl Stage {
         match acts.get(at).or(acts.last())?.clone() {
             Act::Until(over, act) => Some(if since < over { *act } else { Act::Answer }),
             Act::InTurn(acts) => acts.get(at % acts.len().max(1)).cloned(),
+            Act::ByKey(acts) => {
+                Some(acts.into_iter().find(|(known, _)| known == key).map_or(Act::Answer, |(_, act)| act))
+            }
             act => Some(act),
         }
     }
@@ -193,7 +210,7 @@ async fn converse(mut socket: TcpStream, stage: &Stage) {
         let (Some(script), Some(dialect)) = (parts.next(), parts.next()) else { return };
         let Some(dialect) = Dialect::ALL.iter().find(|known| known.as_str() == dialect) else { return };
         let place = format!("{script}/{}", dialect.as_str());
-        let Some(act) = stage.take(&place) else { return };
+        let Some(act) = stage.take(&place, key_of(&request)) else { return };
         let played = {
             let _running = Running(stage, &place);
             play(&mut socket, Voice(*dialect), &request, act).await
@@ -204,6 +221,12 @@ async fn converse(mut socket: TcpStream, stage: &Stage) {
             Err(_) => return stage.note(&place, |asked| asked.left += 1),
         }
     }
+}
+
+/// The key that a request shows, wherever its dialect has it.
+fn key_of(request: &Received) -> &str {
+    let shown = ["authorization", "x-api-key", "x-goog-api-key", "api-key"].map(|name| request.header(name));
+    shown.into_iter().find(|key| !key.is_empty()).map_or("", |key| key.strip_prefix("Bearer ").unwrap_or(key))
 }
 
 /// An answer under way. Over when this is dropped, with its connection too.
@@ -279,6 +302,9 @@ async fn stream(socket: &mut TcpStream, voice: Voice, words: &[String], act: &Ac
     for event in voice.opening() {
         send(socket, &event).await?;
     }
+    if let Act::Gated(gate) = act {
+        passed(socket, gate).await?;
+    }
     if let Act::Huge(bytes) = act {
         send(socket, &voice.word(&"x".repeat(*bytes))).await?;
     }
@@ -313,6 +339,10 @@ async fn at_once(socket: &mut TcpStream, voice: Voice, words: &[String], act: &A
     let (first, rest) = match act {
         Act::Late(after) => {
             waited(socket, *after).await?;
+            (body.as_bytes(), None)
+        }
+        Act::Gated(gate) => {
+            passed(socket, gate).await?;
             (body.as_bytes(), None)
         }
         // As far into the body as so many words are into the stream.
@@ -354,6 +384,18 @@ async fn ended(socket: &mut TcpStream) -> std::io::Result<bool> {
 async fn waited(socket: &mut TcpStream, pause: Duration) -> std::io::Result<()> {
     tokio::select! {
         () = sleep(pause) => Ok(()),
+        left = until_left(socket) => left.map(|_| ()),
+    }
+}
+
+/// Waits for a permit of the gate, unless the client goes away meanwhile.
+async fn passed(socket: &mut TcpStream, gate: &Semaphore) -> std::io::Result<()> {
+    tokio::select! {
+        permit = gate.acquire() => {
+            // A closed gate keeps nobody.
+            permit.into_iter().for_each(|permit| permit.forget());
+            Ok(())
+        }
         left = until_left(socket) => left.map(|_| ()),
     }
 }

@@ -25,6 +25,8 @@ pub enum Refusal {
     ContentFilter,
     /// The last message is an answer of the model's, to be continued.
     Prefill,
+    /// 401: the key is none.
+    Key,
 }
 
 /// The model that every answer names.
@@ -157,6 +159,7 @@ impl Voice {
             }
             Refusal::ContentFilter => (400, "The prompt was filtered by the content management policy"),
             Refusal::Prefill => (400, "This model does not support assistant message prefill"),
+            Refusal::Key => (401, "The API key is not valid"),
         };
         if (self.0, refusal) == (Dialect::Gemini, Refusal::ContentFilter) {
             // It says so in an answer without candidates.
@@ -170,6 +173,7 @@ impl Voice {
                     Refusal::ContextLength => ("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"),
                     Refusal::ContentFilter => ("invalid_request_error", "Output blocked by content filtering policy"),
                     Refusal::Prefill => ("invalid_request_error", message),
+                    Refusal::Key => ("authentication_error", message),
                 };
                 json!({"type": "error", "error": {"type": kind, "message": message}})
             }
@@ -183,6 +187,7 @@ impl Voice {
                         "The input token count (9) exceeds the maximum number of tokens allowed (8).",
                     ),
                     Refusal::ContentFilter | Refusal::Prefill => ("INVALID_ARGUMENT", message),
+                    Refusal::Key => ("UNAUTHENTICATED", message),
                 };
                 json!({"error": {"code": status, "message": message, "status": kind}})
             }
@@ -193,6 +198,7 @@ impl Voice {
                     Refusal::ContextLength => ("invalid_request_error", Some("context_length_exceeded")),
                     Refusal::ContentFilter => ("invalid_request_error", Some("content_filter")),
                     Refusal::Prefill => ("invalid_request_error", None),
+                    Refusal::Key => ("invalid_request_error", Some("invalid_api_key")),
                 };
                 json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
             }

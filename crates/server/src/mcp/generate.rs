@@ -76,7 +76,8 @@ pub(super) async fn run(
             Op::new(request, Door::NativeApi)
                 .for_client(caller.name.clone())
                 .of_team(caller.team.clone())
-                .within(caller.holder.clone()),
+                .within(caller.holder.clone())
+                .under(super::context_of(context)),
         )
         .await?;
     let mut folder = Folder::default();

@@ -59,7 +59,8 @@ pub(super) async fn reload(app: &App, renewal: Renewal, mut hangup: Option<Signa
 fn take_over(app: &App, renewal: &Renewal, before: &Loaded) -> Option<Loaded> {
     let taken = app.reload(before).and_then(|read| renewal.take_over(read.router.clone()).map(|()| read));
     match taken {
-        Ok(Reloaded { loaded, changed, at_the_start, .. }) => {
+        Ok(Reloaded { router, loaded, changed, at_the_start, .. }) => {
+            app.follow(&router);
             output::note(&format!("configuration read again: {changed} values changed"));
             loaded.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
             if !at_the_start.is_empty() {

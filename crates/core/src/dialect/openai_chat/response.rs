@@ -210,7 +210,7 @@ impl ChatEncoder {
     }
 
     fn usage_chunk(&mut self, out: &mut BytesMut) {
-        let Some(usage) = self.usage else { return };
+        let Some(usage) = self.usage.map(|usage| self.left.priced(usage)) else { return };
         self.usage_written = true;
         let left = self.left.told();
         let mut to = self.begin_chunk();

@@ -174,6 +174,9 @@ impl ResponsesEncoder {
     fn finish(&mut self, out: &mut BytesMut) {
         let (reason, raw) = self.finish.take().unwrap_or((FinishReason::Stop, None));
         let status = Status::of(reason, raw.as_deref(), self.refused);
+        if self.framing == Framing::Stream {
+            self.usage = self.usage.map(|usage| self.left.priced(usage));
+        }
         if let Some(left) = self.left.told().filter(|_| self.framing == Framing::Stream) {
             self.more.insert(left::FIELD.to_owned(), left);
         }

@@ -46,17 +46,21 @@ async fn explained(server: &Inner, head: &Parts, body: &[u8]) -> Result<Explanat
     Ok(Explanation { targets: server.router.explained(&request, Door::NativeApi).await? })
 }
 
-/// `GET /api/v0/ai/llm/requests/{id}`: the record of a request, as far as it is kept. It names providers and errors of anybody's requests: for administration, or where there are no keys.
+/// `GET /api/v0/ai/llm/requests/{id}`: the record of a request, as far as it is kept: of anybody's for administration, or where there are no keys, and of its own for each key. Of a request that
+/// is another's no more is said than of one that never was.
 pub(crate) async fn request(State(server): State<Server>, Path(id): Path<String>, request: HttpRequest) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
     let found = RequestId::parse(&id).and_then(|id| {
-        if caller.name.is_some() && !caller.admin {
-            return Err(Error::new(ErrorKind::PolicyForbidden, "only administration sees what happened to requests")
-                .with_hint("show a key with `admin = true` or of the role admin"));
+        let found = server.0.router.trace(&id);
+        if caller.name.is_none() || caller.admin {
+            return found.ok_or_else(|| {
+                Error::invalid(format!("nothing is known of a request {id}"))
+                    .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id")
+            });
         }
-        server.0.router.trace(&id).ok_or_else(|| {
-            Error::invalid(format!("nothing is known of a request {id}"))
-                .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id")
+        found.filter(|trace| trace.client == caller.name).ok_or_else(|| {
+            Error::new(ErrorKind::PolicyForbidden, format!("nothing is known of a request {id} of this key"))
+                .with_hint("those of others are for administration: show a key with `admin = true` or of the role admin")
         })
     });
     match found {
