@@ -1,6 +1,8 @@
 //! The time until the first event is the request's: how targets share it, who has one of its own, and what a request and a model may change.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,11 @@ use llm_router::provider::{Liveness, Provider};
 use llm_router::request::Request;
 use llm_router::response::Response;
 use llm_router::router::Router;
-use llm_router::router::resolve::Entry;
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::{Error, ErrorKind, Result};
 use tokio::time::Instant;
+
+use common::{router, router_with};
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -31,21 +34,6 @@ fn after(id: &str, empty: usize, liveness: Liveness) -> Arc<Scripted> {
     let events = std::iter::repeat_n(Event::default(), empty).chain(text_events("done", None));
     let turn = Turn::Slow(millis(1000), events.map(Ok).collect());
     Arc::new(Scripted::new(id, [turn]).describing(|describe| describe.with_liveness(liveness)))
-}
-
-/// A router whose route `all` is these providers in their order.
-fn router_with(providers: &[&Arc<Scripted>], deps: RouterDeps, change: impl FnOnce(&mut Settings)) -> Router {
-    let mut settings = Settings::default();
-    let mut route = RouteSettings::default();
-    route.groups = providers.iter().map(|provider| vec![format!("{}/m", provider.describe().id)]).collect();
-    settings.routes.insert("all".into(), route);
-    change(&mut settings);
-    let entry = |provider: &&Arc<Scripted>| Entry::new(provider.describe().id.clone(), Arc::clone(*provider) as _);
-    Router::new(deps, Arc::new(settings), providers.iter().map(entry).collect())
-}
-
-fn router(providers: &[&Arc<Scripted>]) -> Router {
-    router_with(providers, RouterDeps::default(), |_| ())
 }
 
 fn asking() -> Request {
@@ -126,6 +114,35 @@ async fn the_embedded_model_behind_silent_services_has_its_own_time() {
     let all = [silent("a"), silent("b"), silent("c"), silent("d"), after("local", 20, Liveness::Progress)];
     let (answered, _) = ask(&router(&all.iter().collect::<Vec<_>>()), asking()).await;
     assert_eq!(answered.unwrap().text(), "done");
+}
+
+/// The embedded model, whose slots are taken for so many seconds.
+fn queued(seconds: u64) -> Arc<Scripted> {
+    let turn = Turn::Queued(millis(seconds * 1000), text_events("done", None));
+    Arc::new(Scripted::new("local", [turn]).describing(|describe| describe.with_liveness(Liveness::Progress)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_a_slot_has_the_time_for_a_first_event_and_is_not_called_stalled() {
+    let (answered, took) = ask(&router(&[&queued(14)]), asking()).await;
+    assert_eq!((answered.unwrap().text().as_str(), took.as_secs()), ("done", 14));
+    // The queue was longer than that: it says so, and no breaker learns of it.
+    let (busy, next) = (queued(60), Arc::new(Scripted::text("next", "next")));
+    let alone = router(&[&busy]);
+    for _ in 0..4 {
+        let (late, took) = ask(&alone, asking()).await;
+        let late = late.unwrap_err();
+        assert_eq!((late.kind(), took.as_secs()), (ErrorKind::ProviderOverloaded, 15), "{late}");
+        assert!(late.message().contains("the calls that run already"), "{late}");
+    }
+    assert!(alone.breakers().is_empty(), "{:?}", alone.breakers());
+    let (answered, _) = ask(&router(&[&busy, &next]), asking()).await;
+    let answered = answered.unwrap();
+    assert_eq!((answered.text().as_str(), busy.live()), ("next", 0));
+    // A whole answer has the time that a whole answer has.
+    let mut whole = asking();
+    whole.stream = false;
+    assert_eq!(ask(&alone, whole).await.0.unwrap().text(), "done");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! Answers that break off after their first content and are gone on with: behind what was said, or anew.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -11,11 +13,12 @@ use llm_router::delta::{BlockKind, Delta, Event, Laws, Part};
 use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::provider::Provider;
 use llm_router::request::{Request, Resume, Role};
-use llm_router::router::resolve::Entry;
 use llm_router::router::{Answer, Router};
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::trace::CacheStatus;
 use llm_router::{Error, ErrorKind, Result};
+
+use common::{router, router_with};
 
 /// The first words of a text, then what comes of it.
 fn half(text: &str, words: usize, then: Option<Error>) -> Turn {
@@ -30,20 +33,6 @@ fn breaking(id: &str) -> Arc<Scripted> {
 /// Goes on behind the beginning of an answer.
 fn going_on(id: &str, turns: impl IntoIterator<Item = Turn>) -> Arc<Scripted> {
     Arc::new(Scripted::new(id, turns).describing(|describe| describe.with_prefill(true)))
-}
-
-fn router_with(providers: &[&Arc<Scripted>], deps: RouterDeps, change: impl FnOnce(&mut Settings)) -> Router {
-    let mut settings = Settings::default();
-    let mut route = RouteSettings::default();
-    route.groups = providers.iter().map(|provider| vec![format!("{}/m", provider.describe().id)]).collect();
-    settings.routes.insert("all".into(), route);
-    change(&mut settings);
-    let entry = |provider: &&Arc<Scripted>| Entry::new(provider.describe().id.clone(), Arc::clone(*provider) as _);
-    Router::new(deps, Arc::new(settings), providers.iter().map(entry).collect())
-}
-
-fn router(providers: &[&Arc<Scripted>]) -> Router {
-    router_with(providers, RouterDeps::default(), |_| ())
 }
 
 fn asking(resume: Resume) -> Request {

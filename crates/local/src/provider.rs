@@ -111,7 +111,7 @@ impl LocalProvider {
         let begin = |loaded: &Loaded, job| loaded.engine.generate(job).map_err(translate);
         let (answer, form) = self.with_prompt(call, begin).await?;
         let head = stream::Head { id: call.cx.id.to_string(), model: name.to_string(), created: seconds(call) };
-        Ok(stream::deltas(head, answer, Parser::new(form), call.cx.cancel.clone(), call.request.stream))
+        Ok(stream::deltas(head, answer, Parser::new(form), call.cx.clone(), call.request.stream))
     }
 
     /// The tokens that the model would read: of the same prompt that an answer would begin from.

@@ -3,8 +3,8 @@
 use llm_router::Error;
 use llm_router::config::ServerSettings;
 use llm_router::ids::RequestId;
-use llm_router::provider::http::{HttpRequest, Limits};
 use llm_router::pricing::dollars;
+use llm_router::provider::http::{HttpRequest, Limits};
 use llm_router::request::{Request, Resume};
 use llm_router::router::explain::Explained;
 use llm_router::router::resolve::Door;
@@ -156,7 +156,12 @@ fn told(trace: &Trace) -> Vec<Vec<String>> {
     rows.extend(trace.attempts.iter().map(|attempt| tried("asked", attempt)));
     for hedge in &trace.hedges {
         let who = name(hedge.provider.as_str(), hedge.model.as_ref().map(ToString::to_string), hedge.key);
-        rows.push(vec!["beside".to_owned(), who, took(hedge.after), format!("{} was late: {}", hedge.beside, hedge.outcome)]);
+        rows.push(vec![
+            "beside".to_owned(),
+            who,
+            took(hedge.after),
+            format!("{} was late: {}", hedge.beside, hedge.outcome),
+        ]);
     }
     if let Some(served) = &trace.served {
         let who = name(served.provider.as_str(), served.model.as_ref().map(ToString::to_string), None);
@@ -169,7 +174,7 @@ fn told(trace: &Trace) -> Vec<Vec<String>> {
         rows.push(vec!["resumed".to_owned(), by.target(), String::new(), after]);
     }
     if let Some(error) = &trace.error {
-        rows.push(vec!["error".to_owned(), String::new(), took(trace.total), error.to_string()]);
+        rows.push(vec!["error".to_owned(), String::new(), took(trace.total), format!("{}: {error}", error.kind())]);
     }
     let mut said = |what: &str, value: String| rows.push(vec![what.to_owned(), value, String::new(), String::new()]);
     trace.client.iter().for_each(|name| said("asked by", format!("the key {name}")));

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use http::HeaderMap;
 use llm_router::dialect::Dialect;
+use llm_router::testing::heard as wire;
 use llm_router::testing::voice::Voice;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +14,7 @@ use tokio::net::TcpStream;
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) status: u16,
-    headers: Vec<(String, String)>,
+    headers: HeaderMap,
     pub(crate) text: String,
     /// Whether the answer says that it is whole.
     pub(crate) whole: bool,
@@ -23,8 +25,7 @@ pub(crate) struct Heard {
 
 impl Heard {
     pub(crate) fn header(&self, name: &str) -> &str {
-        let named = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.map_or("", |(_, value)| value)
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The end of what came, for a failure's message.
@@ -79,17 +80,9 @@ pub(crate) async fn ask(address: SocketAddr, voice: Voice, streamed: bool, route
 }
 
 fn hear(voice: Voice, streamed: bool, bytes: &[u8]) -> Heard {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("no head: {bytes:?}"));
-    let head = std::str::from_utf8(&bytes[..end]).unwrap();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let pairs = lines.filter_map(|line| line.split_once(": "));
-    let headers = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let mut heard = Heard { status, headers, ..Heard::default() };
-    let chunked = !heard.header("transfer-encoding").is_empty();
-    let body = if chunked { unchunked(&bytes[end + 4..]) } else { bytes[end + 4..].to_vec() };
-    heard.body = String::from_utf8(body).unwrap();
-    let body = heard.body.clone();
+    let wire::Heard { status, headers, body } = wire::Heard::read(bytes);
+    let body = String::from_utf8(body).unwrap();
+    let mut heard = Heard { status, headers, body: body.clone(), ..Heard::default() };
     if heard.header("content-type").starts_with("text/event-stream") {
         assert!(streamed, "a stream that nobody asked for");
         for line in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -145,17 +138,4 @@ fn at_once(voice: Voice, value: &Value, heard: &mut Heard) {
     text.as_str().unwrap_or_default().clone_into(&mut heard.text);
     heard.whole = reason.is_string();
     heard.error = value.get("error").filter(|error| error.is_object()).cloned();
-}
-
-fn unchunked(mut body: &[u8]) -> Vec<u8> {
-    let mut all = Vec::new();
-    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
-        all.extend_from_slice(&body[end + 2..end + 2 + size]);
-        body = &body[end + 4 + size..];
-        if size == 0 {
-            break;
-        }
-    }
-    all
 }

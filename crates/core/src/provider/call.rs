@@ -177,13 +177,13 @@ impl Context {
         self.noted.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
     }
 
-    /// Notes whether the call waits for a place at its provider.
-    pub(crate) fn wait_for_place(&self, waits: bool) {
+    /// Notes whether the call waits for a place at its provider, so that nobody works on it: time that runs out then says nothing of the provider, and nothing is paid.
+    pub fn wait_for_place(&self, waits: bool) {
         self.noted.queued.store(waits, Ordering::Relaxed);
     }
 
-    /// Whether the call waits for a place, so that nothing of it was sent.
-    pub(crate) fn waits_for_place(&self) -> bool {
+    /// Whether the call waits for a place, so that nobody works on it.
+    pub fn waits_for_place(&self) -> bool {
         self.noted.queued.load(Ordering::Relaxed)
     }
 }

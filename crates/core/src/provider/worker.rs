@@ -223,7 +223,7 @@ impl Worker {
         while let Some(part) = answer.next().await? {
             match part {
                 Part::Tokens(tokens) => counted = Some(tokens),
-                Part::Event(_) | Part::Vectors(_) => return Err(unasked(&self.settings.describe.id)),
+                Part::Event(..) | Part::Vectors(_) => return Err(unasked(&self.settings.describe.id)),
             }
         }
         counted.ok_or_else(|| Error::protocol("the worker ended a count without a number"))
@@ -292,7 +292,7 @@ impl Provider for Worker {
             async move {
                 let mut answer = answer?;
                 match answer.next().await {
-                    Ok(Some(Part::Event(event))) => Some((Ok(event), Some(answer))),
+                    Ok(Some(Part::Event(event, _))) => Some((Ok(event), Some(answer))),
                     Ok(Some(_)) => Some((Err(unasked(&id).at(&id, model.as_ref())), None)),
                     Ok(None) => None,
                     Err(error) => Some((Err(error.at(&id, model.as_ref())), None)),

@@ -170,7 +170,9 @@ impl<A: Asking> Attempts<A> {
         let absent = |error: &Error| {
             error.kind() == ErrorKind::ProviderUnavailable && !self.planned.provider.availability().is_ready()
         };
-        if !outcome.as_ref().is_err_and(absent) {
+        // What our own limits do not let out was never asked of anybody.
+        let kept_in = |error: &Error| error.fault() == Fault::Policy;
+        if !outcome.as_ref().is_err_and(|error| absent(error) || kept_in(error)) {
             record.attempted_at(&self.planned, began, outcome.as_ref().err(), cx.trace.clone());
         }
         record.dropped(cx.dropped());
@@ -280,9 +282,9 @@ fn within(rest: DeltaStream, total: Duration, left: Duration) -> DeltaStream {
 
 /// What is told of a call that found no place in time.
 fn still_queued() -> Error {
-    let message = "the calls that run already, its max_in_flight, took all the time that there was";
+    let message = "the calls that run already, as many as it takes at once, took all the time that there was";
     Error::new(ErrorKind::ProviderOverloaded, message)
-        .with_hint("ask again later, or allow more of them with `max_in_flight` of the provider")
+        .with_hint("ask again later, or allow more of them: `max_in_flight` of the provider, `parallel` of [local]")
 }
 
 /// What a caller is told who has heard nothing when its time is over.

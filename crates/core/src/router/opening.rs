@@ -12,17 +12,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::delta::{DeltaStream, Event};
 use crate::error::{Error, Result};
-use crate::provider::{Call, Describe, Liveness};
+use crate::provider::{Call, Context, Describe, Liveness};
 use crate::request::{Hold, Request};
 
 /// How one answer is waited for until it is given out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Opening {
     /// The end of the wait; none where nothing is counted.
     until: Option<Instant>,
     limit: Duration,
     /// The limit between two signs of life, where there are such.
     idle: Option<Duration>,
+    /// Knows whether somebody works on it already, where there are signs of that.
+    cx: Option<Context>,
     /// Whether it is held back until it is complete.
     pub(super) hold: Hold,
 }
@@ -32,13 +34,14 @@ impl Opening {
     pub(super) fn of(call: &Call, describe: &Describe) -> Self {
         let limit = call.deadlines.first_event;
         let until = counts(&call.request, describe).then(|| Instant::now() + limit);
-        let idle = (describe.liveness == Liveness::Progress).then_some(call.deadlines.idle);
-        Self { until, limit, idle, hold: hold(&call.request) }
+        let shows = describe.liveness == Liveness::Progress;
+        let (idle, cx) = (shows.then_some(call.deadlines.idle), shows.then(|| call.cx.clone()));
+        Self { until, limit, idle, cx, hold: hold(&call.request) }
     }
 
     /// For an answer that somebody else waits for, or that is there.
     pub(super) fn unhurried(request: &Request) -> Self {
-        Self { until: None, limit: Duration::ZERO, idle: None, hold: hold(request) }
+        Self { until: None, limit: Duration::ZERO, idle: None, cx: None, hold: hold(request) }
     }
 
     /// What `done` gives, if it does so in time.
@@ -55,7 +58,9 @@ impl Opening {
     /// The next event before the first content.
     pub(super) async fn next(&mut self, events: &mut DeltaStream) -> Result<Option<Event>> {
         let event = self.wait(async { events.next().await.transpose() }).await?;
-        if let (Some(idle), Some(until)) = (self.idle, &mut self.until) {
+        // Who waits for a place has the time for a first event and no more: that somebody else's job goes on is no sign of its own.
+        let waits = self.cx.as_ref().is_some_and(Context::waits_for_place);
+        if let (Some(idle), Some(until), false) = (self.idle, &mut self.until, waits) {
             (*until, self.limit) = (Instant::now() + idle, idle);
         }
         Ok(event)

@@ -30,6 +30,8 @@ pub enum Turn {
     Slow(Duration, Vec<Result<Event>>),
     /// Yields these events and then nothing for ever.
     Hang(Vec<Event>),
+    /// Says that the call waits for a place, has one after this time, and yields these events then.
+    Queued(Duration, Vec<Event>),
 }
 
 /// A provider that follows a script: one turn a call, the last turn again and again.
@@ -165,6 +167,20 @@ impl Provider for Scripted {
                     }
                 });
                 return Ok(DeltaStream::new(events));
+            }
+            Some(Turn::Queued(after, events)) => {
+                let (live, cx) = (Live::new(&self.live), call.cx.clone());
+                cx.wait_for_place(true);
+                let placed = async move {
+                    tokio::time::sleep(after).await;
+                    cx.wait_for_place(false);
+                    Event::default()
+                };
+                let queued = futures_util::stream::iter([Event::default()]).chain(futures_util::stream::once(placed));
+                return Ok(DeltaStream::new(queued.chain(futures_util::stream::iter(events)).map(move |event| {
+                    let _ = &live;
+                    Ok(event)
+                })));
             }
             Some(Turn::Hang(events)) => {
                 let live = Live::new(&self.live);

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_router::ErrorKind;
-use llm_router::config::{RouteSettings, Settings};
+use llm_router::config::RouteSettings;
 use llm_router::deps::RouterDeps;
-use llm_router::provider::DynProvider;
 use llm_router::request::{Request, Tool};
 use llm_router::response::Response;
 use llm_router::router::Router;
-use llm_router::router::resolve::Entry;
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::{Error, Result};
 use tokio::time::Instant;
+
+use crate::common;
 
 /// An answer whose first content comes after so long.
 fn after(millis: u64, text: &str) -> Turn {
@@ -29,17 +29,11 @@ fn provider(id: &str, turns: impl IntoIterator<Item = Turn>) -> Arc<Scripted> {
 }
 
 fn router_with(providers: &[&Arc<Scripted>], change: impl FnOnce(&mut RouteSettings)) -> Router {
-    let mut route = RouteSettings::default();
-    route.groups = providers.iter().map(|one| vec![format!("{}/m", one.describe().id)]).collect();
-    (route.hedge, route.hedge_after, route.hedge_percent) = (true, Duration::from_millis(500), 100);
-    change(&mut route);
-    let mut settings = Settings::default();
-    settings.routes.insert("r".into(), route);
-    let entry = |provider: &&Arc<Scripted>| {
-        let provider: Arc<dyn DynProvider> = Arc::clone(*provider) as _;
-        Entry::new(provider.describe().id.clone(), provider)
-    };
-    Router::new(RouterDeps::default(), Arc::new(settings), providers.iter().map(entry).collect())
+    common::router_with(providers, RouterDeps::default(), |settings| {
+        let route = settings.routes.get_mut("all").unwrap();
+        (route.hedge, route.hedge_after, route.hedge_percent) = (true, Duration::from_millis(500), 100);
+        change(route);
+    })
 }
 
 fn router(providers: &[&Arc<Scripted>]) -> Router {
@@ -48,7 +42,7 @@ fn router(providers: &[&Arc<Scripted>]) -> Router {
 
 fn asking() -> Request {
     let mut request = Request::new("hello");
-    (request.model, request.stream) = (Some("r".into()), true);
+    (request.model, request.stream) = (Some("all".into()), true);
     request
 }
 

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod balance;
+#[path = "../common/mod.rs"]
+mod common;
 mod conditions;
 mod failures;
 mod hedging;

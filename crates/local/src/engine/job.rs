@@ -113,9 +113,9 @@ impl Sampling {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Output {
-    /// The prompt is being read: so many of its tokens are. Comes before everything else, at most once a second, and not at all for a short prompt.
+    /// The prompt is being read: so many of its tokens are. Comes before everything else, first when the job has found a slot, and of a long prompt at most once a second after that.
     Reading {
-        /// Tokens of the prompt that were read.
+        /// Tokens of the prompt that were read; at first those that were kept from an earlier one.
         tokens: usize,
     },
     /// More of the answer.

@@ -226,6 +226,8 @@ impl Scheduler {
         slot.used = self.clock;
         let usage = Usage { prompt_tokens: ticket.prompt.len(), cached_tokens: keep, completion_tokens: 0 };
         let now = Instant::now();
+        // It waits no more: its reader may have been told for how long it does at most.
+        ticket.sink.send(Ok(Output::Reading { tokens: keep }));
         slot.work = Some(Work { ticket, started: now, told: now, next: None, usage, logprobs: Vec::new(), ahead: 0 });
     }
 

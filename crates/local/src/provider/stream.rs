@@ -4,9 +4,9 @@
 
 use llm_router::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
 use llm_router::error::{Error, ErrorKind, Result};
+use llm_router::provider::Context;
 use llm_router::request::TokenLogprob;
 use llm_router::usage::Usage;
-use tokio_util::sync::CancellationToken;
 
 use super::calls;
 use crate::engine::{self, Answer, Finish, Output};
@@ -19,17 +19,13 @@ pub(super) struct Head {
     pub(super) created: u64,
 }
 
-/// The answer's events, its tool calls found by `parser`. Dropping the stream drops the answer, which ends its computation.
-pub(super) fn deltas(
-    head: Head,
-    answer: Answer,
-    parser: Parser,
-    cancel: CancellationToken,
-    stream: bool,
-) -> DeltaStream {
+/// The answer's events, its tool calls found by `parser`. Dropping the stream drops the answer, which ends its computation. Until the engine has a slot for it the call counts as one
+/// that waits for a place.
+pub(super) fn deltas(head: Head, answer: Answer, parser: Parser, cx: Context, stream: bool) -> DeltaStream {
     let blocks = Blocks { answer: head.id.clone(), parser: Some(parser), ..Blocks::default() };
     let start = Delta::Start { id: head.id, model: head.model, created: Some(head.created) };
-    let mut state = State { answer, cancel, first: Some(start), blocks, done: false };
+    cx.wait_for_place(true);
+    let mut state = State { answer, cx, first: Some(start), blocks, done: false };
     if stream {
         return DeltaStream::new(futures_util::stream::unfold(state, |mut state| async move {
             let event = state.next().await?;
@@ -47,7 +43,7 @@ pub(super) fn deltas(
 
 struct State {
     answer: Answer,
-    cancel: CancellationToken,
+    cx: Context,
     first: Option<Delta>,
     blocks: Blocks,
     done: bool,
@@ -63,11 +59,13 @@ impl State {
         }
         let item = tokio::select! {
             item = self.answer.next() => item,
-            () = self.cancel.cancelled() => {
+            () = self.cx.cancel.cancelled() => {
                 self.done = true;
                 return Some(Err(Error::new(ErrorKind::CallerCancelled, "the request was cancelled")));
             }
         };
+        // Whatever comes, it is from somebody who works on it, or is about to say that nobody will.
+        self.cx.wait_for_place(false);
         let deltas = match item {
             // An empty event: it says that the engine is at work.
             Some(Ok(Output::Reading { .. })) => Vec::new(),

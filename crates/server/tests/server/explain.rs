@@ -41,13 +41,20 @@ async fn a_plan_says_prices_windows_scores_and_why_others_are_left_out() {
 }
 
 #[tokio::test]
-async fn what_happened_is_told_to_administration_alone() {
+async fn what_happened_is_told_to_who_asked_and_to_administration() {
     let upstream = Upstream::serve([Answer::json(500, "{}"), answer("hi")]).await;
-    let serving = Setting::new().lab(upstream.url("/v1")).key("ann", "a").admin_key("ops", "o").start();
+    let serving = Setting::new().lab(upstream.url("/v1")).key("ann", "a").key("bob", "b").admin_key("ops", "o").start();
     let reply = serving.send(Ask::chat("lab/m").header("x-api-key", "a")).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let path = format!("/api/v0/ai/llm/requests/{}", reply.header("x-request-id"));
-    assert_eq!(serving.send(Ask::get(&path).header("x-api-key", "a")).await.status, 403);
+    // Of another's request no more is said than of one that never was.
+    let never = "/api/v0/ai/llm/requests/req_unknown";
+    let (foreign, unknown) = (Ask::get(&path).header("x-api-key", "b"), Ask::get(never).header("x-api-key", "b"));
+    let (foreign, unknown) = (serving.send(foreign).await, serving.send(unknown).await);
+    assert_eq!((foreign.status, unknown.status), (403, 403));
+    assert_eq!(foreign.text().replace(reply.header("x-request-id"), "req_unknown"), unknown.text());
+    let own = serving.send(Ask::get(&path).header("x-api-key", "a")).await;
+    assert_eq!((own.status, &own.json()["key_name"]), (200, &json!("ann")), "{}", own.text());
     let told = serving.send(Ask::get(&path).header("x-api-key", "o")).await;
     assert_eq!(told.status, 200, "{}", told.text());
     let attempts = told.json()["attempts"].as_array().unwrap().clone();

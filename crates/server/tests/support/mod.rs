@@ -10,6 +10,7 @@ use llm_router::config::Settings;
 use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::provider::Provider;
 use llm_router::router::{Router, RouterBuilder};
+use llm_router::testing::heard::Heard;
 use llm_router_server::{Server, ServerOptions};
 use serde_json::Value;
 use std::sync::Arc;
@@ -56,6 +57,12 @@ pub struct Answer {
     pub body: String,
 }
 
+impl From<Heard> for Answer {
+    fn from(heard: Heard) -> Self {
+        Self { status: heard.status, body: heard.text(), headers: heard.headers }
+    }
+}
+
 impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
@@ -100,35 +107,6 @@ impl Running {
         stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
-        read(&answer)
+        Heard::read(&answer).into()
     }
-}
-
-fn read(answer: &[u8]) -> Answer {
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-    let head = std::str::from_utf8(&answer[..split]).unwrap();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let mut headers = HeaderMap::new();
-    for line in lines {
-        let (name, value) = line.split_once(':').unwrap();
-        headers.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.trim().parse().unwrap());
-    }
-    let body = &answer[split + 4..];
-    let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
-    let body = if chunked { unchunked(body) } else { body.to_vec() };
-    Answer { status, headers, body: String::from_utf8(body).unwrap() }
-}
-
-fn unchunked(mut body: &[u8]) -> Vec<u8> {
-    let mut all = Vec::new();
-    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
-        all.extend_from_slice(&body[end + 2..end + 2 + size]);
-        body = &body[end + 4 + size..];
-        if size == 0 {
-            break;
-        }
-    }
-    all
 }

@@ -42,6 +42,7 @@ impl Answer {
             Some(Item::End(dropped)) => (None, dropped),
             Some(Item::Failed(error)) => {
                 self.over = true;
+                self.call.cx.wait_for_place(false);
                 return Err(error);
             }
             None => {
@@ -51,7 +52,11 @@ impl Answer {
         };
         self.call.note_dropped(dropped)?;
         self.over = part.is_none();
-        self.patience.begun();
+        let waits = matches!(part, Some(Part::Event(_, true)));
+        self.call.cx.wait_for_place(waits);
+        if !waits {
+            self.patience.begun();
+        }
         self.taken += 1;
         if !self.over && self.taken >= CREDIT / 2 {
             self.session.order(&Order { id: Some(self.id), credit: Some(self.taken), ..Order::default() });

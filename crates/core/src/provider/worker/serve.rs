@@ -190,7 +190,8 @@ async fn pass_on(
         let dropped = call.cx.dropped().split_off(named);
         permit.forget();
         named += dropped.len();
-        report(outbox, &Report { id: Some(id), event: Some(event.deltas), dropped, ..Report::default() }).await?;
+        let (event, waiting) = (Some(event.deltas), call.cx.waits_for_place());
+        report(outbox, &Report { id: Some(id), event, dropped, waiting, ..Report::default() }).await?;
     }
 }
 

@@ -57,7 +57,8 @@ impl Task {
 /// A piece of what a worker gives.
 #[derive(Debug)]
 pub(super) enum Part {
-    Event(Event),
+    /// An event, and whether the call waits for a place after it.
+    Event(Event, bool),
     Tokens(u64),
     Vectors(EmbedResponse),
 }
@@ -242,13 +243,13 @@ impl Calls {
 
     /// Gives a line to the call it belongs to.
     fn dispatch(&self, line: &[u8]) -> Result<()> {
-        let Report { id, event, tokens, vectors, dropped, error, end, .. } = wire::read(line)?;
+        let Report { id, event, tokens, vectors, dropped, waiting, error, end, .. } = wire::read(line)?;
         let Some(id) = id else { return Ok(()) };
         let mut table = self.table();
         let Some(entry) = table.calls.get(&id) else { return Ok(()) };
         let mut items = Vec::new();
         let over = end || error.is_some();
-        let part = event.map(|deltas| Part::Event(deltas.into()));
+        let part = event.map(|deltas| Part::Event(deltas.into(), waiting));
         let part = part.or(tokens.map(Part::Tokens)).or(vectors.map(Part::Vectors));
         match (part, error) {
             (part, Some(error)) => {

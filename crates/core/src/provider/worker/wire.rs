@@ -70,6 +70,9 @@ pub(super) struct Report {
     pub(super) vectors: Option<EmbedResponse>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) dropped: Vec<FieldPath>,
+    /// Beside an event: the call waits for a place, until the next one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) waiting: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<Error>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -58,9 +58,12 @@ pub(crate) async fn request(State(server): State<Server>, Path(id): Path<String>
                     .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id")
             });
         }
-        found.filter(|trace| trace.client == caller.name).ok_or_else(|| {
-            Error::new(ErrorKind::PolicyForbidden, format!("nothing is known of a request {id} of this key"))
-                .with_hint("those of others are for administration: show a key with `admin = true` or of the role admin")
+        // Its name is that of the key it comes from, and a narrower key sees less, not more.
+        let derived = caller.holder.as_ref().is_some_and(|holder| holder.is_derived());
+        found.filter(|trace| trace.client == caller.name && !derived).ok_or_else(|| {
+            Error::new(ErrorKind::PolicyForbidden, format!("nothing is known of a request {id} of this key")).with_hint(
+                "those of others are for administration: show a key with `admin = true` or of the role admin",
+            )
         })
     });
     match found {
