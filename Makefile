@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-redis test-mcp test-openapi test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-redis test-mcp test-openapi test-otlp test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -13,6 +13,7 @@ help: ## say what there is
 	@echo 'make test-redis          shared state and replicas with a real redis-server; the program killed under load'
 	@echo 'make test-mcp            the MCP server against the reference client (npm)'
 	@echo 'make test-openapi        the HTTP server against its own OpenAPI document (schemathesis, pip)'
+	@echo 'make test-otlp           what is exported, read by the messages and lists of OpenTelemetry itself (pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
 	@echo 'make faults              every fault of providers at its full length; `make test` plays them at a twentieth'
@@ -44,6 +45,9 @@ test-mcp:
 
 test-openapi:
 	@scripts/test-openapi.sh
+
+test-otlp:
+	@scripts/test-otlp.sh
 
 test-sdks:
 	@scripts/test-sdks.sh

@@ -278,7 +278,7 @@ def an_answered_attempt_says_who_what_and_how_much(exported):
                         gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: 3, gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: 2}
             assert expected.items() <= attributes.items(), attributes
             assert error_attributes.ERROR_TYPE not in attributes, attributes
-    names = {plain(span.attributes).get(gen_ai.GEN_AI_PROVIDER_NAME) for span in exported.spans} - {None, "late"}
+    names = {plain(span.attributes).get(gen_ai.GEN_AI_PROVIDER_NAME) for span in exported.spans} - {None, "later"}
     assert names == {"gcp.gemini", "mistral_ai"} and names <= PROVIDERS, names
 
 

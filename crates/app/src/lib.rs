@@ -15,7 +15,7 @@ mod seal;
 mod state;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use llm_router::cache::key::KeyStrategy;
 use llm_router::cache::{DiskTier, MemoryTier, ResponseCache, Tier};
@@ -58,6 +58,8 @@ pub struct App {
     flags: Flags,
     registry: Arc<Registry>,
     otlp: Option<Arc<Otlp>>,
+    /// The router that answers now: kept to the end, when it is asked once more what it counted.
+    now: Mutex<Router>,
 }
 
 impl App {
@@ -105,7 +107,8 @@ impl App {
         }
         let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
         let flags = flags.clone();
-        let app = Self { router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp };
+        let now = Mutex::new(router.clone());
+        let app = Self { now, router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp };
         app.follow(&app.router);
         Ok(app)
     }
@@ -114,6 +117,7 @@ impl App {
     pub fn follow(&self, router: &Router) {
         if let Some(otlp) = &self.otlp {
             otlp.follow(router.watched());
+            *self.now.lock().unwrap_or_else(PoisonError::into_inner) = router.clone();
         }
     }
 

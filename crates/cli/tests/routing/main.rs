@@ -7,6 +7,7 @@ mod balance;
 mod credentials;
 mod explaining;
 mod hedging;
+mod observed;
 #[path = "../serve/service.rs"]
 #[allow(dead_code)]
 mod service;
