@@ -86,6 +86,33 @@ async fn a_killed_engine_ends_its_call_and_the_next_one_is_answered() {
 }
 
 #[tokio::test]
+async fn a_job_behind_another_one_waits_for_the_slot_and_is_told_of_a_queue_where_time_runs_out() {
+    for home in [Home::Here, child()] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = tiny::write(folder.path(), Family::Qwen, 7).unwrap();
+        let app = app_at(home, folder.path(), &format!("model = {model:?}\nparallel = 1\n"));
+        let said = text(&app).await;
+        // It has the only slot, and keeps it: nobody reads on.
+        let mut first = app.router.call(request(900)).await.unwrap();
+        first.next().await.unwrap().unwrap();
+        let mut hurried = request(8);
+        hurried.timeouts.first_event = Some(Duration::from_millis(300));
+        let late = app.router.generate(hurried).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::ProviderOverloaded, "{late}");
+        assert!(late.message().contains("the calls that run already"), "{late}");
+        // Who has the time waits until the slot is free.
+        let waits = app.router.generate(request(8));
+        tokio::pin!(waits);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut waits).await;
+        assert!(early.is_err(), "{early:?}");
+        drop(first);
+        assert_eq!(waits.await.unwrap().text(), said);
+        assert!(app.router.breakers().is_empty());
+        app.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_fetches_no_model() {
     let folder = tempfile::tempdir().unwrap();
     let variables = [("HOME", folder.path().to_str().unwrap())];

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use llm_router::cache::key::KeyStrategy;
 use llm_router::cache::{MemoryTier, ResponseCache, Tier};
-use llm_router::config::{RouteSettings, Settings};
 use llm_router::delta::Event;
 use llm_router::deps::{RouterDeps, SystemClock};
-use llm_router::provider::{Liveness, Provider};
+use llm_router::provider::Liveness;
 use llm_router::request::Request;
 use llm_router::response::Response;
 use llm_router::router::Router;

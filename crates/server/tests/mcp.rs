@@ -269,3 +269,50 @@ async fn it_can_be_switched_off() {
     let server = start(Router::builder().provider(Scripted::text("echo", "x")).settings(settings)).await;
     assert_eq!(server.get("/mcp", &[]).await.status, 404);
 }
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// Where the provider's last call stood in a trace, as `traceparent` has it.
+fn told(provider: &Scripted) -> Option<(String, Option<String>)> {
+    let calls = provider.calls();
+    let context = calls.last().unwrap().cx.trace.clone()?;
+    Some((context.to_string(), context.state.as_deref().map(str::to_owned)))
+}
+
+#[tokio::test]
+async fn a_call_goes_on_in_the_trace_that_its_meta_names_over_pipes() {
+    let provider = echo([Turn::Text("one".into())]);
+    let talk = talk(&provider).await;
+    for (meta, expected) in [
+        (json!({}), None),
+        (json!({"traceparent": PARENT, "tracestate": "a=b"}), Some((PARENT.to_owned(), Some("a=b".to_owned())))),
+        (json!({"traceparent": "00-nonsense"}), None),
+        (json!({"traceparent": 7}), None),
+    ] {
+        let params = json!({"name": "generate", "arguments": {"prompt": meta.to_string()}, "_meta": meta});
+        let call: CallToolRequestParams = serde_json::from_value(params).unwrap();
+        talk.client.call_tool(call).await.unwrap();
+        assert_eq!(told(&provider), expected, "{meta}");
+    }
+}
+
+#[tokio::test]
+async fn over_http_a_calls_meta_goes_before_the_headers_that_brought_it() {
+    let provider = echo([Turn::Text("one".into())]);
+    let running = start(Router::builder().instance(provider.clone()).settings(Settings::default())).await;
+    let other = PARENT.replace("0af7", "1af7");
+    for (meta, header, expected) in [
+        (json!({"traceparent": PARENT}), other.as_str(), PARENT),
+        (json!({}), other.as_str(), other.as_str()),
+        (json!({"traceparent": "nonsense"}), PARENT, PARENT),
+    ] {
+        let arguments = json!({"prompt": format!("{meta} {header}")});
+        let params = json!({"name": "generate", "arguments": arguments, "_meta": meta});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+        let accept = ("accept", "application/json, text/event-stream");
+        let headers = [("content-type", "application/json"), accept, ("traceparent", header)];
+        let answer = running.send("POST", "/mcp", &headers, Some(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(told(&provider), Some((expected.to_owned(), None)), "{meta} {header}");
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod balance;
+mod costs;
 mod credentials;
 mod explaining;
 mod hedging;

@@ -70,3 +70,31 @@ impl Left {
         (!told.is_empty()).then_some(Value::Object(told))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RequestId;
+
+    #[test]
+    fn what_an_answer_cost_is_told_in_dollars_and_only_where_it_is_known() {
+        let mut trace = Trace::new(RequestId::from_parts(0, 0), std::time::SystemTime::UNIX_EPOCH);
+        let told = |trace: &Trace| {
+            let mut left = Left::default();
+            left.note_request(trace);
+            (left.told(), left.priced(Usage::new(1, 2)).cost_micros)
+        };
+        assert_eq!(told(&trace), (None, None));
+        trace.cost_micros = Some(1_230);
+        assert_eq!(told(&trace), (Some(json!({ "cost": 0.00123 })), Some(1_230)));
+        trace.unpriced = 1;
+        assert_eq!(told(&trace), (None, None), "a part of it is not the cost");
+        // What the provider says it charged is its own.
+        let mut left = Left { cost: Some(5), ..Left::default() };
+        let mut usage = Usage::new(1, 2);
+        usage.cost_micros = Some(7);
+        assert_eq!(left.priced(usage).cost_micros, Some(7));
+        left.cost = None;
+        assert_eq!(left.told(), None);
+    }
+}

@@ -193,3 +193,27 @@ async fn a_route_in_a_group_is_one_member_with_an_order_of_its_own() {
     let planned: Vec<Option<&ModelName>> = plan.targets.iter().map(|planned| planned.target.model.as_ref()).collect();
     assert_eq!(planned.len(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_whole_group_has_in_store_is_looked_for_in_each_group_of_a_plan() {
+    let fails = &[Script::Fail(ErrorKind::ProviderRateLimited)];
+    let setup = ["a", "b"].into_iter().fold(Setup::default(), |setup, id| setup.provider(id, fails));
+    let (router, calls) = setup
+        .provider("c", &[Script::Answer("of c")])
+        .provider("d", &[Script::Answer("of d")])
+        .settings(route(Balance::RoundRobin, &[&["a/m", "b/m"], &["c/m", "d/m"]]))
+        .settings(|settings| settings.cache.group = true)
+        .cached()
+        .build();
+    assert_eq!(served_many(&router, 4).await, ["c"; 4], "the second group's turn goes on, and the answer is there");
+    assert_eq!((calls("c"), calls("d")), (1, 0));
+    let response = router.generate(asking(Some("r"), None)).await.unwrap();
+    let trace = response.trace().unwrap();
+    // The group that was to answer did not.
+    assert!(trace.served.as_ref().unwrap().substituted.is_some());
+    // What may not be a part of an answer is made anew.
+    let mut strict = asking(Some("r"), None);
+    strict.riders.strict = true;
+    router.generate(strict).await.unwrap();
+    assert_eq!(calls("c") + calls("d"), 2);
+}
