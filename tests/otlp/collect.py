@@ -5,6 +5,7 @@ It plays the providers and the collector, and the client with a trace of its own
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,6 +29,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 PROMPT, ANSWER, KEY = "a prompt that nobody sees", "an answer that nobody sees", "sk-a-key-that-nobody-sees"
 PATIENCE = 30
+# Whether whoever is slow need not be any more.
+LEFT = threading.Event()
 # Names that the conventions have given up.
 DEPRECATED = {gen_ai.GEN_AI_SYSTEM, gen_ai.GEN_AI_PROMPT, gen_ai.GEN_AI_COMPLETION,
               gen_ai.GEN_AI_USAGE_PROMPT_TOKENS, gen_ai.GEN_AI_USAGE_COMPLETION_TOKENS}
@@ -65,11 +69,13 @@ def serving(answer):
             body = self.rfile.read(int(self.headers["content-length"]))
             heard.add(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             status, kind, text = answer(self.path, body)
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            # A call that was given up has nobody who listens.
+            with contextlib.suppress(ConnectionError):
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
 
         def log_message(self, *_):
             pass
@@ -83,6 +89,9 @@ def provider(path, body):
     """Three providers, by the beginning of the path: one that is limited, one whose key is wrong, one that answers."""
     if path.startswith("/limited"):
         return 429, "application/json", json.dumps({"error": {"message": f"no more of {PROMPT}"}}).encode()
+    if path.startswith("/slow"):
+        # Until another one has answered; it is asked by one request only.
+        LEFT.wait(PATIENCE)
     if path.startswith("/refuses"):
         return 401, "application/json", b'{"error": {"message": "no such key"}}'
     usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12,
@@ -98,14 +107,15 @@ def provider(path, body):
     return 200, "text/event-stream", "".join(f"data: {json.dumps(one)}\n\n" for one in chunks).encode() + b"data: [DONE]\n\n"
 
 
-def settings(upstream, collector, more=""):
+def settings(upstream, collector):
     """The configuration. `gemini` speaks the chat format here: that its name is OpenTelemetry's is what counts."""
     sections = "".join(
         f'[providers.{name}]\nbase_url = "{upstream}/{path}/v1"\ndialect = "openai_chat"\napi_key = "{KEY}"\nmodels = ["m"]\n'
-        for name, path in [("mistral", "limited"), ("gemini", "well"), ("late", "refuses")])
+        for name, path in [("mistral", "limited"), ("gemini", "well"), ("late", "refuses"), ("slow", "slow")])
     return (f'[server]\ndrain = "1ms"\n[telemetry]\notlp = "{collector}"\n'
             f'resource = "deployment.environment.name=tests"\n{sections}'
-            f'[routes.r]\ngroups = [["mistral/m"], ["gemini/m"]]\n{more}')
+            f'[routes.r]\ngroups = [["mistral/m"], ["gemini/m"]]\n'
+            '[routes.hedged]\ngroups = [["slow/m"], ["gemini/m"]]\nhedge = true\nhedge_after = "20ms"\nhedge_percent = 100\n')
 
 
 class Program:
@@ -214,13 +224,14 @@ class Exported:
         return {metric.name: metric for of in self.metrics[-1].resource_metrics for scope in of.scope_metrics for metric in scope.metrics}
 
 
-WHOLE, STREAMED, MCP, MCP_HEADER = 0xA1 << 100, 0xA2 << 100, 0xA3 << 100, 0xA4 << 100
+WHOLE, STREAMED, MCP, MCP_HEADER, HEDGED = 0xA1 << 100, 0xA2 << 100, 0xA3 << 100, 0xA4 << 100, 0xA5 << 100
+TRACES = (WHOLE, STREAMED, MCP, MCP_HEADER, HEDGED)
 CLIENT = 0x0102030405060708
 
 
 @check
 def a_request_is_a_span_of_the_clients_trace_and_each_attempt_one_below_it(exported):
-    for trace in (WHOLE, STREAMED, MCP, MCP_HEADER):
+    for trace in TRACES:
         spans = exported.of_trace(trace)
         [request] = [span for span in spans if span.kind == Span.SPAN_KIND_SERVER]
         attempts = [span for span in spans if span.kind == Span.SPAN_KIND_CLIENT]
@@ -238,7 +249,7 @@ def providers_find_themselves_below_the_attempt_that_asked_them(exported):
     seen = {(context.trace_id, context.span_id) for _, context in exported.upstream}
     assert seen == attempts and len(exported.upstream) == len(attempts), (seen, attempts)
     assert all(context.trace_flags.sampled and context.trace_state.get("vendor") == "value"
-               for _, context in exported.upstream if context.trace_id in (WHOLE, STREAMED, MCP, MCP_HEADER))
+               for _, context in exported.upstream if context.trace_id in TRACES)
 
 
 @check
@@ -278,7 +289,7 @@ def an_answered_attempt_says_who_what_and_how_much(exported):
                         gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: 3, gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: 2}
             assert expected.items() <= attributes.items(), attributes
             assert error_attributes.ERROR_TYPE not in attributes, attributes
-    names = {plain(span.attributes).get(gen_ai.GEN_AI_PROVIDER_NAME) for span in exported.spans} - {None, "later"}
+    names = {plain(span.attributes).get(gen_ai.GEN_AI_PROVIDER_NAME) for span in exported.spans} - {None, "later", "slow"}
     assert names == {"gcp.gemini", "mistral_ai"} and names <= PROVIDERS, names
 
 
@@ -289,6 +300,14 @@ def a_failed_attempt_has_its_error_and_no_word_of_it(exported):
     assert failed.kind == Span.SPAN_KIND_CLIENT and attributes[gen_ai.GEN_AI_PROVIDER_NAME] == "mistral_ai", failed
     assert attributes[error_attributes.ERROR_TYPE] == "provider_rate_limited" == failed.status.message, failed
     assert attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 429, attributes
+
+
+@check
+def the_loser_of_a_hedge_is_a_call_that_was_given_up_and_no_error(exported):
+    attempts = {plain(span.attributes)[gen_ai.GEN_AI_PROVIDER_NAME]: span for span in exported.of_trace(HEDGED) if span.kind == Span.SPAN_KIND_CLIENT}
+    assert set(attempts) == {"slow", "gcp.gemini"}, attempts
+    assert plain(attempts["slow"].attributes)["llm_router.given_up"] is True, attempts
+    assert all(span.status.code == Status.STATUS_CODE_UNSET for span in attempts.values()), attempts
 
 
 @check
@@ -318,7 +337,7 @@ def metrics_are_whole_and_cumulative(exported):
                 assert sum(point.bucket_counts) == point.count and list(point.explicit_bounds) == sorted(point.explicit_bounds), metric
     answered = [point.as_int for point in metrics["llm_router_requests_total"].sum.data_points
                 if plain(point.attributes).get("provider") == "gemini" and plain(point.attributes)["outcome"] == "ok"]
-    assert answered == [4], answered
+    assert answered == [5], answered
 
 
 @check
@@ -353,6 +372,8 @@ def play(path):
         with program:
             assert ANSWER in program.ask("/v1/chat/completions", chat("r"), parent(WHOLE, CLIENT))
             assert ANSWER in program.ask("/v1/chat/completions", chat("gemini/m", True), parent(STREAMED, CLIENT))
+            assert ANSWER in program.ask("/v1/chat/completions", chat("hedged"), parent(HEDGED, CLIENT))
+            LEFT.set()
             # What the call itself says of its trace goes before what brought it.
             for body, headers in (mcp(parent(1 << 90, 1), parent(MCP, CLIENT)), mcp(parent(MCP_HEADER, CLIENT))):
                 answer = program.ask("/mcp", body, headers)

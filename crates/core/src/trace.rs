@@ -36,6 +36,9 @@ pub struct Trace {
     pub candidates: Vec<Candidate>,
     /// What was tried, in order.
     pub attempts: Vec<Attempt>,
+    /// What was given up before its first content, without an error of its own: the loser of a hedge, or whatever was under way when its caller left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<Attempt>,
     /// Whom a breaker held back: for how long the request waited, and with an error where it did not ask then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Attempt>,
@@ -98,6 +101,7 @@ impl Trace {
             operation: Operation::default(),
             candidates: Vec::new(),
             attempts: Vec::new(),
+            given_up: Vec::new(),
             held: Vec::new(),
             hedges: Vec::new(),
             served: None,

@@ -55,6 +55,7 @@ pub(super) fn of(trace: &Trace) -> Vec<Value> {
     for attempt in &trace.attempts {
         spans.extend(attempted(trace, attempt, total));
     }
+    spans.extend(trace.given_up.iter().filter_map(|attempt| given_up(trace, attempt)));
     spans
 }
 
@@ -75,6 +76,15 @@ fn attempted(trace: &Trace, attempt: &Attempt, total: Duration) -> Option<Value>
         }
     };
     Some(made(span, CLIENT, name(trace, attempt.model.as_ref()), (trace.at, began, ended), attributes, error))
+}
+
+/// A call that nobody waited for any more: no error of whoever was asked.
+fn given_up(trace: &Trace, attempt: &Attempt) -> Option<Value> {
+    let mut attributes = target(trace, attempt.provider.as_str(), attempt.model.as_ref());
+    attributes.push(json!({ "key": "llm_router.given_up", "value": { "boolValue": true } }));
+    let began = attempt.began.unwrap_or_default();
+    let times = (trace.at, began, began + attempt.took.unwrap_or_default());
+    Some(made(attempt.span.as_ref()?, CLIENT, name(trace, attempt.model.as_ref()), times, attributes, None))
 }
 
 /// What was asked of whom.

@@ -154,6 +154,10 @@ fn told(trace: &Trace) -> Vec<Vec<String>> {
     };
     rows.extend(trace.held.iter().map(|held| tried("held", held)));
     rows.extend(trace.attempts.iter().map(|attempt| tried("asked", attempt)));
+    for attempt in &trace.given_up {
+        let who = name(attempt.provider.as_str(), attempt.model.as_ref().map(ToString::to_string), attempt.key);
+        rows.push(vec!["given up".to_owned(), who, took(attempt.took), "before its first content".to_owned()]);
+    }
     for hedge in &trace.hedges {
         let who = name(hedge.provider.as_str(), hedge.model.as_ref().map(ToString::to_string), hedge.key);
         rows.push(vec![

@@ -34,17 +34,17 @@ impl Keyed {
         let admin = made(&["keys", "create", "ops", "--role", "admin"]);
         let alice = made(&["keys", "create", "alice", "--budget", "1000"]);
         let keyed = Self { stage, admin, alice };
-        keyed.known().await;
+        for key in [&keyed.admin, &keyed.alice] {
+            keyed.known(key).await;
+        }
         keyed
     }
 
-    /// Waits until the server has read of the keys.
-    async fn known(&self) {
+    /// Waits until the server has read of a key.
+    async fn known(&self, key: &str) {
         let known = async {
-            for key in [&self.admin, &self.alice] {
-                while self.stage.get("/v1/models", key).await.status != 200 {
-                    tokio::task::yield_now().await;
-                }
+            while self.stage.get("/v1/models", key).await.status != 200 {
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), known).await.unwrap();
@@ -98,12 +98,30 @@ async fn the_first_content_wins_the_losers_connection_is_closed_and_both_are_pai
         let line = |word: &str| {
             said.lines().find(|line| line.starts_with(word)).unwrap_or_else(|| panic!("{word}: {said}")).to_owned()
         };
+        let tried = |list: &str| (trace[list][0]["provider"].clone(), trace[list][1].clone());
+        assert_eq!(tried("attempts"), (json!("quick"), Value::Null), "{trace}");
+        assert_eq!(tried("given_up"), (json!("late"), Value::Null), "{trace}");
+        assert!(line("given up").contains("late/m"), "{said}");
         let beside = line("beside");
         assert!(beside.contains("quick/m") && beside.contains("late/m was late: won"), "{said}");
         assert!(line("served").contains("in place of late/m") && line("cost").contains("$2.6"), "{said}");
     }
     let metrics = stage.get("/metrics", &keyed.admin).await.text();
     assert!(metrics.contains("llm_router_hedges_total{provider=\"quick\",model=\"m\",outcome=\"won\"} 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_budget_pays_for_both() {
+    let keyed = Keyed::new(vec![Act::Gated(gate())], vec![Act::Answer], "20ms").await;
+    // Enough for both to be asked, and for one more where only the winner had been paid.
+    let key = keyed.stage.says(&["keys", "create", "bob", "--budget", "4"], "").trim().to_owned();
+    keyed.known(&key).await;
+    let ask = || keyed.stage.ask("r").header("x-api-key", &key);
+    assert_eq!(ask().answered().await.header("x-llm-router-provider"), "quick");
+    let refused = ask().heard().await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.text().contains("may spend $4.00"), "{}", refused.text());
+    assert_eq!(keyed.stage.counts(["late", "quick"]), [1, 1]);
 }
 
 #[tokio::test]

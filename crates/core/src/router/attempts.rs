@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::ids::RequestId;
 use crate::provider::{Call, Deadlines};
 use crate::request::Request;
-use crate::trace::{CacheStatus, Candidate};
+use crate::trace::{CacheStatus, Candidate, TraceContext};
 
 /// What one target is to be asked.
 pub(super) struct Asked<'a> {
@@ -150,10 +150,12 @@ impl<A: Asking> Attempts<A> {
         call.attempt = attempt;
         call.deadlines = Deadlines { first_event, ..self.deadlines };
         let busy = self.planned.gauge.as_ref().map(|gauge| gauge.enter(self.request.stream, began));
+        let mut underway = UnderWay { record: Some(&self.record), planned: &self.planned, began, at: cx.trace.clone() };
         let mut outcome = match call.note_dropped(self.withheld.iter().cloned()) {
             Ok(()) => self.charged(call).await,
             Err(strict) => Err(strict),
         };
+        underway.record = None;
         outcome = balance::observed::<A>(outcome, busy, self.router.deps().clock.instant());
         if let Some(permit) = permit {
             self.tell(permit, &outcome, began);
@@ -217,6 +219,23 @@ impl Attempts<Text> {
         self.deadlines = self.planned.shared;
         self.deadlines.first_event = first_event::first_share(self.deadlines.first_event, self.others);
         DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
+    }
+}
+
+/// A call under way. Dropped before it is over, it was given up, and its record says so.
+struct UnderWay<'a> {
+    /// None once it is over.
+    record: Option<&'a Weak<Record>>,
+    planned: &'a Planned,
+    began: Instant,
+    at: Option<TraceContext>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.and_then(Weak::upgrade) {
+            record.given_up(self.planned, self.began, self.at.take());
+        }
     }
 }
 

@@ -202,19 +202,33 @@ impl Record {
         error: Option<&Error>,
         at: Option<TraceContext>,
     ) {
-        let took = self.since(since);
+        let mut attempt = self.attempt(planned, since, at);
+        attempt.error = error.cloned();
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {
-            let mut attempt = attempt_at(planned);
-            attempt.error = error.cloned();
-            attempt.began = Some(since.saturating_duration_since(self.began));
-            attempt.took = Some(took);
-            let above = trace.span.as_ref().map(|span| span.context.span);
-            attempt.span = at.filter(|_| above.is_some()).map(|context| Span::new(context, above));
             // Nearly always the only one.
             trace.attempts.reserve_exact(1);
             trace.attempts.push(attempt);
         }
+    }
+
+    /// A call was given up before anything came of it.
+    pub(crate) fn given_up(&self, planned: &Planned, since: Instant, at: Option<TraceContext>) {
+        let attempt = self.attempt(planned, since, at);
+        let mut trace = lock(&self.trace);
+        if trace.given_up.len() < Trace::LIMIT {
+            trace.given_up.push(attempt);
+        }
+    }
+
+    /// An attempt that began then and is over now.
+    fn attempt(&self, planned: &Planned, since: Instant, at: Option<TraceContext>) -> Attempt {
+        let mut attempt = attempt_at(planned);
+        attempt.began = Some(since.saturating_duration_since(self.began));
+        attempt.took = Some(self.since(since));
+        let above = lock(&self.trace).span.as_ref().map(|span| span.context.span);
+        attempt.span = at.filter(|_| above.is_some()).map(|context| Span::new(context, above));
+        attempt
     }
 
     /// A target was left alone for a while, and asked after that unless there is an error.
