@@ -1,5 +1,10 @@
 //! `explain`: the plan of a request, and why; nothing is sent. With a request's id, what happened to it, as the server tells that answered it.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
 use llm_router::Error;
 use llm_router::config::ServerSettings;
 use llm_router::ids::RequestId;
@@ -12,10 +17,6 @@ use llm_router::secret::Secret;
 use llm_router::trace::{Attempt, Trace};
 use llm_router_app::App;
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-use std::time::Duration;
 
 use crate::args::{Explain, Global};
 use crate::output::{self, Failure, Outcome};
@@ -113,7 +114,7 @@ fn key_in(file: &Path) -> Outcome<Secret> {
     input.take(LONGEST_KEY + 1).read_to_string(&mut text).map_err(|error| Failure::io(&what, &error))?;
     let key = text.trim();
     if key.is_empty() || text.len() as u64 > LONGEST_KEY {
-        return Err(Failure::usage(&format!("no key in {what}"), "it holds the key and nothing else"));
+        return Err(Failure::usage(format!("no key in {what}"), "it holds the key and nothing else"));
     }
     Ok(Secret::new(key))
 }

@@ -132,13 +132,13 @@ fn wrong(expression: &str, named: &[&str], samples: &Samples) -> Option<String> 
         for (label, operator, value) in matchers.iter().filter(|(label, ..)| !ADDED.contains(label)) {
             let seen: BTreeSet<&str> = series.iter().map(|labels| labels[*label].as_str()).collect();
             let fits = |one: &&str| if operator.contains('~') { means(value, one) } else { value == one };
-            let known = seen.iter().any(|one| fits(one)) || value.split('|').all(|one| known(label, one));
+            let known = seen.iter().any(fits) || value.split('|').all(|one| known(label, one));
             if !known {
                 return Some(format!("{metric}: {label}{operator}{value:?} is nothing that it says: {seen:?}"));
             }
         }
     }
-    let unnamed = named.iter().find(|label| !by.contains(*label) && !(by.is_empty() && ADDED.contains(label)));
+    let unnamed = named.iter().find(|label| !(by.contains(*label) || by.is_empty() && ADDED.contains(label)));
     unnamed.map(|label| format!("its results have no {label}"))
 }
 
