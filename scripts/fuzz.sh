@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the fuzz targets and runs each for FUZZ_SECONDS (60) with all that earlier runs found: `scripts/fuzz.sh [TARGET...]`.
 #
-# Without the targets of the embedded engine no C++ is compiled. The stable compiler has what coverage needs; no nightly one, no cargo-fuzz. What makes a target fail is left in fuzz/artifacts/TARGET/, and the
+# No C++ of ours is compiled, llama.cpp included. The stable compiler has what coverage needs; no nightly one, no cargo-fuzz. What makes a target fail is left in fuzz/artifacts/TARGET/, and the
 # inputs worth keeping lie in the cache folder. Ends with 1 if any target failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,14 +12,12 @@ corpus=$cache_home/ipfs-llm-router-build/fuzz-corpus
 host=$(rustc -vV | sed -n 's/^host: //p')
 all=$(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
 targets=${*:-$all}
-# The features of the targets asked for, and no more.
 set --
 for target in $targets; do
     set -- "$@" --bin "$target"
-    if grep -A 2 "^name = \"$target\"" fuzz/Cargo.toml | grep -q '^required-features'; then
-        set -- "$@" --features local
-    fi
 done
+# The versions that everything else is built with; what only fuzzing needs is added.
+[ -e fuzz/Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
 # With --target the flags do not reach build scripts, which have no fuzzer to link.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
