@@ -29,9 +29,11 @@ failed=
 for target in $targets; do
     mkdir -p "$corpus/$target" "fuzz/artifacts/$target"
     printf '=== %s\n' "$target"
-    # Fixtures are where interesting inputs begin.
+    # Fixtures are where interesting inputs begin, and templates those of the one that reads them.
+    seeds=crates/core/tests/fixtures
+    [ "$target" != chat_template ] || seeds=crates/local/tests/golden/templates
     "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
-        -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" crates/core/tests/fixtures/*/ 2>"$corpus/$target.log" || failed="$failed $target"
+        -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" "$seeds" 2>"$corpus/$target.log" || failed="$failed $target"
     grep -E '^(stat::number_of_executed_units|SUMMARY|==[0-9]+==)' "$corpus/$target.log" || true
 done
 [ -z "$failed" ] || { echo "failed:$failed; the inputs are in fuzz/artifacts/"; exit 1; }
