@@ -79,6 +79,9 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features --quiet
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	@[ -e fuzz/Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir '$(or $(CARGO_TARGET_DIR),target)' -- -D warnings
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh benches/*/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
 
 deny:

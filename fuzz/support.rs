@@ -41,7 +41,8 @@ pub fn frames(bytes: &[u8], framing: Framing) -> Vec<Frame> {
 /// The decoder's.
 pub fn read(codec: &dyn Codec, asking: &Call, framing: Framing, bytes: &[u8]) -> Result<Vec<Event>> {
     let mut decoder = codec.decoder(asking, framing);
-    let mut events = frames(bytes, framing).into_iter().map(|frame| decoder.frame(frame)).collect::<Result<Vec<_>>>()?;
+    let mut events =
+        frames(bytes, framing).into_iter().map(|frame| decoder.frame(frame)).collect::<Result<Vec<_>>>()?;
     events.push(decoder.end()?);
     Ok(events)
 }
@@ -57,7 +58,9 @@ pub fn refused_or_lawful(codec: &dyn Codec, bytes: &[u8], more: impl Fn() -> Opt
         let (mut laws, mut out, mut ended) = (Laws::default(), BytesMut::new(), false);
         let mut lawful = |event: Event| {
             event.deltas.iter().for_each(|delta| laws.check(delta).expect("a lawful delta"));
-            encoders.iter_mut().for_each(|encoder| encoder.event(&event, &mut out).expect("a delta that can be written"));
+            encoders
+                .iter_mut()
+                .for_each(|encoder| encoder.event(&event, &mut out).expect("a delta that can be written"));
             ended |= event.deltas.iter().any(|delta| matches!(delta, Delta::End));
         };
         // What was said before an error kept the laws too.

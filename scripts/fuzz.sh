@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the fuzz targets and runs each for FUZZ_SECONDS (60) with all that earlier runs found: `scripts/fuzz.sh [TARGET...]`.
 #
-# Without the targets of the embedded engine no C++ is compiled. The stable compiler has what coverage needs; no nightly one, no cargo-fuzz. What makes a target fail is left in fuzz/artifacts/TARGET/, and the
+# No C++ of ours is compiled, llama.cpp included. The stable compiler has what coverage needs; no nightly one, no cargo-fuzz. What makes a target fail is left in fuzz/artifacts/TARGET/, and the
 # inputs worth keeping lie in the cache folder. Ends with 1 if any target failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,14 +12,12 @@ corpus=$cache_home/ipfs-llm-router-build/fuzz-corpus
 host=$(rustc -vV | sed -n 's/^host: //p')
 all=$(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
 targets=${*:-$all}
-# The features of the targets asked for, and no more.
 set --
 for target in $targets; do
     set -- "$@" --bin "$target"
-    if grep -A 2 "^name = \"$target\"" fuzz/Cargo.toml | grep -q '^required-features'; then
-        set -- "$@" --features local
-    fi
 done
+# The versions that everything else is built with; what only fuzzing needs is added.
+[ -e fuzz/Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
 # With --target the flags do not reach build scripts, which have no fuzzer to link.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -31,9 +29,11 @@ failed=
 for target in $targets; do
     mkdir -p "$corpus/$target" "fuzz/artifacts/$target"
     printf '=== %s\n' "$target"
-    # Fixtures are where interesting inputs begin.
+    # Fixtures are where interesting inputs begin, and templates those of the one that reads them.
+    seeds=crates/core/tests/fixtures
+    [ "$target" != chat_template ] || seeds=crates/local/tests/golden/templates
     "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
-        -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" crates/core/tests/fixtures/*/ 2>"$corpus/$target.log" || failed="$failed $target"
+        -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" "$seeds" 2>"$corpus/$target.log" || failed="$failed $target"
     grep -E '^(stat::number_of_executed_units|SUMMARY|==[0-9]+==)' "$corpus/$target.log" || true
 done
 [ -z "$failed" ] || { echo "failed:$failed; the inputs are in fuzz/artifacts/"; exit 1; }

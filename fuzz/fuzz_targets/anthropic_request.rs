@@ -14,7 +14,8 @@ fuzz_target!(|body: &[u8]| {
     for _ in 0..2 {
         let call = support::call(request.clone());
         if let Ok(sent) = Anthropic.encode_request(&call) {
-            let again = Anthropic.decode_request(&RequestHead::post("/"), &sent.body).expect("what is sent can be read");
+            let again =
+                Anthropic.decode_request(&RequestHead::post("/"), &sent.body).expect("what is sent can be read");
             assert_eq!(again.model.as_deref(), Some("other/model"));
             assert_eq!(again.stream, request.stream);
             assert!(again.sampling.max_tokens.is_some());

@@ -23,7 +23,8 @@ fuzz_target!(|body: &[u8]| {
         let Ok(mut request) = codec.decode_request(&RequestHead::post("/"), body) else { return };
         for _ in 0..2 {
             if let Ok(sent) = codec.encode_request(&support::call(request.clone())) {
-                let again = codec.decode_request(&RequestHead::post("/"), &sent.body).expect("what is sent can be read");
+                let again =
+                    codec.decode_request(&RequestHead::post("/"), &sent.body).expect("what is sent can be read");
                 assert_eq!(again.model.as_deref(), Some("other/model"));
                 assert_eq!(again.stream, request.stream);
             }

@@ -13,10 +13,8 @@ use libfuzzer_sys::fuzz_target;
 use llm_router::dialect::{Codec, Dialect, Framing, RequestHead, codec};
 use llm_router::request::Request;
 
-static CODECS: LazyLock<[Arc<dyn Codec>; 4]> = LazyLock::new(|| {
-    [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic, Dialect::Gemini]
-        .map(codec)
-});
+static CODECS: LazyLock<[Arc<dyn Codec>; 4]> =
+    LazyLock::new(|| [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic, Dialect::Gemini].map(codec));
 
 fn request(from: &dyn Codec, body: &[u8]) {
     let head = RequestHead::post("/v1beta/models/m:generateContent");

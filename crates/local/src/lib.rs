@@ -5,12 +5,15 @@
 #![deny(unsafe_code)]
 
 pub mod cpu;
+#[cfg(feature = "engine")]
 pub mod engine;
 pub mod fetch;
+#[cfg(feature = "engine")]
 mod ffi;
 pub mod gguf;
 pub mod grammar;
 pub mod manifest;
+#[cfg(feature = "engine")]
 pub mod provider;
 pub mod source;
 pub mod template;

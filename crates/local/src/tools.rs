@@ -10,6 +10,9 @@ use serde_json::Value;
 /// The longest call that is waited for, in bytes; a longer one is text.
 const MAX_CALL: usize = 1 << 20;
 
+/// The longest name with an identifier before the arguments of a Mistral call, in bytes; behind a longer text stand none.
+const MAX_HEAD: usize = 256;
+
 /// How a model writes calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,8 +230,12 @@ impl Parser {
             // The later form: a name, then its arguments.
             Some(_) => {
                 const ARGS: &str = "[ARGS]";
-                let Some(args) = self.held.get(begin..).and_then(|rest| rest.find(ARGS)) else {
-                    return if self.held.len() - begin > 256 { Found::Text(CALLS.len()) } else { Found::More };
+                let head = self.held.get(begin..).unwrap_or_default();
+                let args = match head.find(ARGS) {
+                    Some(args) if args <= MAX_HEAD => args,
+                    // However the text is cut, a head is too long at the same length.
+                    None if head.len() < MAX_HEAD + ARGS.len() => return Found::More,
+                    _ => return Found::Text(CALLS.len()),
                 };
                 let name = self
                     .held

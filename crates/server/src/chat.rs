@@ -45,12 +45,7 @@ pub(crate) async fn answer(server: &Server, dialect: Dialect, caller: Caller, re
     };
     // In a box, which the next request takes over, warm: every connection keeps room for the future of its request.
     let answered = Box::pin(converse(&server.0, codec.as_ref(), &id, (head, caller), body)).await;
-    let mut response = answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)));
-    if dialect == Dialect::Anthropic {
-        // Where Anthropic's clients look for it.
-        headers::set(response.headers_mut(), headers::ANTHROPIC_ID, id.as_str());
-    }
-    response
+    answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
 }
 
 /// The id of a request: the access log gave it one already, where there is a log.

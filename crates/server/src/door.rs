@@ -17,6 +17,7 @@ use llm_router::ids::Namespace;
 use llm_router::limits::{Holder, Keyring};
 
 use crate::keys::ClientKeys;
+use crate::query::unescaped;
 
 /// Headers in which a key may stand besides `authorization`.
 const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), GOOGLE];
@@ -248,7 +249,8 @@ fn take_key(head: &mut Parts) -> Option<String> {
         let (mut kept, mut key) = (String::new(), None);
         for pair in query.split('&') {
             match pair.strip_prefix("key=") {
-                Some(value) => key = Some(value.to_owned()),
+                // Most keys end in signs that clients escape here.
+                Some(value) => key = Some(unescaped(value)),
                 None if kept.is_empty() => kept.push_str(pair),
                 None => kept.extend(["&", pair]),
             }

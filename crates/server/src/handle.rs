@@ -50,10 +50,14 @@ pub(crate) async fn handle(
         request.extensions_mut().insert(line.id().clone());
         line
     });
-    let mut response = admitted(&now, request, line.as_ref()).await;
+    let anthropic = error::dialect_of(request.uri().path()) == Dialect::Anthropic;
+    let mut response = admitted(&now, request, line.as_ref(), anthropic).await;
     if !response.headers().contains_key(headers::REQUEST_ID) {
         let id = line.as_ref().map_or_else(|| server.0.router.new_id(), |line| line.id().clone());
         headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
+    }
+    if let (true, Some(id)) = (anthropic, response.headers().get(headers::REQUEST_ID).cloned()) {
+        response.headers_mut().insert(headers::ANTHROPIC_ID, id);
     }
     server.0.counts.answered(response.status());
     Ok(match line {
@@ -62,7 +66,7 @@ pub(crate) async fn handle(
     })
 }
 
-async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>) -> Response {
+async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>, anthropic: bool) -> Response {
     let server = &now.server;
     let (mut head, body) = request.into_parts();
     let caller = match server.0.door.admit(&mut head) {
@@ -71,7 +75,6 @@ async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>)
     };
     // Where nothing is limited, nothing is copied.
     let holder = caller.holder.clone();
-    let anthropic = holder.is_some() && error::dialect_of(head.uri.path()) == Dialect::Anthropic;
     if let Some(line) = line {
         line.called_by(&caller);
     }

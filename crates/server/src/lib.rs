@@ -26,6 +26,7 @@ mod listen;
 mod mcp;
 mod openapi;
 mod options;
+mod query;
 mod rates;
 mod relay;
 mod replay;

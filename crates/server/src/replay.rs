@@ -94,9 +94,8 @@ impl Replays {
         let caller = head.extensions.get::<Caller>().cloned().unwrap_or_default();
         let broken = Broken::default();
         head.extensions.insert(broken.clone());
-        let joined = self.join((caller.name, path.clone(), key), print, broken, || {
-            Box::pin(pass(routes, Request::from_parts(head, Body::from(bytes))))
-        });
+        let answering = Box::pin(pass(routes, Request::from_parts(head, Body::from(bytes))));
+        let joined = self.join((caller.name, path.clone(), key), print, broken, answering);
         let (mut listener, later) = match joined {
             Ok(joined) => joined,
             Err(error) => return error::at_path(&path, &error, Some(&id)),
@@ -111,50 +110,73 @@ impl Replays {
         response
     }
 
-    /// Listens to the call of this name, or begins it. Says whether it was begun before.
+    /// Listens to the call of this name; where there is none it begins, with this answer. Says whether it was begun before.
     fn join(
         &self,
         name: Name,
         print: u64,
         broken: Broken,
-        begin: impl FnOnce() -> BoxFuture<'static, Response>,
+        answering: BoxFuture<'static, Response>,
     ) -> Result<(Listener, bool)> {
-        let call = {
-            let known = lock(&self.known);
-            match known.calls.get(&name) {
-                Some(slot) if slot.print != print => {
-                    return Err(Error::invalid("the idempotency key was used with another request")
-                        .with_hint("use a new key for a new request"));
-                }
-                Some(Slot { call: Held::Running(call), .. }) => call.upgrade(),
-                Some(Slot { call: Held::Kept(call), .. }) => Some(Arc::clone(call)),
-                None => None,
-            }
-        };
-        // The map is not held while a call's own lock is waited for.
-        if let Some(listener) = call.and_then(|call| call.listen()) {
-            return Ok((listener, true));
-        }
-        let state = State { source: Source::Head(begin()), ..State::default() };
-        let call = Arc::new(Call {
+        let state = State { source: Source::Head(answering), ..State::default() };
+        let fresh = Arc::new(Call {
             name: name.clone(),
             known: Arc::downgrade(&self.known),
             broken,
             state: Mutex::new(state),
             wakers: Arc::default(),
         });
-        let mut known = lock(&self.known);
-        known.purge();
-        if known.calls.len() < MOST {
-            known.calls.insert(name, Slot { print, call: Held::Running(Arc::downgrade(&call)) });
+        // A call that cannot be listened to any more.
+        let mut past: Option<Arc<Call>> = None;
+        loop {
+            // Looked up and put there in one: of those that come at once one begins.
+            let call = {
+                let mut known = lock(&self.known);
+                match known.held(&name, print)?.filter(|call| past.as_ref().is_none_or(|past| !Arc::ptr_eq(past, call)))
+                {
+                    Some(call) => call,
+                    None => {
+                        known.begin(name.clone(), print, &fresh);
+                        Arc::clone(&fresh)
+                    }
+                }
+            };
+            // The map is not held while a call's own lock is waited for.
+            let later = !Arc::ptr_eq(&call, &fresh);
+            match call.listen() {
+                Some(listener) => return Ok((listener, later)),
+                None if later => past = Some(call),
+                None => return Err(Error::internal("a call that just began cannot be listened to")),
+            }
         }
-        drop(known);
-        let listener = call.listen().ok_or_else(|| Error::internal("a call that just began cannot be listened to"))?;
-        Ok((listener, false))
     }
 }
 
 impl Known {
+    /// The call of this name, where one is known.
+    ///
+    /// # Errors
+    /// `caller_invalid_request` where it is another request's.
+    fn held(&self, name: &Name, print: u64) -> Result<Option<Arc<Call>>> {
+        match self.calls.get(name) {
+            Some(slot) if slot.print != print => {
+                Err(Error::invalid("the idempotency key was used with another request")
+                    .with_hint("use a new key for a new request"))
+            }
+            Some(Slot { call: Held::Running(call), .. }) => Ok(call.upgrade()),
+            Some(Slot { call: Held::Kept(call), .. }) => Ok(Some(Arc::clone(call))),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets others join this call, if there is room.
+    fn begin(&mut self, name: Name, print: u64, call: &Arc<Call>) {
+        self.purge();
+        if self.calls.len() < MOST {
+            self.calls.insert(name, Slot { print, call: Held::Running(Arc::downgrade(call)) });
+        }
+    }
+
     /// Forgets what nobody listens to any more, what is old, and what is too much.
     fn purge(&mut self) {
         self.calls.retain(|_, slot| !matches!(&slot.call, Held::Running(call) if call.strong_count() == 0));
@@ -412,4 +434,34 @@ impl Wake for Wakers {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn of_those_who_bring_a_key_at_once_one_begins() {
+        const AT_ONCE: usize = 4;
+        for _ in 0..100 {
+            let (replays, together) = (Replays::default(), Barrier::new(AT_ONCE));
+            let join = || {
+                together.wait();
+                let name = (None, "/v1/chat/completions".to_owned(), "key".to_owned());
+                let joined = replays.join(name, 7, Broken::default(), Box::pin(std::future::pending()));
+                let (_listener, later) = joined.unwrap();
+                // A call ends with its last listener.
+                together.wait();
+                usize::from(!later)
+            };
+            let begun: usize = std::thread::scope(|scope| {
+                let joining: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(join)).collect();
+                joining.into_iter().map(|one| one.join().unwrap()).sum()
+            });
+            assert_eq!(begun, 1);
+        }
+    }
 }

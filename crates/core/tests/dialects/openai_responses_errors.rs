@@ -116,8 +116,15 @@ fn errors_in_the_middle_are_written() {
         let mut decoder = OpenaiResponses.decoder(&call(Request::new("x")), Framing::Stream);
         assert_eq!(decoder.frame(frame).unwrap_err().kind(), ErrorKind::ProviderTimeout);
     }
-    // Before the answer began there is no answer that could fail.
+    // Where the head went out before anybody answered, an answer without words is what failed.
     let (mut early, mut out) = (OpenaiResponses.encoder(&Request::new("x"), Framing::Stream), BytesMut::new());
     early.error(&error, &mut out);
-    assert!(out.starts_with(b"event: error\n") && !out.windows(15).any(|bytes| bytes == b"response.failed"));
+    let events: Vec<Value> = (crate::support::frames(&out, Framing::Stream).iter())
+        .map(|frame| serde_json::from_slice(&frame.data).unwrap())
+        .collect();
+    assert_eq!((&events[0]["type"], &events[0]["sequence_number"]), (&json!("error"), &json!(0)));
+    assert_eq!((&events[1]["type"], &events[1]["sequence_number"]), (&json!("response.failed"), &json!(1)));
+    let failed = &events[1]["response"];
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("provider_timeout")));
+    assert_eq!((failed["id"].is_string(), &failed["output"]), (true, &json!([])));
 }

@@ -302,6 +302,9 @@ fn every_end_has_its_status() {
         for framing in [Framing::Whole, Framing::Stream] {
             let deltas = vec![
                 Delta::Start { id: "a".into(), model: "m".into(), created: Some(5) },
+                Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text },
+                Delta::BlockDelta { choice: 0, block: 0, part: Part::Text("so".into()) },
+                Delta::BlockEnd { choice: 0, block: 0 },
                 Delta::Finish { choice: 0, reason, raw_reason: Some(raw.into()) },
                 Delta::End,
             ];
@@ -310,6 +313,8 @@ fn every_end_has_its_status() {
             let last: Value = serde_json::from_str(last).unwrap();
             let object = if framing == Framing::Whole { &last } else { &last["response"] };
             assert_eq!((&object["status"], &object["incomplete_details"]), (&json!(status), &why), "{reason:?}");
+            // The message that an answer breaks off in is no more whole than the answer.
+            assert_eq!(object["output"][0]["status"], json!(status), "{reason:?}");
         }
     }
 }

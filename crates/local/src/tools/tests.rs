@@ -29,7 +29,7 @@ fn read(form: Form, whole: &str, size: usize) -> Vec<Event> {
 
 #[track_caller]
 fn reads(form: Form, whole: &str, wanted: &[Event]) {
-    for size in [1, 2, 3, 7, 1000] {
+    for size in [1, 2, 3, 7, 270, 1000] {
         assert_eq!(read(form, whole, size), wanted, "in pieces of {size}");
     }
 }
@@ -65,6 +65,10 @@ fn mistral() {
     );
     reads(Form::Mistral, "[TOOL_CALLS][1, 2] then", &[said("[TOOL_CALLS][1, 2] then")]);
     reads(Form::Mistral, "an [INST] and [TOOL", &[said("an [INST] and [TOOL")]);
+    let (name, long) = ("f".repeat(MAX_HEAD), "f".repeat(MAX_HEAD + 1));
+    reads(Form::Mistral, &format!("[TOOL_CALLS]{name}[ARGS]{{}}"), &[called(&name, "{}", None)]);
+    let whole = format!("[TOOL_CALLS]{long}[ARGS]{{}}");
+    reads(Form::Mistral, &whole, &[said(&whole)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Ids are always resolved here and never by a provider, whichever provider answers: a request that names an earlier answer is made whole before it goes to the
 //! router, and a provider that keeps answers too (OpenAI does, where `store` says so or says nothing) is not asked for them. So a conversation may go on at another
 //! target than it began at. What a request says of a `conversation` or a `prompt` that only OpenAI has goes to OpenAI as it is, and such an answer is not kept
-//! here: half of what led to it is unknown. How long and how much is kept is `kept.rs`; the items themselves are the codec's business.
+//! here: half of what led to it is unknown. A provider of this dialect may call its answers something else than `resp_…`, and its client knows them by that name: both names are one. How long and how much is kept is `kept.rs`; the items themselves are the codec's business.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(crate) async fn go_on(
     let encoder = OpenaiResponses.encoder(&request, framing);
     let earlier = match &state.previous_response_id {
         None => None,
-        Some(id) => match Box::pin(server.kept.find(caller, id)).await {
+        Some(id) => match Box::pin(server.kept.find(caller, &response_id(id))).await {
             Some(answer) => Some(answer.items),
             None => return Ok(Err(unknown("previous_response_id", id))),
         },
@@ -80,7 +80,7 @@ pub(crate) async fn one(State(server): State<Server>, request: HttpRequest) -> H
         let error = Error::unsupported("a kept answer is given whole, not streamed").with_hint("leave `stream` out");
         return error::at_path(request.uri().path(), &error, None);
     }
-    match server.0.kept.find(&caller, id).await {
+    match server.0.kept.find(&caller, &response_id(id)).await {
         Some(answer) => json_answer(StatusCode::OK, answer.object),
         None => unknown("id", id),
     }
@@ -89,7 +89,7 @@ pub(crate) async fn one(State(server): State<Server>, request: HttpRequest) -> H
 /// `DELETE /v1/responses/{id}`: forgets it.
 pub(crate) async fn forget(State(server): State<Server>, request: HttpRequest) -> HttpResponse {
     let (caller, id) = asked(&request);
-    if !server.0.kept.forget(&caller, id).await {
+    if !server.0.kept.forget(&caller, &response_id(id)).await {
         return unknown("id", id);
     }
     json_answer(StatusCode::OK, json!({"id": id, "object": "response", "deleted": true}).to_string())

@@ -79,8 +79,21 @@ async fn an_answer_of_another_dialects_provider_has_an_id_in_the_clients_form_an
     let completed = serving.send(Ask::post("/v1/completions", body)).await.json();
     assert!(completed["id"].as_str().unwrap().starts_with("cmpl-"), "{completed}");
     // Anthropic's clients look for the request's id under another name.
-    let reply = serving.send(each("s/m", false)[2].1.clone()).await;
-    assert_eq!(reply.header("request-id"), reply.header("x-request-id"));
+    let count = json!({"model": "s/m", "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    for (ask, status) in [
+        (each("s/m", false)[2].1.clone(), 200),
+        (Ask::post("/v1/messages/count_tokens", count), 200),
+        (Ask::post("/v1/messages", "{}"), 400),
+        (Ask::post("/v1/messages", "{}").header("host", "evil.example"), 403),
+        (Ask::post("/v1/messages/batches", "{}"), 404),
+        (Ask::get("/v1/messages"), 405),
+    ] {
+        let reply = serving.send(ask).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+        assert!(reply.header("request-id").starts_with("req_"), "{status}");
+        assert_eq!(reply.header("request-id"), reply.header("x-request-id"));
+    }
+    assert_eq!(serving.send(each("s/m", false)[0].1.clone()).await.header("request-id"), "");
 }
 
 /// The error of a reply: its status where the body repeats it, its word, its message.

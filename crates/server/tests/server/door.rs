@@ -79,16 +79,20 @@ async fn a_key_is_taken_from_every_place_and_goes_no_further() {
         .lab(upstream.url("/v1"))
         .key("team", "client-key-one")
         .key("other", "client-key-two")
+        .key("third", "client-key+3/w==")
         .options(move |options| options.access_log = Some(to))
         .start();
     let ask = Ask::chat("lab/m");
     let with_query = Ask { target: "/v1/chat/completions?alt=sse&key=client-key-one".into(), ..ask.clone() };
+    let escaped = Ask { target: "/v1/chat/completions?key=client-key%2B3%2Fw%3d%3D".into(), ..ask.clone() };
     for ask in [
         ask.clone().header("authorization", "Bearer client-key-one"),
         ask.clone().header("authorization", "bearer client-key-two"),
         ask.clone().header("x-api-key", "client-key-one"),
         ask.clone().header("x-goog-api-key", "client-key-one"),
         with_query,
+        escaped,
+        Ask { target: "/v1/chat/completions?key=client-key+3/w==".into(), ..ask.clone() },
     ] {
         let reply = serving.send(ask).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -113,7 +117,7 @@ async fn a_key_is_taken_from_every_place_and_goes_no_further() {
     assert_eq!(serving.send(Ask::get("/healthz")).await.status, 200);
     assert_eq!(serving.send(Ask::get("/readyz")).await.status, 200);
     drop(serving);
-    let written = soon(crate::observe::lines(&log, 12)).await;
+    let written = soon(crate::observe::lines(&log, 14)).await;
     assert!(written.iter().all(|line| !line.to_string().contains("client-key")));
     assert_eq!(written[0]["key"], "team");
     assert_eq!(written[1]["key"], "other");

@@ -4,7 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use llm_router::delta::{BlockKind, Delta, DeltaStream, Event, Part};
 use llm_router::dialect::Dialect;
 use llm_router::error::{Error, ErrorKind};
@@ -198,6 +203,56 @@ async fn a_client_that_goes_away_ends_the_upstream_within_a_tenth_of_a_second() 
         }
         assert!(fastest < Duration::from_millis(100), "{fastest:?}");
     }
+}
+
+/// Asks for a stream over a connection of HTTP/2.
+async fn over_http2(sender: &mut http2::SendRequest<Full<Bytes>>, model: &str) -> http::Response<Incoming> {
+    let request = http::Request::post("http://localhost/v1/chat/completions")
+        .header("content-type", "application/json")
+        .body(Full::from(chat(model, true).to_string()))
+        .unwrap();
+    soon(sender.send_request(request)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_its_client_resets_ends_alone() {
+    let gate = Arc::new(Semaphore::new(0));
+    let waiting = finished(Answer::sse().event(&piece("one ")).gate(&gate).event(&piece("two ")));
+    let upstream = Upstream::serve([Answer::sse().event(&piece("one ")).stall(), waiting]).await;
+    let serving = Setting::new().lab(upstream.url("/v1")).start();
+    let stream = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut left = over_http2(&mut sender, "lab/m").await.into_body();
+    assert!(soon(left.frame()).await.unwrap().is_ok());
+    let stays = over_http2(&mut sender, "lab/m").await.into_body();
+    // The upstream is silent: only the reset can tell that nobody waits any more.
+    drop(left);
+    soon(upstream.until(|seen| seen.hung_up == 1)).await;
+    gate.add_permits(1);
+    let said = soon(stays.collect()).await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&said).contains("two") && said.ends_with(b"[DONE]\n\n"));
+    assert_eq!(upstream.seen().hung_up, 1);
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_nobody_reads_slows_its_upstream_and_no_other() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let describe = Describe::new(ProviderId::new("spring").unwrap());
+    let serving = Setting::new()
+        .provider(Spring { describe, taken: Arc::clone(&taken) })
+        .provider(Scripted::text("s", "hello"))
+        .start();
+    let stream = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let unread = over_http2(&mut sender, "spring/x").await.into_body();
+    let taken = settled(|| taken.load(Ordering::Relaxed)).await * LONG;
+    assert!(taken < 16 << 20, "{} MiB of {}", taken >> 20, (PIECES * LONG) >> 20);
+    let other = over_http2(&mut sender, "s/x").await.into_body();
+    assert!(soon(other.collect()).await.unwrap().to_bytes().ends_with(b"[DONE]\n\n"));
+    let said = soon(unread.collect()).await.unwrap().to_bytes();
+    assert!(said.len() > PIECES * LONG && said.ends_with(b"[DONE]\n\n"), "{}", said.len());
 }
 
 /// Pieces of a long answer, and how long each is.

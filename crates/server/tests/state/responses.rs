@@ -146,3 +146,19 @@ async fn ids_are_resolved_here_also_where_the_provider_speaks_the_dialect() {
     assert_eq!(server.ask("POST", "/v1/responses", "", &body).await.status, 200);
     assert_eq!(upstream.last().json()["conversation"], json!("conv_1"));
 }
+
+#[tokio::test]
+async fn an_answer_is_found_under_the_name_that_its_provider_gave_it() {
+    // xAI's are bare UUIDs.
+    const BARE: &str = "ad5663da-63e6-86c6-e0be-ff15effa8357";
+    let upstream = Upstream::serve([BARE, "resp_2"].map(|id| Answer::json(200, own(id, "one").to_string()))).await;
+    let server = serve(settings("lab", upstream.url("/v1"), Dialect::OpenaiResponses));
+    let first = server.ask("POST", "/v1/responses", "", &asking("hi", None)).await;
+    assert_eq!(first.json()["id"], json!(BARE));
+    assert_eq!(server.ask("POST", "/v1/responses", "", &asking("and?", Some(BARE))).await.status, 200);
+    assert_eq!(upstream.last().json()["input"].as_array().unwrap().len(), 3);
+    let path = format!("/v1/responses/{BARE}");
+    assert_eq!(server.ask("GET", &path, "", &Value::Null).await.status, 200);
+    assert_eq!(server.ask("DELETE", &path, "", &Value::Null).await.status, 200);
+    assert_eq!(server.ask("GET", &path, "", &Value::Null).await.status, 404);
+}

@@ -9,6 +9,7 @@ use crate::dialect::json::Writer;
 use crate::dialect::openai_chat::types::wire_tokens;
 use crate::dialect::openai_responses::history::flat_annotation;
 use crate::dialect::openai_responses::items::PART;
+use crate::dialect::openai_responses::object::Status;
 use crate::dialect::openai_responses::response::ResponsesEncoder;
 use crate::dialect::openai_responses::types::{OURS, wrap};
 use crate::dialect::openai_responses::written::{self, Call};
@@ -92,17 +93,17 @@ impl ResponsesEncoder {
         }
     }
 
-    /// Ends the open message, unless one of its parts goes on.
-    pub(super) fn end_message(&mut self, out: &mut BytesMut) {
+    /// Ends the open message with this status, unless one of its parts goes on.
+    pub(super) fn end_message(&mut self, status: &str, out: &mut BytesMut) {
         let Some(message) = self.message.take_if(|message| message.parts.iter().all(Option::is_some)) else { return };
         let parts: Vec<String> = message.parts.into_iter().flatten().collect();
-        let item = written::text_of(|to| written::message(&message.id, "completed", &parts, to));
+        let item = written::text_of(|to| written::message(&message.id, status, &parts, to));
         self.end_item(message.index, item, out);
     }
 
     pub(super) fn begin(&mut self, block: u32, kind: &BlockKind, out: &mut BytesMut) {
         if !matches!(kind, BlockKind::Text | BlockKind::Refusal) {
-            self.end_message(out);
+            self.end_message(Status::Completed.word(), out);
         }
         let open = match kind {
             BlockKind::Text => {

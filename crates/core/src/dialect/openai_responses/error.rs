@@ -42,16 +42,15 @@ pub(super) fn in_answer(data: &[u8]) -> Error {
     }
 }
 
-/// Writes an error into a stream, number `sequence` of its events, and gives back the next number. `response` is the answer so far, where it began.
+/// Writes an error into a stream, number `sequence` of its events, and gives back the next number. `response` is the answer so far, be it empty.
 ///
 /// Twice, because clients differ: OpenAI's SDKs raise what stands under `error`, and Codex reads `response.failed` alone.
-pub(super) fn write(error: &Error, sequence: u64, response: Option<Value>, out: &mut BytesMut) -> u64 {
+pub(super) fn write(error: &Error, sequence: u64, mut response: Value, out: &mut BytesMut) -> u64 {
     let said = error::described(error);
     let event = json!({
         "type": "error", "sequence_number": sequence, "code": said["code"], "message": said["message"], "param": null, "error": said,
     });
     sse::write(Some("error"), event.to_string().as_bytes(), out);
-    let Some(mut response) = response else { return sequence + 1 };
     response["status"] = "failed".into();
     response["error"] = json!({"code": said["code"], "message": said["message"]});
     let event = json!({"type": "response.failed", "sequence_number": sequence + 1, "response": response});

@@ -153,7 +153,8 @@ impl ResponsesEncoder {
             Delta::Usage(usage) => self.usage = Some(*usage),
             Delta::Unknown { dialect: OURS, raw: Value::Object(fields) } => self.unknown(fields, out),
             Delta::Finish { choice: 0, reason, raw_reason } => {
-                self.end_message(out);
+                // The message that the answer broke off in is no more whole than the answer.
+                self.end_message(Status::of(*reason, raw_reason.as_deref(), self.refused).word(), out);
                 self.finish = Some((*reason, raw_reason.clone()));
             }
             Delta::End => self.finish(out),
@@ -242,8 +243,11 @@ impl Encoder for ResponsesEncoder {
         match self.framing {
             Framing::Whole => out.extend_from_slice(&crate::dialect::openai_chat::error::encode(error)),
             Framing::Stream => {
-                let so_far = self.started.then(|| self.object(Status::InProgress));
-                let so_far = so_far.and_then(|object| serde_json::from_str(&object).ok());
+                if !self.started {
+                    // The head went out before anybody answered.
+                    self.start("", "", None);
+                }
+                let so_far = serde_json::from_str(&self.object(Status::InProgress)).unwrap_or_default();
                 self.sequence = error::write(error, self.sequence, so_far, out);
             }
         }
