@@ -49,7 +49,7 @@ pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid:
     let clock = &router.deps().clock;
     let first = plan.targets.first().filter(|_| holder.is_shared());
     let micros = first.map_or(0, |first| at_most(router, holder, &first.target, request, paid));
-    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?);
+    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?, tokens);
     Ok(())
 }
 
