@@ -289,9 +289,21 @@ impl Holder {
     /// Whether a target may be asked; `route` is the name of the route that led there, which may be allowed as a whole.
     #[must_use]
     pub fn allows(self: &Arc<Self>, provider: &str, model: Option<&str>, route: Option<&str>) -> bool {
+        self.allows_as(provider, model, model, route)
+    }
+
+    /// As [`Holder::allows`], where the model's `bare` name may mean something else, and then counts for nothing.
+    #[must_use]
+    pub fn allows_as(
+        self: &Arc<Self>,
+        provider: &str,
+        model: Option<&str>,
+        bare: Option<&str>,
+        route: Option<&str>,
+    ) -> bool {
         self.chain().filter(|holder| !holder.limits.models.is_empty()).all(|holder| {
             let whole = model.map_or_else(|| provider.to_owned(), |model| format!("{provider}/{model}"));
-            let names = [Some(whole.as_str()), model, route];
+            let names = [Some(whole.as_str()), bare, route];
             holder.limits.models.iter().any(|pattern| names.iter().flatten().any(|name| matches_pattern(pattern, name)))
         })
     }

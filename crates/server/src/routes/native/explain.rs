@@ -49,18 +49,20 @@ async fn explained(server: &Inner, head: &Parts, body: &[u8]) -> Result<Explanat
 /// `GET /api/v0/ai/llm/requests/{id}`: the record of a request, as far as it is kept. It names providers and errors of anybody's requests: for administration, or where there are no keys.
 pub(crate) async fn request(State(server): State<Server>, Path(id): Path<String>, request: HttpRequest) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-    let found = RequestId::parse(&id).and_then(|id| {
-        if caller.name.is_some() && !caller.admin {
-            return Err(Error::new(ErrorKind::PolicyForbidden, "only administration sees what happened to requests")
-                .with_hint("show a key with `admin = true` or of the role admin"));
-        }
-        server.0.router.trace(&id).ok_or_else(|| {
-            Error::invalid(format!("nothing is known of a request {id}"))
-                .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id")
-        })
-    });
-    match found {
-        Ok(trace) => json_of(StatusCode::OK, &*trace),
-        Err(error) => error::native(&error, None),
+    if caller.name.is_some() && !caller.admin {
+        let error = Error::new(ErrorKind::PolicyForbidden, "only administration sees what happened to requests")
+            .with_hint("show a key with `admin = true` or of the role admin");
+        return error::native(&error, None);
+    }
+    let id = match RequestId::parse(&id) {
+        Ok(id) => id,
+        Err(error) => return error::native(&error, None),
+    };
+    match server.0.router.trace(&id) {
+        Some(trace) => json_of(StatusCode::OK, &*trace),
+        None => error::native_absent(
+            &Error::invalid(format!("nothing is known of a request {id}"))
+                .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id"),
+        ),
     }
 }
