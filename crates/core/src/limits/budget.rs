@@ -292,6 +292,4 @@ impl Purse {
 }
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;

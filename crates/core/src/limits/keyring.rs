@@ -153,7 +153,10 @@ impl Keyring {
     ) -> Self {
         let began = clock.instant();
         let bank = Arc::new(StoreBank(Arc::clone(&store)));
-        let counting = Counting { bank, sharing, draws: TaskTracker::new() };
+        let draws = TaskTracker::new();
+        // Whoever waits for it waits for the tasks there are, and not until no more can come.
+        draws.close();
+        let counting = Counting { bank, sharing, draws };
         let team = |(name, limits): (String, Limits)| {
             let holder = Holder::team(&name, limits, began, &counting);
             (name, holder)
@@ -359,7 +362,6 @@ impl Keyring {
     pub async fn settle_up(&self) -> Result<()> {
         let settling = async {
             // Who asked for money and left: it comes all the same, and is given back with the rest.
-            self.0.counting.draws.close();
             self.0.counting.draws.wait().await;
             self.balance(0).await?;
             match &self.0.counting.sharing {
@@ -367,10 +369,7 @@ impl Keyring {
                 None => Ok(()),
             }
         };
-        let late = || Error::from(StoreError::Busy);
-        let settled = timeout(PARTING, settling).await.unwrap_or_else(|_| Err(late()));
-        self.0.counting.draws.reopen();
-        settled
+        timeout(PARTING, settling).await.unwrap_or_else(|_| Err(StoreError::Busy.into()))
     }
 
     async fn balance(&self, keep: u64) -> Result<()> {
@@ -447,7 +446,11 @@ impl fmt::Debug for Keyring {
 }
 
 fn parse(id: &str, value: &[u8]) -> Result<KeyRecord> {
-    serde_json::from_slice(value).map_err(|error| newer("the key", id, &error))
+    let record: KeyRecord = serde_json::from_slice(value).map_err(|error| newer("the key", id, &error))?;
+    if record.id == id {
+        return Ok(record);
+    }
+    Err(Error::new(ErrorKind::RouterUnavailable, format!("the key {id} cannot be read: its record is of another key")))
 }
 
 fn newer(what: &str, id: &str, error: &serde_json::Error) -> Error {

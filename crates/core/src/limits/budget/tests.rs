@@ -20,6 +20,8 @@ fn purse(bank: &Arc<dyn Bank>, period: Period, cap: u64) -> Purse {
     Purse::new("key/x", period, cap, &counting(Arc::clone(bank)))
 }
 
+mod properties;
+
 const NOW: u64 = 1_767_225_600;
 
 #[tokio::test(start_paused = true)]
