@@ -106,12 +106,10 @@ impl Process {
         let draws = TaskTracker::new();
         let counting = Counting { bank: Arc::clone(bank), sharing: None, draws: draws.clone() };
         let began = tokio::time::Instant::now();
-        let mut of_team = Limits::default();
-        (of_team.budget_per_day, of_team.budget) = (Some(TEAM_DAY), Some(TEAM_EVER));
+        let of_team = Limits { budget_per_day: Some(TEAM_DAY), budget: Some(TEAM_EVER), ..Limits::default() };
         let team = Holder::team("lab", of_team, began, &counting);
         let key = |name| {
-            let mut limits = Limits::default();
-            limits.budget_per_day = Some(KEY_DAY);
+            let limits = Limits { budget_per_day: Some(KEY_DAY), ..Limits::default() };
             let bare = Holder::bare("key", &format!("k{name}"), limits, Some(Arc::clone(&team)), began);
             Arc::new(bare.counted(&format!("key/{name}"), &counting))
         };
