@@ -319,6 +319,8 @@ pub(crate) enum Keys {
     },
     /// Make a narrower key from one on standard input; nobody is asked, and it is never stronger
     Derive(KeyDerive),
+    /// Forget the keys that hold no more, which are forgotten a month after their end otherwise
+    Prune,
     /// Show who made and revoked which key
     Log,
 }

@@ -18,12 +18,13 @@ mod tab;
 mod together;
 
 use std::iter::successors;
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use self::bank::Bank;
 use self::budget::Purse;
@@ -39,6 +40,9 @@ pub use keyring::Keyring;
 pub use period::Period;
 pub use permit::Permit;
 pub use tab::{Payer, Spending};
+
+/// How soon a request that runs may have ended.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// The most holders above each other: a team, a key, and as many derivations as [`grant::MOST_BLOCKS`].
 const MOST_ABOVE: usize = 2 + grant::MOST_BLOCKS;
@@ -114,6 +118,8 @@ pub(crate) struct Counting {
     pub(crate) bank: Arc<dyn Bank>,
     /// Everything, together with other processes.
     pub(crate) sharing: Option<Arc<Sharing>>,
+    /// Whoever is asking the bank, whether or not somebody still waits for it.
+    pub(crate) draws: TaskTracker,
 }
 
 /// Whoever holds limits, with what passed lately.
@@ -154,6 +160,16 @@ struct Passed {
 struct Rates {
     requests: Window,
     tokens: Window,
+}
+
+impl Passed {
+    /// How long something of it counts, at the soonest; zero where it can be forgotten and nobody would notice.
+    fn forgotten_in(&self, now: Duration) -> Duration {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = rates.requests.empty_in(now).max(rates.tokens.empty_in(now));
+        let runs = self.running.load(Ordering::Acquire) > 0;
+        counts.max(if runs { A_MOMENT } else { Duration::ZERO })
+    }
 }
 
 /// How a holder stands with its rates; of all that hold, the tightest.
@@ -202,7 +218,7 @@ impl Holder {
 
     /// Counted under an account of this name.
     fn counted(mut self, account: &str, counting: &Counting) -> Self {
-        let purse = |(period, cap)| Purse::new(account, period, cap, Arc::clone(&counting.bank));
+        let purse = |(period, cap)| Purse::new(account, period, cap, counting).until(self.ends());
         self.purses = self.limits.caps().map(purse).collect();
         let Limits { requests_per_minute, tokens_per_minute, concurrency, .. } = self.limits;
         let rated = requests_per_minute.or(tokens_per_minute).is_some() || concurrency.is_some();
@@ -211,6 +227,11 @@ impl Holder {
         let above = self.above.as_ref().is_some_and(|above| above.shares);
         self.shares = above || self.sharing.is_some() && (rated || !self.purses.is_empty());
         self
+    }
+
+    /// When its money may be forgotten because it ends for good. A key that is kept may be given more time; what was derived says its end in itself.
+    fn ends(&self) -> Option<SystemTime> {
+        self.expires.filter(|_| self.is_derived())
     }
 
     /// What it is and its name, as errors say it.
@@ -268,9 +289,21 @@ impl Holder {
     /// Whether a target may be asked; `route` is the name of the route that led there, which may be allowed as a whole.
     #[must_use]
     pub fn allows(self: &Arc<Self>, provider: &str, model: Option<&str>, route: Option<&str>) -> bool {
+        self.allows_as(provider, model, model, route)
+    }
+
+    /// As [`Holder::allows`], where the model's `bare` name may mean something else, and then counts for nothing.
+    #[must_use]
+    pub fn allows_as(
+        self: &Arc<Self>,
+        provider: &str,
+        model: Option<&str>,
+        bare: Option<&str>,
+        route: Option<&str>,
+    ) -> bool {
         self.chain().filter(|holder| !holder.limits.models.is_empty()).all(|holder| {
             let whole = model.map_or_else(|| provider.to_owned(), |model| format!("{provider}/{model}"));
-            let names = [Some(whole.as_str()), model, route];
+            let names = [Some(whole.as_str()), bare, route];
             holder.limits.models.iter().any(|pattern| names.iter().flatten().any(|name| matches_pattern(pattern, name)))
         })
     }

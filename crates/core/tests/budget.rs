@@ -1,12 +1,14 @@
-//! Money from the router's public door: set aside before each attempt, settled however it ends, and never more than the cap.
+//! Money and tokens from the router's public door: set aside before each attempt, settled however it ends, and never more than the cap.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use llm_router::cache::key::KeyStrategy;
+use llm_router::cache::{MemoryTier, ResponseCache};
 use llm_router::config::{RouteSettings, Settings};
-use llm_router::deps::RouterDeps;
+use llm_router::deps::{RouterDeps, SystemClock};
 use llm_router::limits::key::{KeyRecord, KeySpec, Seal};
 use llm_router::limits::keyring::{Keyring, Scope};
 use llm_router::limits::{Holder, Limits};
@@ -19,6 +21,7 @@ use llm_router::store::MemoryStore;
 use llm_router::testing::ManualClock;
 use llm_router::testing::scripted::{Scripted, Turn, text_events};
 use llm_router::{Error, ErrorKind};
+use tokio::time::Instant;
 
 /// A key with a budget, and a router whose provider `s` takes a tenth of a cent for each token of its answer and nothing for the prompt.
 struct World {
@@ -34,6 +37,14 @@ impl World {
     }
 
     async fn built(build: impl FnOnce(RouterBuilder) -> RouterBuilder, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::storing(build, change, None).await
+    }
+
+    async fn storing(
+        build: impl FnOnce(RouterBuilder) -> RouterBuilder,
+        change: impl FnOnce(&mut Limits),
+        cache: Option<ResponseCache>,
+    ) -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let keyring = Keyring::new(store.clone(), Seal::new(|| Ok([3; 32])), clock.clone(), Scope::Key, []);
@@ -46,6 +57,7 @@ impl World {
         price.output = 1_000_000_000;
         deps.prices = Arc::new(Prices::default().with([("s/m", price.clone()), ("t/m", price)]));
         deps.clock = clock;
+        deps.cache = cache;
         deps.store = Some(store);
         deps.keyring = Some(keyring.clone());
         let router = build(Router::builder()).deps(deps).build().unwrap();
@@ -57,6 +69,12 @@ impl World {
         request.model = Some(model.to_owned());
         request.sampling.max_tokens = max_tokens;
         Op::new(request, Door::Library).within(Some(Arc::clone(&self.holder)))
+    }
+
+    /// Tokens that the last minute counts.
+    fn tokens(&self) -> u64 {
+        let standing = self.holder.standings(Instant::now()).tokens.unwrap();
+        standing.limit - standing.remaining
     }
 
     /// What the books say once nothing is held any more.
@@ -192,14 +210,76 @@ impl Provider for Shared {
 #[tokio::test(start_paused = true)]
 async fn both_who_were_asked_at_once_are_paid_for() {
     let (late, quick) = (Scripted::new("s", [Turn::Hang(Vec::new())]), Scripted::text("t", "one two"));
+    let world = World::built(|builder| builder.settings(hedging()).provider(late).provider(quick), a_dollar).await;
+    let response = world.router.call(world.op("r", Some(10))).await.unwrap().collect().await.unwrap();
+    assert_eq!(response.text(), "one two");
+    // Two tokens of the winner's; of the loser nobody saw anything, so that all that was set aside for it is spent.
+    assert_eq!(world.counted().await, 2_000 + 10_000);
+}
+
+/// A route that asks `t` beside `s` where `s` is late.
+fn hedging() -> Settings {
     let mut route = RouteSettings::default();
     route.groups = vec![vec!["s/m".into()], vec!["t/m".into()]];
     (route.hedge, route.hedge_percent) = (true, 100);
     let mut settings = Settings::default();
     settings.routes.insert("r".into(), route);
-    let world = World::built(|builder| builder.settings(settings).provider(late).provider(quick), a_dollar).await;
+    settings
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_answer_costs_nothing_and_forgives_nothing() {
+    let memory = Arc::new(MemoryTier::new(1 << 20, Arc::new(SystemClock)));
+    let cache = ResponseCache::new(vec![memory], KeyStrategy::default(), Arc::new(SystemClock), true);
+    let (late, quick) = (Scripted::new("s", [Turn::Hang(Vec::new())]), Scripted::text("t", "one two"));
+    let build = |builder: RouterBuilder| builder.settings(hedging()).provider(late).provider(quick);
+    let change = |limits: &mut Limits| {
+        a_dollar(limits);
+        limits.tokens_per_minute = Some(1_000);
+    };
+    let world = World::storing(build, change, Some(cache)).await;
+    world.router.call(world.op("t/m", Some(10))).await.unwrap().collect().await.unwrap();
+    assert_eq!((world.counted().await, world.tokens()), (2_000, 3));
+    let stored = world.router.call(world.op("t/m", Some(10))).await.unwrap().collect().await.unwrap();
+    assert_eq!(stored.trace().unwrap().cost_micros, Some(0));
+    assert_eq!((world.counted().await, world.tokens()), (2_000, 3), "a stored answer takes nothing");
+    // The late one is given up for the stored answer of the other, and may have made all that was set aside.
     let response = world.router.call(world.op("r", Some(10))).await.unwrap().collect().await.unwrap();
-    assert_eq!(response.text(), "one two");
-    // Two tokens of the winner's; of the loser nobody saw anything, so that all that was set aside for it is spent.
-    assert_eq!(world.counted().await, 2_000 + 10_000);
+    let trace = response.trace().unwrap();
+    assert_eq!((trace.cache.as_str(), trace.cost_micros), ("hit", Some(10_000)));
+    assert_eq!(world.counted().await, 12_000);
+    assert!(world.tokens() > 10, "{}", world.tokens());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_a_minute_count_every_call_of_a_request() {
+    let limited = |limits: &mut Limits| limits.tokens_per_minute = Some(1_000);
+    // The prompt is thought to have five tokens, and is said to have one. Cut off after two words, and made again.
+    let world = World::new(Scripted::new("s", broken_then_whole()), limited).await;
+    let mut op = world.op("s/m", Some(50));
+    (op.request.riders.hold, op.request.stream) = (Some(Hold::Whole), true);
+    world.router.call(op).await.unwrap().collect().await.unwrap();
+    assert_eq!(world.tokens(), (5 + 2) + (1 + 3));
+
+    // Given up for another one without a word: all that was thought of it.
+    let (late, quick) = (Scripted::new("s", [Turn::Hang(Vec::new())]), Scripted::text("t", "one two"));
+    let world = World::built(|builder| builder.settings(hedging()).provider(late).provider(quick), limited).await;
+    world.router.call(world.op("r", Some(50))).await.unwrap().collect().await.unwrap();
+    assert_eq!(world.tokens(), (5 + 50) + (1 + 2));
+
+    // What failed before it began took nothing, and neither does counting.
+    let down = Turn::Fail(Error::new(ErrorKind::ProviderServerError, "down"));
+    let world = World::new(Scripted::new("s", [down, Turn::Text("one two".into())]), limited).await;
+    world.router.call(world.op("s/m", Some(50))).await.unwrap().collect().await.unwrap();
+    assert_eq!(world.tokens(), 3);
+
+    // Who leaves in the middle took what was seen of the answer.
+    let begun = text_events("one two three four", None).into_iter().take(3).collect();
+    let world = World::new(Scripted::new("s", [Turn::Hang(begun)]), limited).await;
+    let mut answer = world.router.call(world.op("s/m", Some(50))).await.unwrap();
+    for _ in 0..3 {
+        answer.next().await.unwrap().unwrap();
+    }
+    drop(answer);
+    assert_eq!(world.tokens(), 5 + 2);
 }

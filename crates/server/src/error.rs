@@ -27,6 +27,13 @@ pub(crate) fn native(error: &Error, id: Option<&RequestId>) -> Response {
     finish(json_body(error.kind().http_status(), body), error, id)
 }
 
+/// An error about something that the path names and that is not there.
+pub(crate) fn native_absent(error: &Error) -> Response {
+    let mut response = native(error, None);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
 /// An error of the native API.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Refused {

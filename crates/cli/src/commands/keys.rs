@@ -40,6 +40,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Keys) -> Outcome {
             output::status(&format!("revoked {name}; running servers refuse it within two seconds"));
             Ok(())
         }
+        Keys::Prune => prune(keyring, global).await,
         Keys::Log => log(keyring, global).await,
         Keys::Derive(args) => derived(global, args),
     }
@@ -79,6 +80,15 @@ async fn update(keyring: &Keyring, global: &Global, args: &KeyUpdate) -> Outcome
         return output::print_json(&shown(&record));
     }
     output::status(&format!("changed {}; running servers go by it within two seconds", record.spec.spec.name));
+    Ok(())
+}
+
+async fn prune(keyring: &Keyring, global: &Global) -> Outcome {
+    let gone = keyring.prune(BY).await?;
+    if global.json {
+        return output::print_json(&json!({ "forgotten": gone.iter().map(shown).collect::<Vec<_>>() }));
+    }
+    output::status(&format!("forgot {} keys that held no more", gone.len()));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::service::Service;
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [server]
 virtual_keys = true
 [providers.echo]
@@ -30,7 +30,7 @@ fn program(home: &Path) -> Command {
 }
 
 /// What a command prints that succeeds.
-fn says(home: &Path, words: &[&str], input: &str) -> String {
+pub(crate) fn says(home: &Path, words: &[&str], input: &str) -> String {
     let mut child =
         program(home).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -47,12 +47,12 @@ fn serve(home: &Path) -> Service {
 }
 
 /// How a key is answered.
-fn status(service: &Service, key: &str) -> u16 {
+pub(crate) fn status(service: &Service, key: &str) -> u16 {
     service.chat_with(&format!("x-api-key: {key}\r\n")).split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// Waits until a key is answered so, for two seconds at most.
-fn until(service: &Service, key: &str, wanted: u16) {
+pub(crate) fn until(service: &Service, key: &str, wanted: u16) {
     let began = Instant::now();
     while status(service, key) != wanted {
         assert!(began.elapsed() < Duration::from_secs(2), "not within two seconds");

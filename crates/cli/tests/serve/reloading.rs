@@ -16,7 +16,7 @@ use crate::service::{PATIENCE, Service};
 const ECHO: &str = "[providers.echo]\ncommand = \"/usr/bin/env MODEL={model} /bin/cat\"\n";
 
 /// The next line on standard error that holds this.
-fn line_with(service: &mut Service, part: &str) -> String {
+pub(crate) fn line_with(service: &mut Service, part: &str) -> String {
     let stderr = service.stderr.as_mut().unwrap();
     loop {
         let mut line = String::new();

@@ -7,6 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio_util::task::TaskTracker;
+
+use super::Counting;
 use super::bank::{Bank, Draft, TRIES};
 use super::period::{DAY, Period};
 use super::shared::Due;
@@ -20,7 +23,11 @@ pub(crate) struct Purse {
     account: String,
     period: Period,
     cap: u64,
+    /// When whoever holds it ends for good.
+    ends: Option<SystemTime>,
     bank: Arc<dyn Bank>,
+    /// Owns the tasks that ask the bank.
+    draws: TaskTracker,
     money: Arc<Mutex<Money>>,
     /// What is known of books that are counted elsewhere.
     known: Mutex<Known>,
@@ -61,21 +68,46 @@ fn put(money: &Mutex<Money>, number: u64, amount: i64) {
     let mut money = money.lock().unwrap_or_else(PoisonError::into_inner);
     if money.period == number {
         money.leased = money.leased.saturating_add(amount);
-    } else if amount != 0 {
-        money.owed.push((number, amount.saturating_neg()));
+    } else {
+        money.owe(number, amount.saturating_neg());
+    }
+}
+
+impl Money {
+    /// Remembers what the bank is to be told of a period that is over.
+    fn owe(&mut self, number: u64, amount: i64) {
+        match self.owed.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, sum)) => *sum = sum.saturating_add(amount),
+            None if amount != 0 => self.owed.push((number, amount)),
+            None => {}
+        }
     }
 }
 
 impl Purse {
-    pub(crate) fn new(account: &str, period: Period, cap: u64, bank: Arc<dyn Bank>) -> Self {
-        let account = format!("{account}/{}", period.name());
-        Self { account, period, cap, bank, money: Arc::default(), known: Mutex::default(), drawing: Default::default() }
+    pub(crate) fn new(account: &str, period: Period, cap: u64, counting: &Counting) -> Self {
+        Self {
+            account: format!("{account}/{}", period.name()),
+            period,
+            cap,
+            ends: None,
+            bank: Arc::clone(&counting.bank),
+            draws: counting.draws.clone(),
+            money: Arc::default(),
+            known: Mutex::default(),
+            drawing: Arc::default(),
+        }
+    }
+
+    /// Of a holder that ends then, for good: its books may be forgotten later.
+    pub(crate) fn until(self, ends: Option<SystemTime>) -> Self {
+        Self { ends, ..self }
     }
 
     /// What is asked of a shared counter.
     pub(super) fn due(&self, amount: u64, now: SystemTime) -> Due {
         let (number, next) = self.period.of(now);
-        Due { books: self.books(number).into(), amount, cap: self.cap, expires: Self::kept(next) }
+        Due { books: self.books(number).into(), amount, cap: self.cap, expires: self.kept(next) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -120,9 +152,10 @@ impl Purse {
         format!("{}/{number}", self.account)
     }
 
-    /// When the books of a period that ends then may be forgotten.
-    fn kept(next: Option<SystemTime>) -> Option<SystemTime> {
-        next.map(|next| next + Duration::from_secs(100 * DAY))
+    /// When the books of a period that ends then may be forgotten: never those of one without an end, unless whoever holds them ends.
+    fn kept(&self, next: Option<SystemTime>) -> Option<SystemTime> {
+        let end = next.into_iter().chain(self.ends).min()?;
+        end.checked_add(Duration::from_secs(100 * DAY))
     }
 
     /// A lease: small enough that losing one hurts nobody.
@@ -139,9 +172,7 @@ impl Purse {
         let mut money = self.money();
         if money.period != number {
             let (over, leased) = (money.period, money.leased);
-            if leased != 0 {
-                money.owed.push((over, -leased));
-            }
+            money.owe(over, -leased);
             (money.period, money.leased) = (number, 0);
         }
         let wanted = i64::try_from(amount).unwrap_or(i64::MAX);
@@ -167,11 +198,11 @@ impl Purse {
                 Ok(reserved) => return Ok(reserved),
                 Err(missing) => missing,
             };
-            let expires = Self::kept(next);
+            let expires = self.kept(next);
             let draft = Draft { least: missing, wanted: missing.max(self.block()), cap: self.cap, expires };
             let (bank, books, money) = (Arc::clone(&self.bank), self.books(number), Arc::clone(&self.money));
-            // What the bank has written down is there whoever has left meanwhile. The task ends with the bank's answer, and whoever balances the books waits for its turn.
-            let drawing = tokio::spawn(async move {
+            // What the bank has written down is there whoever has left meanwhile: the tracker owns the task, and the end of the process waits for it.
+            let drawing = self.draws.spawn(async move {
                 let drawn = bank.draw(&books, draft).await;
                 if let Ok(drawn) = drawn {
                     put(&money, number, i64::try_from(drawn).unwrap_or(i64::MAX));
@@ -202,30 +233,42 @@ impl Purse {
 
     /// Tells the bank what it should know: what is owed to it, and what is held for nothing, of which `keep` leases may stay.
     pub(crate) async fn balance(&self, keep: u64, now: SystemTime) -> Result<(), StoreError> {
-        let _turn = self.drawing.lock().await;
+        let turn = Arc::clone(&self.drawing).lock_owned().await;
         let (current, next) = self.period.of(now);
         let owed = {
             let mut money = self.money();
-            let mut owed = std::mem::take(&mut money.owed);
             let most = i64::try_from(self.block().saturating_mul(keep)).unwrap_or(i64::MAX);
             let over = money.period != current;
             if money.leased < 0 || money.leased > most || (over && money.leased != 0) {
                 let stays = if over { 0 } else { money.leased.clamp(0, most) };
-                owed.push((money.period, stays - money.leased));
+                let (period, more) = (money.period, stays - money.leased);
+                money.owe(period, more);
                 money.leased = stays;
             }
-            owed
+            money.owed.retain(|(_, amount)| *amount != 0);
+            std::mem::take(&mut money.owed)
         };
-        let mut left = owed.into_iter();
-        while let Some((number, amount)) = left.next() {
-            // The books of a period that is over were given their time when they were opened.
-            let told = self.bank.correct(&self.books(number), amount, Self::kept(next)).await;
-            if let Err(error) = told {
-                self.money().owed.extend(std::iter::once((number, amount)).chain(left));
-                return Err(error);
-            }
+        if owed.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // The books of a period that is over were given their time when they were opened.
+        let (bank, money, expires) = (Arc::clone(&self.bank), Arc::clone(&self.money), self.kept(next));
+        let owed: Vec<_> = owed.into_iter().map(|(number, amount)| (number, self.books(number), amount)).collect();
+        // As with a draw: nothing of it is forgotten where whoever balances is gone meanwhile.
+        let telling = self.draws.spawn(async move {
+            let _turn = turn;
+            let mut left = owed.into_iter();
+            while let Some((number, books, amount)) = left.next() {
+                if let Err(error) = bank.correct(&books, amount, expires).await {
+                    let mut money = money.lock().unwrap_or_else(PoisonError::into_inner);
+                    let untold = left.map(|(number, _, amount)| (number, amount));
+                    std::iter::once((number, amount)).chain(untold).for_each(|(at, amount)| money.owe(at, amount));
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+        telling.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// What was drawn of it in this period, and the cap.

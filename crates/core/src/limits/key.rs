@@ -8,7 +8,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
-use super::grant::{Link, mac};
+use super::grant::{ID, Link, mac};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, Namespace, shorten};
 
@@ -16,6 +16,9 @@ use crate::ids::{ModelName, Namespace, shorten};
 const LONGEST_NAME: usize = 64;
 /// The most tags of a key, and the most models that it names.
 const MOST: usize = 64;
+
+/// The last second of the year 9999.
+const LAST: u64 = 253_402_300_799;
 
 /// What a key may do besides asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,10 @@ impl KeySpec {
         if self.tags.len() > MOST || self.limits.models.len() > MOST {
             return Err(Error::invalid(format!("a key has at most {MOST} tags and names at most {MOST} models")));
         }
+        if self.name.len() == ID && self.name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::invalid(format!("name: {:?} would be taken for the id of a key", self.name))
+                .with_hint("choose another name"));
+        }
         self.tags.iter().try_for_each(|tag| name("tags", tag))?;
         for model in &self.limits.models {
             ModelName::new(model)?;
@@ -75,6 +82,10 @@ impl KeySpec {
         if self.expires.is_some_and(|expires| at(expires) <= now) {
             return Err(Error::invalid("the key would have expired before it was made")
                 .with_hint("give a time that is still to come"));
+        }
+        if self.expires.is_some_and(|expires| expires > LAST) {
+            return Err(Error::invalid("expires: the time is past the year 9999")
+                .with_hint("seconds since 1970 are wanted, not milliseconds"));
         }
         Ok(())
     }
@@ -172,11 +183,38 @@ pub struct KeyRecord {
     /// What it is.
     #[serde(rename = "about")]
     pub spec: Kept,
-    /// The SHA-256 of its secret, in hexadecimal.
-    pub(crate) hash: String,
+    /// The SHA-256 of its secret.
+    #[serde(with = "hexadecimal")]
+    pub(crate) hash: Link,
     /// The root of what is derived from it, sealed.
-    pub(crate) root: String,
+    #[serde(with = "hexadecimal")]
+    pub(crate) root: Link,
 }
+
+/// 32 bytes as 64 digits.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(link: &super::Link, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::hex(link))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<super::Link, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        super::unhex(&text).ok_or_else(|| de::Error::custom("not 64 hexadecimal digits"))
+    }
+}
+
+impl KeyRecord {
+    /// When it held no more, in seconds since 1970; none where it holds or will end later.
+    #[must_use]
+    pub fn over(&self, now: SystemTime) -> Option<u64> {
+        self.spec.end().filter(|end| at(*end) <= now)
+    }
+}
+
+/// For how long the record of a key that holds no more is kept.
+pub const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// What of a key's record may be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +233,18 @@ pub struct Kept {
     pub revoked: Option<u64>,
 }
 
+impl Kept {
+    /// When it held or will hold no more, in seconds since 1970.
+    fn end(&self) -> Option<u64> {
+        self.spec.expires.into_iter().chain(self.revoked).min()
+    }
+
+    /// When its record is gone.
+    pub(crate) fn gone(&self) -> Option<SystemTime> {
+        at(self.end()?).checked_add(KEPT)
+    }
+}
+
 impl fmt::Debug for KeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRecord").field("id", &self.id).field("spec", &self.spec).finish_non_exhaustive()
@@ -209,7 +259,7 @@ pub struct Deed {
     pub at: u64,
     /// Who did it: the name of a key, or `command line`.
     pub by: String,
-    /// What was done: `create`, `update`, `revoke`.
+    /// What was done: `create`, `update`, `revoke`, `forget`.
     pub did: String,
     /// The id of the key.
     pub id: String,
@@ -292,6 +342,8 @@ mod tests {
             ("name", (|spec| spec.name = "a b".into()) as fn(&mut KeySpec)),
             ("name", |spec| spec.name = "a#b".into()),
             ("name", |spec| spec.name.clear()),
+            ("name", |spec| spec.name = "0011223344556677".into()),
+            ("year 9999", |spec| spec.expires = Some(1_800_000_000_000)),
             ("team", |spec| spec.team = Some("x".repeat(65))),
             ("tags", |spec| spec.tags = vec!["ok".into(), "\n".into()]),
             ("model", |spec| spec.limits.models = vec!["-x".into()]),

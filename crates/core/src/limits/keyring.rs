@@ -2,28 +2,34 @@
 //!
 //! Looking takes no lock that two keys share and touches no file: each thread has the table it saw last and a number that says whether there is a newer one. What another
 //! process did is seen by [`Keyring::watch`] within half a second of its being stored. Every change raises one counter in the store; that counter is all that is read
-//! until it changes. What is done to keys is `keyring/change.rs`. Read `key.rs` for what is kept, `grant.rs` for keys as text.
+//! until it changes. What is done to keys is `keyring/change.rs`, reading them `keyring/reading.rs`, what was derived from them `keyring/derived.rs`. Read `key.rs` for what is kept,
+//! `grant.rs` for keys as text.
 
 mod change;
+mod derived;
+mod reading;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 
+use self::derived::Derived;
+use self::reading::{MOST_KEYS, Told};
 use super::bank::StoreBank;
 use super::grant::{Caveats, Link, Shown, links, same};
-use super::key::{KeyRecord, KeySpec, Seal, at, hash, hex, unhex};
+use super::key::{KeyRecord, KeySpec, Seal, at, hash, hex};
 use super::shared::Sharing;
-use super::{Counting, Holder, Limits, Period};
+use super::{Counting, Holder, Limits, Passed, Period};
 use crate::deps::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Namespace;
-use crate::store::{Scan, Store, counter_value};
+use crate::store::{Store, StoreError, counter_value};
 
 const KEYS: &str = "keys";
 const NAMES: &str = "key-names";
@@ -37,12 +43,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(30);
 /// Leases that stay at hand while nobody spends.
 const KEPT_LEASES: u64 = 1;
-/// Records read at a time.
-const PAGE: usize = 500;
-/// The most keys that are known.
-const MOST_KEYS: usize = 100_000;
-/// The most derived keys of one key that are remembered.
-const MOST_DERIVED: usize = 4096;
+/// For how long the end of the process waits until money is given back.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// The known keys. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -63,6 +65,9 @@ struct Inner {
     table: Mutex<Arc<Table>>,
     /// Which table that is; unlike every number of any other keyring.
     current: AtomicU64,
+    /// The most keys that are made.
+    most_keys: usize,
+    told: Told,
 }
 
 /// Which keys share stored answers.
@@ -81,6 +86,8 @@ pub enum Scope {
 #[derive(Default)]
 struct Table {
     keys: HashMap<String, Arc<Entry>>,
+    /// How many records there were.
+    count: usize,
     /// The store's counter when it was read.
     version: i64,
     read: Option<Instant>,
@@ -90,17 +97,15 @@ struct Table {
 
 struct Entry {
     record: KeyRecord,
-    hash: Link,
     root: Option<Link>,
     holder: Arc<Holder>,
-    derived: RwLock<HashMap<Link, Arc<Holder>>>,
+    derived: Derived,
 }
 
 impl Entry {
     /// Its own holder, and those of the keys derived from it that were seen.
     fn holders(&self) -> Vec<Arc<Holder>> {
-        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
-        std::iter::once(&self.holder).chain(derived.values()).cloned().collect()
+        std::iter::once(Arc::clone(&self.holder)).chain(self.derived.all()).collect()
     }
 }
 
@@ -147,15 +152,33 @@ impl Keyring {
         sharing: Option<Arc<Sharing>>,
     ) -> Self {
         let began = clock.instant();
-        let counting = Counting { bank: Arc::new(StoreBank(Arc::clone(&store))), sharing };
+        let bank = Arc::new(StoreBank(Arc::clone(&store)));
+        let draws = TaskTracker::new();
+        // Whoever waits for it waits for the tasks there are, and not until no more can come.
+        draws.close();
+        let counting = Counting { bank, sharing, draws };
         let team = |(name, limits): (String, Limits)| {
             let holder = Holder::team(&name, limits, began, &counting);
             (name, holder)
         };
         let teams = teams.into_iter().map(team).collect();
         let (table, current) = (Mutex::default(), AtomicU64::new(next_number()));
-        let (fixed, retired) = Default::default();
-        Self(Arc::new(Inner { store, counting, seal, clock, scope, teams, fixed, retired, began, table, current }))
+        let (fixed, retired, told) = Default::default();
+        Self(Arc::new(Inner {
+            store,
+            counting,
+            seal,
+            clock,
+            scope,
+            teams,
+            fixed,
+            retired,
+            began,
+            table,
+            current,
+            most_keys: MOST_KEYS,
+            told,
+        }))
     }
 
     /// A team that the configuration names.
@@ -198,7 +221,7 @@ impl Keyring {
             };
             let entry = table.keys.get(id).ok_or_else(unknown)?;
             let holder = match &shown {
-                Shown::Whole { secret, .. } if same(&hash(secret), &entry.hash) => Arc::clone(&entry.holder),
+                Shown::Whole { secret, .. } if same(&hash(secret), &entry.record.hash) => Arc::clone(&entry.holder),
                 Shown::Whole { .. } => return Err(unknown()),
                 Shown::Derived { id, blocks, mac } => self.derived(entry, id, blocks, mac)?,
             };
@@ -221,8 +244,8 @@ impl Keyring {
 
     /// The holder of a derived key. A known one is found by its MAC: who can show that was given the key.
     fn derived(&self, entry: &Arc<Entry>, id: &str, blocks: &[&str], shown: &Link) -> Result<Arc<Holder>> {
-        if let Some(known) = entry.derived.read().unwrap_or_else(PoisonError::into_inner).get(shown) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = entry.derived.get(shown) {
+            return Ok(known);
         }
         let root = entry.root.ok_or_else(|| {
             Error::new(
@@ -232,32 +255,29 @@ impl Keyring {
             .with_hint("put the seal's file back that the key was made with, or make a new key")
         })?;
         let links = links(&root, id, blocks, shown)?;
-        let mut derived = entry.derived.write().unwrap_or_else(PoisonError::into_inner);
-        if derived.len() + links.len() > MOST_DERIVED {
-            // Who is under way keeps its holder; what the others counted was counted above them too.
-            derived.retain(|_, holder| Arc::strong_count(holder) > 1);
+        let make = |above: &Arc<Holder>, link: &Link, caveats, passed| self.narrower(above, link, caveats, passed);
+        let mut gone = Vec::new();
+        let found = entry.derived.add(&entry.holder, links, self.0.clock.instant(), &mut gone, make);
+        if !gone.is_empty() {
+            self.retire(gone);
         }
-        if derived.len() + links.len() > MOST_DERIVED {
-            return Err(Error::new(
-                ErrorKind::RouterOverloaded,
-                format!("more than {MOST_DERIVED} keys derived from one are in use"),
-            ));
-        }
-        let mut above = Arc::clone(&entry.holder);
-        for (link, caveats) in links {
-            let make = || self.narrower(&above, &link, caveats);
-            above = Arc::clone(derived.entry(link).or_insert_with(make));
-        }
-        Ok(above)
+        found
     }
 
-    fn narrower(&self, above: &Arc<Holder>, link: &Link, caveats: Caveats) -> Arc<Holder> {
+    /// Has holders give back what they hold, once nobody pays from them any more.
+    fn retire(&self, holders: impl IntoIterator<Item = Arc<Holder>>) {
+        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(holders);
+    }
+
+    fn narrower(&self, above: &Arc<Holder>, link: &Link, caveats: Caveats, passed: Option<Arc<Passed>>) -> Arc<Holder> {
         let short = hex(link).get(..16).unwrap_or_default().to_owned();
-        // By its own mark and the key's id alone, so that the name does not grow with each derivation.
-        let name = above.name.split('/').next().map_or_else(String::new, |key| format!("{key}/{short}"));
-        let holder = Holder::bare("derived key", &name, caveats.limits, Some(Arc::clone(above)), self.0.began);
-        let mut holder = holder.counted(&format!("grant/{}", hex(link)), &self.0.counting);
+        // By its own mark and the key's name and id, so that the name does not grow with each derivation.
+        let (key, id) = above.name.rsplit_once('#').unwrap_or_default();
+        let name = format!("{key}#{}/{short}", id.split('/').next().unwrap_or_default());
+        let mut holder = Holder::bare("derived key", &name, caveats.limits, Some(Arc::clone(above)), self.0.began);
         holder.expires = caveats.expires.map(at);
+        holder.passed = passed.unwrap_or_default();
+        let mut holder = holder.counted(&format!("grant/{}", hex(link)), &self.0.counting);
         holder.namespace = match self.0.scope {
             Scope::Key => Namespace::new(&name).unwrap_or_default(),
             Scope::Team | Scope::Global => above.namespace.clone(),
@@ -289,25 +309,30 @@ impl Keyring {
         if fresh && known.version == version {
             return Ok(());
         }
-        let mut keys = HashMap::new();
-        for record in self.records().await? {
+        let read = self.read().await?;
+        let (mut keys, mut gone) = (HashMap::with_capacity(read.records.len()), Vec::new());
+        for record in read.records {
             let entry = match known.keys.get(&record.id) {
                 // What passed lately stays counted.
                 Some(entry) if entry.record == record => Arc::clone(entry),
                 Some(entry) => {
-                    let changed = Arc::new(self.entry(record, Some(&entry.holder))?);
-                    self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(entry.holders());
-                    changed
+                    gone.push(Arc::clone(entry));
+                    Arc::new(self.entry(record, Some(entry)))
                 }
-                None => Arc::new(self.entry(record, None)?),
+                None => Arc::new(self.entry(record, None)),
             };
             keys.insert(entry.record.id.clone(), entry);
         }
+        gone.extend(known.keys.values().filter(|entry| !keys.contains_key(&entry.record.id)).cloned());
+        // Read before the lock: another one may be at the same.
+        let (count, read) = (read.count, Some(now));
         let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
         // One that began later may have read more.
         if table.number <= number {
-            *table = Arc::new(Table { keys, version, read: Some(now), number });
+            *table = Arc::new(Table { keys, count, version, read, number });
             self.0.current.store(next_number(), Ordering::Release);
+            drop(table);
+            self.retire(gone.iter().flat_map(|entry| entry.holders()));
         }
         Ok(())
     }
@@ -335,11 +360,16 @@ impl Keyring {
     /// # Errors
     /// `router_unavailable` when the store cannot be written; what is left is forfeited.
     pub async fn settle_up(&self) -> Result<()> {
-        self.balance(0).await?;
-        match &self.0.counting.sharing {
-            Some(sharing) => Ok(sharing.counter.flush().await?),
-            None => Ok(()),
-        }
+        let settling = async {
+            // Who asked for money and left: it comes all the same, and is given back with the rest.
+            self.0.counting.draws.wait().await;
+            self.balance(0).await?;
+            match &self.0.counting.sharing {
+                Some(sharing) => Ok(sharing.counter.flush().await?),
+                None => Ok(()),
+            }
+        };
+        timeout(PARTING, settling).await.unwrap_or_else(|_| Err(StoreError::Busy.into()))
     }
 
     async fn balance(&self, keep: u64) -> Result<()> {
@@ -379,41 +409,17 @@ impl Keyring {
         Ok(counter.map(|record| counter_value(&record)).transpose()?.unwrap_or(0))
     }
 
-    async fn records(&self) -> Result<Vec<KeyRecord>> {
-        let mut records: Vec<KeyRecord> = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let range = Scan { prefix: "", after: after.as_deref(), limit: PAGE };
-            let page = self.0.store.scan(KEYS, range).await?;
-            let last = page.len() < PAGE;
-            for (id, value) in page {
-                match parse(&id, &value) {
-                    Ok(record) => records.push(record),
-                    // That key is unknown here; all others, and what was revoked of them, must be known all the same.
-                    Err(error) => tracing::warn!("{error}"),
-                }
-                after = Some(id);
-            }
-            if last || records.len() >= MOST_KEYS {
-                return Ok(records);
-            }
-        }
-    }
-
-    fn entry(&self, record: KeyRecord, known: Option<&Arc<Holder>>) -> Result<Entry> {
-        let damaged =
-            || Error::new(ErrorKind::RouterUnavailable, format!("the record of the key {} is damaged", record.id));
-        let hash = unhex(&record.hash).ok_or_else(damaged)?;
-        let sealed = unhex(&record.root).ok_or_else(damaged)?;
+    /// A key as it is looked up; what passed for the one that it takes the place of stays counted.
+    fn entry(&self, record: KeyRecord, before: Option<&Entry>) -> Entry {
         // Without its seal a key still holds; what was derived from it does not.
-        let root = self.0.seal.turn(&record.id, &sealed).ok();
-        let spec = &record.spec.spec;
-        let mut holder = self.holder(&record.id, spec);
-        if let Some(known) = known {
-            holder.passed = Arc::clone(&known.passed);
+        let root = self.0.seal.turn(&record.id, &record.root).ok();
+        let mut holder = self.holder(&record.id, &record.spec.spec);
+        let mut derived = Derived::default();
+        if let Some(before) = before {
+            holder.passed = Arc::clone(&before.holder.passed);
+            derived = Derived::after(&before.derived, self.0.began, self.0.clock.instant());
         }
-        let holder = Arc::new(holder);
-        Ok(Entry { hash, root, holder, derived: RwLock::default(), record })
+        Entry { root, holder: Arc::new(holder), derived, record }
     }
 
     fn holder(&self, id: &str, spec: &KeySpec) -> Holder {
@@ -440,7 +446,11 @@ impl fmt::Debug for Keyring {
 }
 
 fn parse(id: &str, value: &[u8]) -> Result<KeyRecord> {
-    serde_json::from_slice(value).map_err(|error| newer("the key", id, &error))
+    let record: KeyRecord = serde_json::from_slice(value).map_err(|error| newer("the key", id, &error))?;
+    if record.id == id {
+        return Ok(record);
+    }
+    Err(Error::new(ErrorKind::RouterUnavailable, format!("the key {id} cannot be read: its record is of another key")))
 }
 
 fn newer(what: &str, id: &str, error: &serde_json::Error) -> Error {

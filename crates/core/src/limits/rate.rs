@@ -85,8 +85,14 @@ impl Window {
 
     /// How much room there is.
     pub fn standing(&mut self, now: Duration, limit: u64) -> Standing {
+        let reset = self.empty_in(now);
+        Standing { limit, remaining: limit.saturating_sub(self.sum), reset }
+    }
+
+    /// How long something counts that passed, if nothing else does; zero where nothing counts.
+    pub fn empty_in(&mut self, now: Duration) -> Duration {
         self.tick(now);
-        Standing { limit, remaining: limit.saturating_sub(self.sum), reset: self.until(self.sum, now) }
+        if self.sum == 0 { Duration::ZERO } else { self.until(self.sum, now) }
     }
 
     /// The tick of `now`; what counts no more is forgotten.
@@ -142,9 +148,13 @@ mod tests {
         assert_eq!(window.standing(MS(1_000), 100), Standing { limit: 100, remaining: 70, reset: MS(59_010) });
         window.correct(tick, 30, 250);
         assert_eq!(window.standing(MS(1_000), 100).remaining, 0, "what cost more than was thought counts in full");
+        assert_eq!(window.empty_in(MS(1_000)), MS(59_010));
         window.standing(MS(61_000), 100);
         window.correct(tick, 250, 7);
         assert_eq!(window.standing(MS(61_000), 100).remaining, 100, "what is over is over");
+        let tick = window.take(MS(61_000), 1, 100).unwrap();
+        window.correct(tick, 1, 0);
+        assert_eq!(window.empty_in(MS(61_000)), MS(0), "what was taken back counts for no time");
     }
 
     proptest! {

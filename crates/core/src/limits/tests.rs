@@ -14,7 +14,8 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 
 fn bank() -> Counting {
     let clock = Arc::new(crate::testing::ManualClock::default());
-    Counting { bank: Arc::new(bank::StoreBank(Arc::new(crate::store::MemoryStore::new(clock)))), sharing: None }
+    let bank = Arc::new(bank::StoreBank(Arc::new(crate::store::MemoryStore::new(clock))));
+    Counting { bank, sharing: None, draws: TaskTracker::new() }
 }
 
 fn key(limits: Limits, above: Option<&Arc<Holder>>, began: Instant) -> Arc<Holder> {

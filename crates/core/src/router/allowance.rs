@@ -49,7 +49,7 @@ pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid:
     let clock = &router.deps().clock;
     let first = plan.targets.first().filter(|_| holder.is_shared());
     let micros = first.map_or(0, |first| at_most(router, holder, &first.target, request, paid));
-    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?);
+    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?, tokens);
     Ok(())
 }
 
@@ -78,5 +78,19 @@ pub(super) fn allows(router: &Router, target: &Target, request: &Request, record
     let Some(holder) = record.holder() else { return true };
     let route = request.model.as_deref().filter(|_| request.provider.is_none());
     let route = route.filter(|name| router.settings().routes.contains_key(*name));
-    holder.allows(target.provider.as_str(), target.model.as_ref().map(|model| model.as_str()), route)
+    router.allows(holder, target.provider.as_str(), target.model.as_ref().map(|model| model.as_str()), route)
+}
+
+impl Router {
+    /// Whether a target may be asked by whoever holds limits, as [`Holder::allows`] has it. A name that is also a route's means the route, and one that begins with a provider's means
+    /// that provider's model: neither lets anybody reach another provider that takes a model of just that name.
+    #[must_use]
+    pub fn allows(&self, holder: &Arc<Holder>, provider: &str, model: Option<&str>, route: Option<&str>) -> bool {
+        let of_provider = |name: &str| {
+            let first = name.split_once('/').map(|(first, _)| first.to_ascii_lowercase());
+            first.is_some_and(|first| self.entries().iter().any(|entry| entry.is(&first)))
+        };
+        let bare = model.filter(|name| !self.settings().routes.contains_key(*name) && !of_provider(name));
+        holder.allows_as(provider, model, bare, route)
+    }
 }

@@ -252,7 +252,7 @@ impl Open {
             books.post(entry, &Tally::of_call(&counted, cost));
         }
         if let Some(record) = self.record.upgrade() {
-            record.spent(cost, usage.filter(|usage| self.answers && usage.estimated));
+            record.spent(cost, usage, self.answers);
         }
     }
 

@@ -67,6 +67,27 @@ pub(crate) struct Record {
     holder: OnceLock<Arc<Holder>>,
     /// Its place within the limits of its key, given back at its end.
     permit: OnceLock<Permit>,
+    /// What its calls took of the tokens that its key may have.
+    taken: Mutex<Taken>,
+}
+
+/// The tokens of all calls that were made for a request: of each attempt that may have been paid for, each hedge, whatever became of the answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// What was thought of one call when the request was let in.
+    thought: u64,
+    /// Those of calls of which something is known.
+    known: u64,
+    /// Whether a call was settled at all.
+    settled: bool,
+}
+
+impl Taken {
+    /// A call is settled. One of which nothing was seen may have taken all that was thought.
+    fn add(&mut self, usage: Option<Usage>) {
+        self.known = self.known.saturating_add(usage.map_or(self.thought, |usage| usage.total()));
+        self.settled = true;
+    }
 }
 
 impl Record {
@@ -96,6 +117,7 @@ impl Record {
             kept: paid != Paid::Free,
             holder: OnceLock::new(),
             permit: OnceLock::new(),
+            taken: Mutex::default(),
         }
     }
 
@@ -139,8 +161,9 @@ impl Record {
         let _ = self.tier.set(tier);
     }
 
-    /// Keeps a place until the request's end.
-    pub(crate) fn admitted(&self, permit: Permit) {
+    /// Keeps a place until the request's end; a call of it is thought to take as many tokens.
+    pub(crate) fn admitted(&self, permit: Permit, thought: u64) {
+        lock(&self.taken).thought = thought;
         if let Some(alone) = permit.alone() {
             lock(&self.trace).limits = Some(alone.to_owned());
         }
@@ -184,8 +207,8 @@ impl Record {
         let mut trace = lock(&self.trace);
         trace.cache = status;
         if matches!(status, CacheStatus::Hit | CacheStatus::Coalesced) {
-            // Somebody else's call answered, and paid.
-            trace.cost_micros = Some(0);
+            // Somebody else's call answered, and paid; what was asked before it stays to be paid.
+            trace.cost_micros.get_or_insert(0);
         }
         trace.key = key.map(|key| key.printed().to_owned());
     }
@@ -298,15 +321,16 @@ impl Record {
         lock(&self.trace).usage = Some(usage);
     }
 
-    /// A call is settled: what it cost, where that is known, and an estimate of its tokens where its provider told none.
-    pub(crate) fn spent(&self, cost: Option<u64>, estimate: Option<Usage>) {
+    /// A call is settled: what it cost and what it used, where that is known, and whether it is the one that answers.
+    pub(crate) fn spent(&self, cost: Option<u64>, usage: Option<Usage>, answers: bool) {
+        lock(&self.taken).add(usage);
         let mut trace = lock(&self.trace);
         match cost {
             Some(micros) => trace.cost_micros = Some(trace.cost_micros.unwrap_or(0).saturating_add(micros)),
             None => trace.unpriced += 1,
         }
         // What the provider told of a broken answer is of its beginning.
-        if let Some(estimate) = estimate
+        if let Some(estimate) = usage.filter(|usage| answers && usage.estimated)
             && trace.usage.is_none_or(|told| told.output < estimate.output)
         {
             trace.usage = Some(estimate);

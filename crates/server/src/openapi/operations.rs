@@ -75,7 +75,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("Who would answer a request, in which order and why, with prices, breakers and the keys of stored answers; nothing is sent")
         .takes(Schemas::read::<Generate>),
     Operation::get("/api/v0/ai/llm/requests/{id}", "request", &[(JSON, shapes::object)])
-        .about("What happened to a request of late: who was considered, asked and held back, and how each went: of the key's own requests, of anybody's for administration"),
+        .about("What happened to a request of late: who was considered, asked and held back, and how each went: of the key's own requests, of anybody's for administration. 404 where nothing is known of it any more"),
     Operation::get("/api/v0/ai/llm/providers", "providers", &[(JSON, Schemas::written::<Providers>)])
         .about("Who could answer now"),
     Operation::get("/api/v0/ai/llm/health", "health", &[(JSON, Schemas::written::<Health>)])

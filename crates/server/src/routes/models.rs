@@ -194,8 +194,8 @@ fn allowed(router: &Router, head: &Parts, models: Arc<Vec<Listed>>) -> Arc<Vec<L
 /// Whether a key may ask a model; a route, where it may ask it as a whole or something that it leads to.
 fn allows(router: &Router, holder: &Arc<Holder>, model: &Listed) -> bool {
     let at = |target: &str| match target.split_once('/') {
-        Some((provider, name)) => holder.allows(provider, Some(name), None),
-        None => holder.allows(target, None, None),
+        Some((provider, name)) => router.allows(holder, provider, Some(name), None),
+        None => router.allows(holder, target, None, None),
     };
     match router.settings().routes.get(&model.id) {
         Some(route) => {
@@ -203,7 +203,7 @@ fn allows(router: &Router, holder: &Arc<Holder>, model: &Listed) -> bool {
         }
         None => {
             let own = model.id.strip_prefix(&model.owner).and_then(|rest| rest.strip_prefix('/'));
-            holder.allows(&model.owner, Some(own.unwrap_or(&model.id)), None)
+            router.allows(holder, &model.owner, Some(own.unwrap_or(&model.id)), None)
         }
     }
 }

@@ -60,5 +60,9 @@ async fn what_happened_is_told_to_who_asked_and_to_administration() {
     let attempts = told.json()["attempts"].as_array().unwrap().clone();
     assert_eq!((attempts.len(), &attempts[0]["error"]["kind"]), (2, &json!("provider_server_error")));
     let unknown = serving.send(Ask::get("/api/v0/ai/llm/requests/req_unknown").header("x-api-key", "o")).await;
+    assert_eq!((unknown.status, unknown.json()["kind"].as_str()), (404, Some("caller_invalid_request")));
+    assert!(unknown.json()["hint"].as_str().unwrap().contains("x-request-id"), "{}", unknown.text());
+    let unheard = "/api/v0/ai/llm/requests/req_unknown";
+    assert_eq!(serving.send(Ask::get(unheard).header("x-api-key", "a")).await.status, 403, "nor whether it is known");
     assert!(unknown.text().contains("nothing is known of a request req_unknown"), "{}", unknown.text());
 }

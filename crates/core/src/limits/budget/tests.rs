@@ -12,9 +12,15 @@ fn bank() -> Arc<dyn Bank> {
     Arc::new(StoreBank(Arc::new(MemoryStore::new(Arc::new(ManualClock::default())))))
 }
 
-fn purse(bank: &Arc<dyn Bank>, period: Period, cap: u64) -> Purse {
-    Purse::new("key/x", period, cap, Arc::clone(bank))
+fn counting(bank: Arc<dyn Bank>) -> Counting {
+    Counting { bank, sharing: None, draws: TaskTracker::new() }
 }
+
+fn purse(bank: &Arc<dyn Bank>, period: Period, cap: u64) -> Purse {
+    Purse::new("key/x", period, cap, &counting(Arc::clone(bank)))
+}
+
+mod properties;
 
 const NOW: u64 = 1_767_225_600;
 
@@ -79,7 +85,7 @@ impl Bank for Slow {
 #[tokio::test(start_paused = true)]
 async fn what_is_drawn_for_one_who_leaves_is_there_for_the_next() {
     let slow = Arc::new(Slow(bank(), tokio::sync::Semaphore::new(0)));
-    let purse = Purse::new("key/x", Period::Day, 1_000_000, Arc::clone(&slow) as Arc<dyn Bank>);
+    let purse = Purse::new("key/x", Period::Day, 1_000_000, &counting(slow.clone()));
     {
         let mut left = std::pin::pin!(purse.reserve(|| "k".into(), 500_000, at(NOW)));
         assert!(futures_util::poll!(&mut left).is_pending());

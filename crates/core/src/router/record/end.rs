@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Record, lock};
+use super::{Record, Taken, lock};
 use crate::books::{Day, Tally};
 use crate::config::Settings;
 use crate::deps::RouterDeps;
@@ -23,8 +23,9 @@ impl Drop for Record {
         let empty = Trace::new(record.id.clone(), SystemTime::UNIX_EPOCH);
         let mut trace = std::mem::replace(record, empty);
         trace.total.get_or_insert(took);
+        let taken = *lock(&self.taken);
         if let Some(permit) = self.permit.get_mut()
-            && let Some(tokens) = tokens_taken(&trace)
+            && let Some(tokens) = tokens_taken(&trace, taken)
         {
             permit.took(tokens);
         }
@@ -85,16 +86,13 @@ pub(crate) fn meters(deps: &RouterDeps, settings: &Settings, entries: &[Entry]) 
     Meters::new(&deps.ledger, entries.iter().map(|entry| (entry.id.as_str(), models(entry)))).with_clients(clients)
 }
 
-/// How many tokens a request took that ended; none where nobody can tell, and what was thought of it stands.
-fn tokens_taken(trace: &Trace) -> Option<u64> {
+/// How many tokens a request took that ended: all its calls together. None where nobody can tell, and what was thought of it stands.
+fn tokens_taken(trace: &Trace, taken: Taken) -> Option<u64> {
     let left = trace.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::CallerCancelled);
-    match (trace.cache, &trace.usage) {
-        // Somebody else's call answered.
-        (CacheStatus::Hit | CacheStatus::Coalesced, _) => Some(0),
-        (_, Some(usage)) => Some(usage.total()),
-        (_, None) if trace.served.is_none() && !left => Some(0),
-        _ => None,
-    }
+    let elsewhere = matches!(trace.cache, CacheStatus::Hit | CacheStatus::Coalesced);
+    // Who left a call to others does not hear what becomes of it.
+    let unknown = left && !taken.settled && !elsewhere;
+    (!unknown).then_some(taken.known)
 }
 
 /// Counts a request that ended under whoever answered, or was tried last, and what failed on the way under whom it failed.

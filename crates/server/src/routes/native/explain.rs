@@ -50,24 +50,25 @@ async fn explained(server: &Inner, head: &Parts, body: &[u8]) -> Result<Explanat
 /// is another's no more is said than of one that never was.
 pub(crate) async fn request(State(server): State<Server>, Path(id): Path<String>, request: HttpRequest) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-    let found = RequestId::parse(&id).and_then(|id| {
-        let found = server.0.router.trace(&id);
-        if caller.name.is_none() || caller.admin {
-            return found.ok_or_else(|| {
-                Error::invalid(format!("nothing is known of a request {id}"))
-                    .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id")
-            });
-        }
-        // Its name is that of the key it comes from, and a narrower key sees less, not more.
-        let derived = caller.holder.as_ref().is_some_and(|holder| holder.is_derived());
-        found.filter(|trace| trace.client == caller.name && !derived).ok_or_else(|| {
-            Error::new(ErrorKind::PolicyForbidden, format!("nothing is known of a request {id} of this key")).with_hint(
-                "those of others are for administration: show a key with `admin = true` or of the role admin",
-            )
-        })
-    });
-    match found {
-        Ok(trace) => json_of(StatusCode::OK, &*trace),
-        Err(error) => error::native(&error, None),
+    let id = match RequestId::parse(&id) {
+        Ok(id) => id,
+        Err(error) => return error::native(&error, None),
+    };
+    // A key's name is that of the key it comes from, and a narrower key sees less, not more.
+    let derived = caller.holder.as_ref().is_some_and(|holder| holder.is_derived());
+    let every = caller.name.is_none() || caller.admin;
+    match server.0.router.trace(&id).filter(|trace| every || trace.client == caller.name && !derived) {
+        Some(trace) => json_of(StatusCode::OK, &*trace),
+        None if every => error::native_absent(
+            &Error::invalid(format!("nothing is known of a request {id}"))
+                .with_hint("the last few hundred are kept, in memory; their ids are in x-request-id"),
+        ),
+        None => error::native(
+            &Error::new(ErrorKind::PolicyForbidden, format!("nothing is known of a request {id} of this key"))
+                .with_hint(
+                    "those of others are for administration: show a key with `admin = true` or of the role admin",
+                ),
+            None,
+        ),
     }
 }
