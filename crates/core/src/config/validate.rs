@@ -88,6 +88,7 @@ impl<'a> Check<'a> {
         self.unusable();
         self.routes(registered);
         self.prices();
+        self.silences();
         self.warn();
     }
 
@@ -162,6 +163,19 @@ impl<'a> Check<'a> {
                     );
                 }
             }
+        }
+    }
+
+    /// A sign of life that comes too late lets a quiet stream's connection be taken for a forgotten one.
+    fn silences(&mut self) {
+        let (ping, idle) = (self.settings.server.ping_after, self.settings.server.idle_timeout);
+        let set = ["server.ping_after", "server.idle_timeout"].into_iter();
+        let set = set.filter_map(|path| Some((path, self.get(path, &[])?.1.clone()))).next();
+        if let Some((path, origin)) = set.filter(|_| ping >= idle) {
+            let message = format!(
+                "ping_after ({ping:?}) must be shorter than idle_timeout ({idle:?}): quiet streams would be cut"
+            );
+            self.problem(origin, path.to_owned(), message, None);
         }
     }
 

@@ -138,3 +138,12 @@ proptest::proptest! {
         let _ = case().file(toml).load();
     }
 }
+
+#[test]
+fn a_sign_of_life_that_would_come_too_late_is_named() {
+    for text in ["[server]\nping_after = '5m'", "[server]\nidle_timeout = '15s'"] {
+        let said = case().file(text).problems();
+        assert!(said.starts_with("config.toml:2:") && said.contains("must be shorter than idle_timeout"), "{said}");
+    }
+    assert!(case().file("[server]\nping_after = '5m'\nidle_timeout = '10m'").load().is_ok());
+}
