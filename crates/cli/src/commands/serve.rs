@@ -37,6 +37,10 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     let address = address(&settings.host, settings.port).map_err(Failure::Usage)?;
     let server = Server::new(app.router.clone(), ServerOptions::of(app.router.settings())).map_err(Failure::Usage)?;
     let bound = server.bind(address)?;
+    if let Some(store) = app.router.deps().store.as_ref().filter(|_| app.router.settings().store.url.is_none()) {
+        // Its threads begin here, while they get little pages. What is wrong with it is told to whoever needs it.
+        let _ = runtime.block_on(store.get("serve", "begins"));
+    }
     // Before anybody learns that it listens, and may tell it to end.
     let signals = runtime.block_on(async { Signals::new() });
     let scheme = if bound.is_encrypted() { "https" } else { "http" };
