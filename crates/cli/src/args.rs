@@ -431,8 +431,8 @@ pub(crate) struct Usage {
     #[arg(long, value_name = "DAY")]
     pub until: Option<String>,
 
-    /// Only this key's, by its name as `--by key` shows it
-    #[arg(long, value_name = "NAME")]
+    /// Only this key's, by its name, its id, or both as `--by key` shows them
+    #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
 }
 

@@ -71,6 +71,10 @@ const REASONS: &[(&[&str], &str)] = &[
         "answers are not sent to other services; metrics are at /metrics",
     ),
     (
+        &["database_url"],
+        "there is no database: keys and usage are kept in the router's own store; for keys of clients set `virtual_keys = true` under [server], then `llm-router keys create NAME`",
+    ),
+    (
         &["database_", "store_model_in_db", "proxy_batch_write_at", "proxy_budget_"],
         "there is no database: keys and usage are kept in the router's own store",
     ),

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use account::Account;
 pub use account::Entry;
 pub use day::Day;
-pub use report::{By, Query, Report, Row};
+pub use report::{By, Query, Report, Row, means};
 use tally::Kept;
 pub use tally::Tally;
 

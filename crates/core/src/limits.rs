@@ -10,6 +10,7 @@ mod budget;
 pub mod grant;
 pub mod key;
 pub mod keyring;
+mod money;
 mod period;
 mod permit;
 pub mod rate;
@@ -65,13 +66,13 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Money for each UTC day, in micro-dollars.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "money::read", skip_serializing_if = "Option::is_none")]
     pub budget_per_day: Option<u64>,
     /// Money for each UTC month, in micro-dollars.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "money::read", skip_serializing_if = "Option::is_none")]
     pub budget_per_month: Option<u64>,
     /// Money in all, in micro-dollars.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "money::read", skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
     /// Whether models may be asked whose price is unknown, though money is limited.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

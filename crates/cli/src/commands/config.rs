@@ -1,6 +1,6 @@
 //! `config`: what is set, where it comes from, and everything that is wrong with it; and other routers' configurations as one of ours (`../litellm.rs`).
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(crate) fn run(environment: &Environment, global: &Global, args: &Config) -> 
 /// Converts a file. The configuration goes to standard output or to a file that only its owner may read: it may hold keys.
 fn import(global: &Global, file: &Path, output: Option<&Path>) -> Outcome {
     let text = prompt::read_text(file)?;
-    let shown = file.display();
+    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     if text.len() as u64 > litellm::LARGEST {
         let why = format!("{shown} is larger than {} bytes", litellm::LARGEST);
         return Err(Failure::usage(why, "give the router's own configuration"));
@@ -67,7 +67,8 @@ fn import(global: &Global, file: &Path, output: Option<&Path>) -> Outcome {
             "give the file of `litellm --config`",
         )
     })?;
-    let heading = format!("# Made from LiteLLM's {:?} by `llm-router config import litellm`.\n\n", file_name(file));
+    let from = if file == Path::new("-") { shown.clone() } else { format!("{:?}", file_name(file)) };
+    let heading = format!("# Made from LiteLLM's {from} by `llm-router config import litellm`.\n\n");
     if let Some(output) = output {
         write_new(output, &format!("{heading}{}", converted.toml))?;
     }
@@ -95,6 +96,12 @@ fn write_new(file: &Path, text: &str) -> Outcome {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let what = format!("cannot write {}", file.display());
-    let mut out = options.open(file).map_err(|error| Failure::io(&what, &error))?;
+    let mut out = options.open(file).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Failure::Failed(
+            Error::invalid(format!("{what}: there is such a file"))
+                .with_hint("name another one with -o, or move that one away: a configuration is never written over"),
+        ),
+        _ => Failure::io(&what, &error),
+    })?;
     out.write_all(text.as_bytes()).map_err(|error| Failure::io(&what, &error))
 }

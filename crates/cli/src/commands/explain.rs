@@ -31,7 +31,13 @@ const LONGEST_KEY: u64 = 8 << 10;
 
 pub(crate) async fn run(app: &App, global: &Global, args: &Explain) -> Outcome {
     if let Some(id) = args.text.as_deref().and_then(id_in) {
-        return happened(app, global, &id, args).await;
+        return happened(app, global, &id?, args).await;
+    }
+    let of_a_record = [("--server", args.server.is_some()), ("--key-file", args.key_file.is_some())];
+    if let Some((option, _)) = of_a_record.into_iter().find(|(_, given)| *given) {
+        let hint =
+            "give the id of a request that the server answered, req_…; a plan is made here, and no server is asked";
+        return Err(Failure::usage(format!("{option}: no id of a request is given"), hint));
     }
     let mut request = Request::new(args.text.as_ref().or(args.prompt.as_ref()).cloned().unwrap_or_default());
     prompt::apply(&args.request, &mut request)?;
@@ -65,12 +71,17 @@ fn why(target: &Explained) -> String {
     said.into_iter().flatten().chain(target.breakers.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
-/// The id that a text is: those that the router makes begin alike, and no prompt does.
-fn id_in(text: &str) -> Option<RequestId> {
+/// The id that a text is, or is meant to be: those that the router makes begin alike, and no prompt of one word does.
+fn id_in(text: &str) -> Option<Outcome<RequestId>> {
     let text = text.trim();
-    let made = text.strip_prefix("req_")?;
+    let made = text.strip_prefix("req_").filter(|made| !made.contains(char::is_whitespace))?;
     let made = made.len() == 26 && made.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    RequestId::parse(text).ok().filter(|_| made)
+    let id = RequestId::parse(text).ok().filter(|_| made);
+    let short: String = text.chars().take(64).collect();
+    Some(id.ok_or_else(|| {
+        let hint = "an id is req_ and 26 letters and digits, as in the header x-request-id; for a prompt of this one word say --prompt";
+        Failure::usage(format!("{short:?} is no id of a request"), hint)
+    }))
 }
 
 async fn happened(app: &App, global: &Global, id: &RequestId, args: &Explain) -> Outcome {
@@ -107,8 +118,11 @@ fn key_in(file: &Path) -> Outcome<Secret> {
     let (input, what): (Box<dyn Read>, _) = if file == Path::new("-") {
         (Box::new(std::io::stdin()), "standard input".to_owned())
     } else {
-        let what = file.display().to_string();
-        (Box::new(File::open(file).map_err(|error| Failure::io(&what, &error))?), what)
+        let what = format!("--key-file {}", file.display());
+        let open = File::open(file).map_err(|error| {
+            Failure::usage(format!("{what}: {error}"), "name a file that holds the key, or - for standard input")
+        });
+        (Box::new(open?), what)
     };
     let mut text = String::new();
     input.take(LONGEST_KEY + 1).read_to_string(&mut text).map_err(|error| Failure::io(&what, &error))?;
@@ -202,8 +216,11 @@ mod tests {
 
     #[test]
     fn an_id_is_told_from_a_prompt() {
-        assert!(id_in("req_01m843hshfnj0fnadm16tgw3ef").is_some());
-        for prompt in ["req_", "req_01m843hshfnj0fnadm16tgw3ef?", "what is req_01m843hshfnj0fnadm16tgw3ef", "hi"] {
+        assert!(matches!(id_in("req_01m843hshfnj0fnadm16tgw3ef"), Some(Ok(_))));
+        for slip in ["req_", "req_01m843", "req_01m843hshfnj0fnadm16tgw3ef?", "req_01m843hshfnj0fnadm16tgw3ef0"] {
+            assert!(matches!(id_in(slip), Some(Err(Failure::Usage(_)))), "{slip}");
+        }
+        for prompt in ["what is req_01m843hshfnj0fnadm16tgw3ef", "req_1 and req_2", "hi", ""] {
             assert!(id_in(prompt).is_none(), "{prompt}");
         }
     }

@@ -1,9 +1,12 @@
 //! `keys`: the keys of the server's clients. They are kept in the state store, which a running server follows; `derive` alone needs neither.
 
+mod fits;
+
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use llm_router::Error;
+use llm_router::books::Day;
 use llm_router::limits::grant::{Caveats, LONGEST, derive};
 use llm_router::limits::key::{KeyChange, KeyRecord, KeySpec, Role};
 use llm_router::limits::{Keyring, Limits};
@@ -29,7 +32,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Keys) -> Outcome {
         .ok_or_else(|| Failure::usage("there is no state folder to keep keys in", "set HOME or XDG_DATA_HOME"))?;
     match args {
         Keys::Create(args) => create(app, keyring, global, args).await,
-        Keys::Update(args) => update(keyring, global, args).await,
+        Keys::Update(args) => update(app, keyring, global, args).await,
         Keys::Ls => list(keyring, global).await,
         Keys::Revoke { key } => {
             let record = keyring.revoke(key, BY).await?;
@@ -53,7 +56,9 @@ async fn create(app: &App, keyring: &Keyring, global: &Global, args: &KeyCreate)
     spec.tags.clone_from(&args.tag);
     spec.expires = expires(&args.limits)?;
     spec.limits = limits(&args.limits)?;
+    let models = spec.limits.models.clone();
     let (record, key) = keyring.create(spec, BY).await?;
+    models.iter().filter_map(|pattern| fits::warning(&app.router, pattern)).for_each(|warning| output::note(&warning));
     if !app.router.settings().server.virtual_keys {
         output::note(
             "hint: no server takes it before `virtual_keys = true` stands under [server] of its configuration",
@@ -70,12 +75,17 @@ async fn create(app: &App, keyring: &Keyring, global: &Global, args: &KeyCreate)
     output::print(&format!("{}\n", key.expose()))
 }
 
-async fn update(keyring: &Keyring, global: &Global, args: &KeyUpdate) -> Outcome {
+async fn update(app: &App, keyring: &Keyring, global: &Global, args: &KeyUpdate) -> Outcome {
     let change = change(args)?;
     if change == KeyChange::default() {
         return Err(Failure::usage("nothing shall be different", "say what: --rpm 60, --budget 5, --no rpm"));
     }
     let record = keyring.update(&args.key, &change, BY).await?;
+    args.limits
+        .model
+        .iter()
+        .filter_map(|name| fits::warning(&app.router, name))
+        .for_each(|warning| output::note(&warning));
     if global.json {
         return output::print_json(&shown(&record));
     }
@@ -88,13 +98,19 @@ async fn prune(keyring: &Keyring, global: &Global) -> Outcome {
     if global.json {
         return output::print_json(&json!({ "forgotten": gone.iter().map(shown).collect::<Vec<_>>() }));
     }
-    output::status(&format!("forgot {} keys that held no more", gone.len()));
-    Ok(())
+    if gone.is_empty() {
+        output::status("nothing to forget: every key holds");
+    }
+    let lines: Vec<String> = gone.iter().map(|key| format!("forgot {}#{}\n", key.spec.spec.name, key.id)).collect();
+    output::print(&lines.concat())
 }
 
 /// What a line changes: what it sets, and what it takes away with `--no`.
 fn change(args: &KeyUpdate) -> Outcome<KeyChange> {
     let no = |name: &str| args.no.iter().any(|no| no == name);
+    if let Some(name) = given(args).into_iter().find_map(|(name, given)| (given && no(name)).then_some(name)) {
+        return Err(Failure::usage(format!("--{name} and --no {name}: both are said"), "say one of them"));
+    }
     let set = limits(&args.limits)?;
     let mut change = KeyChange::default();
     change.role = args.role.as_ref().map(|role| if role == "admin" { Role::Admin } else { Role::User });
@@ -111,6 +127,24 @@ fn change(args: &KeyUpdate) -> Outcome<KeyChange> {
     to.budget_per_month = one(no("budget-per-month"), set.budget_per_month);
     to.unpriced = (no("unpriced") || set.unpriced).then_some(set.unpriced);
     Ok(change)
+}
+
+/// What a line can take away, and whether it sets it.
+fn given(args: &KeyUpdate) -> [(&'static str, bool); 11] {
+    let set = &args.limits;
+    [
+        ("ttl", set.ttl.is_some()),
+        ("model", !set.model.is_empty()),
+        ("rpm", set.rpm.is_some()),
+        ("tpm", set.tpm.is_some()),
+        ("concurrency", set.concurrency.is_some()),
+        ("budget", set.budget.is_some()),
+        ("budget-per-day", set.budget_per_day.is_some()),
+        ("budget-per-month", set.budget_per_month.is_some()),
+        ("unpriced", set.unpriced),
+        ("team", args.team.is_some()),
+        ("tag", !args.tag.is_empty()),
+    ]
 }
 
 /// A new value, none, or what there was.
@@ -141,8 +175,8 @@ async fn list(keyring: &Keyring, global: &Global) -> Outcome {
         let about = &record.spec;
         let holds = match (about.revoked, about.spec.expires) {
             (Some(_), _) => "revoked".to_owned(),
-            (None, Some(end)) if end <= now => "expired".to_owned(),
-            (None, Some(end)) => format!("{} more hours", (end - now).div_ceil(3600)),
+            (None, Some(end)) if end <= now => format!("expired {}", day(end)),
+            (None, Some(end)) => format!("until {}, {} more hours", day(end), (end - now).div_ceil(3600)),
             (None, None) => "yes".to_owned(),
         };
         let role = if about.spec.role == Role::Admin { "admin" } else { "user" };
@@ -156,6 +190,11 @@ async fn list(keyring: &Keyring, global: &Global) -> Outcome {
         vec![record.id.clone(), name, role.to_owned(), team, holds, money, in_words(&about.spec.limits)]
     }));
     output::print(&output::table(&rows))
+}
+
+/// The day of UTC that a time in seconds since 1970 is in.
+fn day(seconds: u64) -> Day {
+    Day::of(SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 /// Limits as they are in JSON, without its marks.

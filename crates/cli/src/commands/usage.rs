@@ -12,7 +12,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Usage) -> Outcome {
     let none = || Failure::usage("there is no state folder that usage is kept in", "set HOME or XDG_DATA_HOME");
     let books = app.router.deps().books.as_ref().ok_or_else(none)?;
     let query = Query::parse(books.today(), Some(&args.by), args.since.as_deref(), args.until.as_deref());
-    let report = books.report(&query.map_err(Failure::Usage)?.of_key(args.key.as_deref())).await?;
+    let report = books.report(&query.map_err(Failure::Usage)?.of_keys(args.key.as_deref())).await?;
     if global.json {
         let report = to_value(&report).map_err(|error| llm_router::Error::internal(error.to_string()))?;
         return output::print_json(&report);

@@ -43,11 +43,12 @@ pub(super) fn write(deployments: &Deployments, library: &Node, router: &Node, to
         let line = deployments.all.iter().find(|one| one.name == name).map_or(0, |one| one.line);
         let at = Node { line, ..Node::default() };
         if is_taken(name, deployments) {
-            notes.add(
-                &at,
-                "model_name",
-                format!("{name:?} is a provider's name here: say {name}/MODEL, or name the group otherwise"),
+            let targets: Vec<&str> = of(deployments, name).iter().map(|one| one.target.as_str()).collect();
+            let why = format!(
+                "{name:?} is a provider's name here: ask for {} instead, or name the group otherwise",
+                targets.join(" or ")
             );
+            notes.add(&at, "model_name", why);
             continue;
         }
         let groups = std::iter::once(name).chain(chains.after("fallbacks", name, notes));

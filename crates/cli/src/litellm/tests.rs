@@ -64,3 +64,10 @@ fn a_file_that_is_none_is_told_with_its_line() {
     assert_eq!(odd.notes.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3]);
     checked(&odd.toml);
 }
+
+#[test]
+fn a_name_that_is_taken_is_told_with_what_to_ask_for() {
+    let text = "model_list:\n  - model_name: claude\n    litellm_params:\n      model: anthropic/claude-sonnet-4-5\n";
+    let notes = convert(text).unwrap().notes;
+    assert!(notes.iter().any(|note| note.why.contains("ask for anthropic/claude-sonnet-4-5 instead")), "{notes:?}");
+}

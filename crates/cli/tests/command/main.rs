@@ -9,6 +9,7 @@ mod embedded;
 mod generate;
 mod help;
 mod interrupt;
+mod keys;
 mod log;
 mod programs;
 mod providers;

@@ -32,6 +32,8 @@ fn what_commands_used_is_summed_and_shown() {
     assert_eq!(by_day["rows"][0]["day"], day);
     let none = home.run(["usage", "--until", "2020-01-02", "--since", "2020-01-01", "--json"]).succeeds().json();
     assert_eq!((&none["rows"], &none["total"]["requests"]), (&serde_json::json!([]), &0.into()));
+    let unknown = home.run(["usage", "--key", "nobody"]).fails(2);
+    assert!(unknown.contains(r#"no key "nobody" is in the books"#), "{unknown}");
 }
 
 #[test]

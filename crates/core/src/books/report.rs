@@ -81,15 +81,23 @@ pub struct Query {
     pub until: Day,
     /// What it is put together by, in this order.
     pub by: Vec<By>,
-    /// Only what this key used.
+    /// Only what this key used, by its whole name as the books have it.
     pub key: Option<String>,
+    /// Only what the keys used that somebody means by this: a name, an id, or both, as in [`means`].
+    pub keys: Option<String>,
+}
+
+/// Whether somebody who says this means a key that the books have: by its name, which several keys may have had, by its id, or by `name#id`.
+#[must_use]
+pub fn means(said: &str, key: &str) -> bool {
+    said == key || key.split_once('#').is_some_and(|(name, id)| said == name || said == id)
 }
 
 impl Query {
     /// All that was used in these days.
     #[must_use]
     pub fn new(since: Day, until: Day, by: Vec<By>) -> Self {
-        Self { since, until, by, key: None }
+        Self { since, until, by, key: None, keys: None }
     }
 
     /// Reads a query as people write it: `by` as [`By::parse`], days as `2026-11-23`, or as `7d` for that many days with today among them. Without days it is the last thirty,
@@ -113,7 +121,14 @@ impl Query {
         Ok(Self::new(since, until, by.map_or(Ok(vec![By::Day]), By::parse)?))
     }
 
-    /// Of what this key used alone.
+    /// Of what the keys used alone that are meant by this, as people write it: a name, an id, or `name#id`. [`Books::report`] refuses one that the books do not know.
+    #[must_use]
+    pub fn of_keys(mut self, said: Option<&str>) -> Self {
+        self.keys = said.map(str::to_owned);
+        self
+    }
+
+    /// Of what this key used alone, by its whole name.
     #[must_use]
     pub fn of_key(mut self, key: Option<&str>) -> Self {
         self.key = key.map(str::to_owned);
@@ -196,7 +211,7 @@ impl Books {
     /// Puts usage together, what this process has not written yet included.
     ///
     /// # Errors
-    /// `caller_invalid_request` where it would be more rows than anybody reads; `router_unavailable` when the store cannot be read.
+    /// `caller_invalid_request` where it would be more rows than anybody reads, and for [`Query::keys`] that are on no day in the books; `router_unavailable` when the store cannot be read.
     pub async fn report(&self, query: &Query) -> Result<Report> {
         // What cannot be written now is missing here, which its own warning says.
         let _ = self.flush().await;
@@ -216,6 +231,9 @@ impl Books {
                 if query.key.as_deref().is_some_and(|key| *account.key != *key) {
                     continue;
                 }
+                if query.keys.as_deref().is_some_and(|said| !means(said, &account.key)) {
+                    continue;
+                }
                 let tally = Kept::read(&record)?.tally();
                 total.add(&tally);
                 sums.entry(query.by.iter().map(|by| named(&account, *by)).collect()).or_default().add(&tally);
@@ -227,6 +245,13 @@ impl Books {
             if last {
                 break;
             }
+        }
+        if let Some(said) = query.keys.as_deref().filter(|_| sums.is_empty())
+            && !self.know(said).await?
+        {
+            return Err(Error::invalid(format!("no key {:?} is in the books", crate::ids::shorten(said))).with_hint(
+                "`llm-router usage --by key` lists those of these days; a key that has used nothing is not among them",
+            ));
         }
         let rows = sums.into_iter().map(|(names, tally)| {
             let mut row = Row { tally, ..Row::default() };
@@ -243,5 +268,21 @@ impl Books {
             row
         });
         Ok(Report { since: query.since, until: query.until, by: query.by.clone(), rows: rows.collect(), total })
+    }
+
+    /// Whether a key that is meant by this has used anything on any day that is kept.
+    async fn know(&self, said: &str) -> Result<bool> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.0.store.scan(SPACE, Scan { prefix: "", after: after.as_deref(), limit: PAGE }).await?;
+            let accounts = page.iter().filter_map(|(place, _)| Account::read(place));
+            if accounts.into_iter().any(|account| means(said, &account.key)) {
+                return Ok(true);
+            }
+            if page.len() < PAGE {
+                return Ok(false);
+            }
+            after = page.last().map(|(place, _)| place.clone());
+        }
     }
 }

@@ -174,6 +174,20 @@ async fn a_report_is_of_its_days_and_its_key_by_what_was_asked() {
     {
         assert!(Query::parse(today, Some(by), since, until).is_err(), "{by} {since:?} {until:?}");
     }
+    books.post(entry(&books, "ann#0011223344556677", "m"), &asked(1));
+    books.post(entry(&books, "ann#8899aabbccddeeff", "m"), &asked(1));
+    let of = async |said: &str| {
+        let query = Query::parse(today, Some("key"), Some("1d"), None).unwrap().of_keys(Some(said));
+        books.report(&query).await.map(|report| report.total.requests)
+    };
+    for (said, requests) in [("ann", 2), ("0011223344556677", 1), ("ann#8899aabbccddeeff", 1), ("b", 1)] {
+        assert_eq!(of(said).await.unwrap(), requests, "{said}");
+    }
+    for said in ["nobody", "ann#", "an", ""] {
+        assert!(of(said).await.unwrap_err().message().contains("in the books"), "{said}");
+    }
+    let before = Query::parse(today, None, Some("30d"), Some("20d")).unwrap().of_keys(Some("ann"));
+    assert_eq!(books.report(&before).await.unwrap().total.requests, 0, "it is known, of another day");
     let upside_down = Query::parse(today, None, Some("1d"), Some("2d")).unwrap_err();
     assert!(upside_down.message().contains("before"), "{upside_down}");
 }

@@ -132,11 +132,11 @@ pub struct LimitChange {
     #[serde(deserialize_with = "given")]
     pub concurrency: Option<Option<u32>>,
     pub models: Option<Vec<String>>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "super::money::given")]
     pub budget_per_day: Option<Option<u64>>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "super::money::given")]
     pub budget_per_month: Option<Option<u64>>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "super::money::given")]
     pub budget: Option<Option<u64>>,
     pub unpriced: Option<bool>,
 }

@@ -97,7 +97,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("/api/v0/ai/llm/keys/log", "key_log", &[(JSON, shapes::object)])
         .about("What was done to keys and by whom, for administration"),
     Operation::get("/api/v0/ai/llm/usage", "usage", &[(JSON, shapes::object)])
-        .about("What was used and what it cost: of all keys for administration, else of the key that asks; `?by=` names day, key, team, provider or model, several with commas between; `?since=` and `?until=` are days, `?of=` is the name of a key"),
+        .about("What was used and what it cost: of all keys for administration, else of the key that asks; `?by=` names day, key, team, provider or model, several with commas between; `?since=` and `?until=` are days, `?of=` is the name or the id of a key, or both as `by=key` shows them with `%23` for `#`"),
     Operation::get("/v1/models", "models", &[(JSON, shapes::models)])
         .about("The models that can be named, in the shape that the headers ask for")
         .of("models", shapes::any_refusal),

@@ -163,6 +163,10 @@ pub(super) fn any_refusal(schemas: &mut Schemas) -> Schema {
 pub(super) fn key(_: &mut Schemas) -> Schema {
     let (text, count) = (json_schema!({ "type": "string" }), json_schema!({ "type": "integer", "minimum": 0 }));
     let texts = json_schema!({ "type": "array", "items": { "type": "string" } });
+    let money = json_schema!({
+        "description": "A whole number of micro-dollars, or dollars as a text",
+        "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "examples": ["2.00"] }],
+    });
     let limits = json_schema!({
         "type": "object",
         "additionalProperties": false,
@@ -171,9 +175,9 @@ pub(super) fn key(_: &mut Schemas) -> Schema {
             "tokens_per_minute": count,
             "concurrency": count,
             "models": texts,
-            "budget_per_day": count,
-            "budget_per_month": count,
-            "budget": { "type": "integer", "minimum": 0, "description": "Micro-dollars in all" },
+            "budget_per_day": money,
+            "budget_per_month": money,
+            "budget": money,
             "unpriced": { "type": "boolean" },
         },
     });

@@ -231,4 +231,16 @@ async fn administration_changes_a_key_while_it_is_in_use() {
     assert_eq!(world.ask(patch(json!({"limits": {"requests_per_minute": null}})), &admin).await.status, 200);
     assert_eq!(world.ask(Ask::chat("s/m"), &key).await.status, 200);
     assert_eq!(world.ask(patch(json!({"hash": "x"})), &admin).await.status, 400);
+    for (said, micros) in [(json!("2.00"), 2_000_000), (json!(2), 2)] {
+        let changed = world.ask(patch(json!({"limits": {"budget_per_day": said}})), &admin).await;
+        assert_eq!(changed.json()["limits"]["budget_per_day"].as_u64(), Some(micros), "{said}");
+    }
+    let wrong = json!({"name": "bob", "limits": {"budget_per_day": "two"}});
+    for ask in [Ask::post("/api/v0/ai/llm/keys", wrong.to_string()), patch(json!({"limits": {"budget_per_day": 2.5}}))]
+    {
+        let refused = world.ask(ask, &admin).await;
+        assert_eq!(refused.status, 400);
+        let said = refused.text();
+        assert!(said.contains("limits.budget_per_day: ") && said.contains("micro-dollars as a whole number"), "{said}");
+    }
 }

@@ -83,6 +83,13 @@ async fn administration_sees_all_that_was_used_and_a_client_its_own() {
     assert_eq!((own["rows"].as_array().unwrap().len(), &own["rows"][0]["key"]), (1, &name.into()));
     assert_eq!(read("by=model&of=bob", admin.expose()).await["total"]["requests"], 1);
     assert_eq!(read("by=day&since=1d", "bobs").await["total"]["requests"], 1);
+    for said in ["ann", &record.id, &format!("ann%23{}", record.id)] {
+        assert_eq!(read(&format!("of={said}"), admin.expose()).await["total"]["requests"], asked, "{said}");
+        assert_eq!(read(&format!("of={said}"), ann.expose()).await["total"]["requests"], asked, "{said}");
+    }
+    let unknown = ask(Ask::get(&format!("{USAGE}?of=nobody")), admin.expose()).await;
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.text().contains(r#"no key \"nobody\" is in the books"#), "{}", unknown.text());
     for (query, key, status) in [
         ("of=bob", ann.expose(), 403),
         ("by=key", narrower.expose(), 403),

@@ -38,8 +38,7 @@ pub(crate) async fn explain(State(server): State<Server>, request: HttpRequest) 
 }
 
 async fn explained(server: &Inner, head: &Parts, body: &[u8]) -> Result<Explanation> {
-    let wanted: Generate =
-        serde_json::from_slice(body).map_err(|error| Error::invalid(format!("the body is no request: {error}")))?;
+    let wanted: Generate = body::parse(body)?;
     let caller = head.extensions.get::<Caller>().cloned().unwrap_or_default();
     let mut request = wanted.into_request()?;
     riders::read(&head.headers, &caller, &mut request)?;

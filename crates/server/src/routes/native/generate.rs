@@ -36,6 +36,9 @@ pub(crate) struct Generate {
     /// The model: a route, `provider/model`, or, with `provider`, that provider's own name for it.
     #[serde(default)]
     pub(crate) model_name: Option<String>,
+    /// The same by the name that other APIs have for it. Both at once are refused where they differ.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
     /// The provider; `auto` is the same as none.
     #[serde(default)]
     pub(crate) provider: Option<String>,
@@ -101,7 +104,7 @@ impl Generate {
     /// `caller_invalid_request` naming the field whose value makes no sense.
     pub(crate) fn into_request(self) -> Result<Request> {
         let mut request = Request::new(self.prompt);
-        request.model = self.model_name.filter(|name| !name.trim().is_empty());
+        request.model = one_model(self.model_name, self.model)?;
         let provider = self.provider.filter(|id| !id.trim().is_empty());
         let provider = provider.map(ProviderId::new).transpose()?;
         request.provider = provider.filter(|id| *id != "auto");
@@ -125,6 +128,19 @@ impl Generate {
             ResumeWord::Restart => Resume::Restart,
         });
         Ok(request)
+    }
+}
+
+/// The model that is asked for, whichever field names it.
+fn one_model(model_name: Option<String>, model: Option<String>) -> Result<Option<String>> {
+    let given = |name: Option<String>| name.filter(|name| !name.trim().is_empty());
+    match (given(model_name), given(model)) {
+        (Some(name), Some(other)) if name != other => {
+            let short = |name: &str| name.chars().take(64).collect::<String>();
+            let message = format!("model_name and model: they are two, {:?} and {:?}", short(&name), short(&other));
+            Err(Error::invalid(message).with_hint("give one of the fields; they mean the same"))
+        }
+        (name, other) => Ok(name.or(other)),
     }
 }
 
@@ -343,6 +359,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_named_by_either_field() {
+        for (fields, model) in [
+            (r#""model":"a""#, Some("a")),
+            (r#""model_name":"a""#, Some("a")),
+            (r#""model":"a","model_name":"a""#, Some("a")),
+            (r#""model":"a","model_name":"""#, Some("a")),
+            (r#""model":null"#, None),
+        ] {
+            let request = asked(&format!(r#"{{"prompt":"hi",{fields}}}"#)).unwrap();
+            assert_eq!(request.model.as_deref(), model, "{fields}");
+        }
+    }
+
+    #[test]
     fn refusals_name_the_field() {
         for (body, name) in [
             (r#"{}"#, "prompt"),
@@ -355,6 +385,7 @@ mod tests {
             (r#"{"prompt":"x","provider":"a b"}"#, "a b"),
             (r#"{"prompt":"x"} x"#, "the body"),
             ("[]", "the body"),
+            (r#"{"prompt":"x","model":"a","model_name":"b"}"#, "model_name and model"),
         ] {
             let error = asked(body).unwrap_err();
             assert!(error.message().contains(name), "{body}: {error}");

@@ -39,8 +39,7 @@ pub(crate) async fn create(State(server): State<Server>, request: Request) -> Re
         Err((error, rest)) => return early::answer(error::native(&error, None), rest),
     };
     let made = async {
-        let spec: KeySpec =
-            serde_json::from_slice(&bytes).map_err(|error| Error::invalid(format!("the body is no key: {error}")))?;
+        let spec: KeySpec = body::parse(&bytes)?;
         let (record, key) = keyring.create(spec, &by).await?;
         let mut made = shown(&record);
         if let Some(fields) = made.as_object_mut() {
@@ -63,8 +62,7 @@ pub(crate) async fn update(State(server): State<Server>, Path(key): Path<String>
         Err((error, rest)) => return early::answer(error::native(&error, None), rest),
     };
     let changed = async {
-        let change: KeyChange = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::invalid(format!("the body is no change of a key: {error}")))?;
+        let change: KeyChange = body::parse(&bytes)?;
         Ok(shown(&keyring.update(&key, &change, &by).await?))
     };
     answer(StatusCode::OK, changed.await)

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use llm_router::books::{Query, Report};
+use llm_router::books::{Query, Report, means};
 use llm_router::error::{Error, ErrorKind, Result};
 
 use crate::app::{Inner, Server};
@@ -11,7 +11,7 @@ use crate::body::json_of;
 use crate::door::Caller;
 use crate::error;
 
-/// `GET /api/v0/ai/llm/usage`: `?by=key,model&since=2026-11-01&until=2026-11-23&of=NAME`. Not `key`, which is where Google's clients put theirs.
+/// `GET /api/v0/ai/llm/usage`: `?by=key,model&since=2026-11-01&until=2026-11-23&of=KEY`. Not `key`, which is where Google's clients put theirs.
 pub(crate) async fn report(State(server): State<Server>, request: Request) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
     match read(&server.0, &caller, request.uri().query().unwrap_or_default()).await {
@@ -41,13 +41,25 @@ async fn read(server: &Inner, caller: &Caller, query: &str) -> Result<Report> {
         *place = Some(plain(value)?);
     }
     let query = Query::parse(books.today(), by.as_deref(), since.as_deref(), until.as_deref())?;
-    let key = whose(caller, key)?;
-    books.report(&query.of_key(key.as_deref())).await
+    let query = match whose(caller, key.as_deref())? {
+        // By its whole name: others may have had the same.
+        Whose::Own(name) => query.of_key(Some(name)),
+        Whose::Any(said) => query.of_keys(said),
+    };
+    books.report(&query).await
+}
+
+/// Of whose key usage is told.
+enum Whose<'a> {
+    /// The key that asks.
+    Own(&'a str),
+    /// Those that are meant, or all.
+    Any(Option<&'a str>),
 }
 
 /// Of whose key usage is told: any for administration and where nobody needs a key, else the caller's own.
-fn whose(caller: &Caller, asked: Option<String>) -> Result<Option<String>> {
-    let Some(name) = caller.name.as_deref().filter(|_| !caller.admin) else { return Ok(asked) };
+fn whose<'a>(caller: &'a Caller, asked: Option<&'a str>) -> Result<Whose<'a>> {
+    let Some(name) = caller.name.as_deref().filter(|_| !caller.admin) else { return Ok(Whose::Any(asked)) };
     if caller.holder.as_ref().is_some_and(|holder| holder.is_derived()) {
         return Err(Error::new(
             ErrorKind::PolicyForbidden,
@@ -56,11 +68,11 @@ fn whose(caller: &Caller, asked: Option<String>) -> Result<Option<String>> {
         .with_hint("ask with that key"));
     }
     match asked {
-        Some(asked) if asked != name => {
+        Some(asked) if !means(asked, name) => {
             Err(Error::new(ErrorKind::PolicyForbidden, "only administration sees what others used")
                 .with_hint("show a key with `admin = true` or of the role admin"))
         }
-        _ => Ok(Some(name.to_owned())),
+        _ => Ok(Whose::Own(name)),
     }
 }
 
