@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use llm_router::config::{Loaded, Settings};
+use llm_router::config::{Entry, Loaded, Origin, Settings};
 use llm_router::error::{Error, Result};
 use llm_router::pricing::Prices;
 use llm_router::router::Router;
@@ -42,9 +42,11 @@ pub struct Reloaded {
     pub router: Router,
     /// What was read.
     pub loaded: Loaded,
-    /// How many values are not what they were, as far as they are shown: a secret that changed is none of them.
+    /// How many values are not what they were when it was read last, secrets that were replaced aside.
     pub changed: usize,
-    /// The keys that changed and stay as they were until the program starts anew.
+    /// How many secrets were replaced.
+    pub secrets: usize,
+    /// The keys that are not what they were at the start, whose values stay as they were then until the program starts anew.
     pub at_the_start: Vec<String>,
 }
 
@@ -52,11 +54,19 @@ impl App {
     /// Reads the configuration again, which was `before` until now.
     ///
     /// # Errors
-    /// `caller_invalid_request` with every problem of the configuration; nothing has changed then.
+    /// `caller_invalid_request` with every problem of the configuration, and for a file that says nothing any more; nothing has changed then.
     pub fn reload(&self, before: &Loaded) -> Result<Reloaded> {
         let mut loaded = Settings::load(&self.environment, &self.flags)?;
+        says_something(before, &loaded)?;
         self.keys.complete(&mut loaded.settings)?;
-        let (changed, at_the_start) = differences(before, &loaded);
+        let (secrets, values): (Vec<_>, Vec<_>) =
+            differences(before, &loaded).into_iter().partition(|(_, what)| *what == What::Secret);
+        // What waits for the next start is not what the last reading changed: it is what is running that it differs from.
+        let fixed =
+            |key: &str| AT_THE_START.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
+        let pending = differences(&self.loaded, &loaded).into_iter().map(|(key, _)| key);
+        let at_the_start = pending.filter(|key| fixed(key)).map(str::to_owned).collect();
+        let (changed, secrets) = (values.len(), secrets.len());
         teams_are_known(&loaded.settings, &before.settings)?;
         stay(&mut loaded.settings, &before.settings);
         let settings = &loaded.settings;
@@ -64,8 +74,16 @@ impl App {
         deps.prices = Arc::new(prices(settings));
         let builder = Router::builder().registry(Arc::clone(&self.registry)).deps(deps);
         let router = builder.programs(&self.environment, self.runner.clone()).settings(settings.clone()).build()?;
-        Ok(Reloaded { router, loaded, changed, at_the_start })
+        Ok(Reloaded { router, loaded, changed, secrets, at_the_start })
     }
+}
+
+/// A file that is cut to nothing is about to be written, and one that is gone about to be put in place: neither is a configuration without providers.
+fn says_something(before: &Loaded, after: &Loaded) -> Result<()> {
+    let said = |loaded: &Loaded| loaded.entries.iter().any(|entry| matches!(entry.origin, Origin::File { .. }));
+    let Some(file) = before.file.as_deref().filter(|_| said(before) && !said(after)) else { return Ok(()) };
+    let (file, is) = (file.display(), if after.file.is_some() { "empty" } else { "gone" });
+    Err(Error::invalid(format!("{file} is {is}")).with_hint("write the new file beside it and move it into place"))
 }
 
 /// A key of a team that is not there yet would be without its limits.
@@ -89,18 +107,32 @@ pub(crate) fn prices(settings: &Settings) -> Prices {
     Prices::default().with(own)
 }
 
-/// How many values differ, and which of them only the next start takes over.
-fn differences(before: &Loaded, after: &Loaded) -> (usize, Vec<String>) {
-    fn values(loaded: &Loaded) -> BTreeMap<&str, String> {
-        loaded.entries.iter().map(|entry| (entry.key.as_str(), format!("{:?}", entry.value))).collect()
-    }
-    let (old, new) = (values(before), values(after));
+/// What about a key differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Its value as it is shown, which is no secret's.
+    Value,
+    /// The secret behind the same word.
+    Secret,
+}
+
+/// The keys that differ.
+fn differences<'a>(before: &'a Loaded, after: &'a Loaded) -> Vec<(&'a str, What)> {
+    let of = |loaded: &'a Loaded| -> BTreeMap<&'a str, &'a Entry> {
+        loaded.entries.iter().map(|entry| (entry.key.as_str(), entry)).collect()
+    };
+    let (old, new) = (of(before), of(after));
     let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
-    let changed: Vec<&str> = keys.copied().filter(|key| old.get(key) != new.get(key)).collect();
-    let fixed =
-        |key: &str| AT_THE_START.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
-    let stays = changed.iter().filter(|key| fixed(key)).map(|key| (*key).to_owned()).collect();
-    (changed.len(), stays)
+    let differs = |key: &&'a str| {
+        let (was, is) = (old.get(key), new.get(key));
+        let what = match was.map(|entry| &entry.value) == is.map(|entry| &entry.value) {
+            true => What::Secret,
+            false => What::Value,
+        };
+        let same = what == What::Secret && was.map(|entry| &entry.fingerprint) == is.map(|entry| &entry.fingerprint);
+        (!same).then_some((*key, what))
+    };
+    keys.filter_map(differs).collect()
 }
 
 /// Leaves what is not exchanged as it was, so that what is said of it stays true.

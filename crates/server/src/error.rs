@@ -59,7 +59,8 @@ fn finish(mut response: Response, error: &Error, id: Option<&RequestId>) -> Resp
     if let Some(id) = id {
         headers::set(headers, headers::REQUEST_ID, id.as_str());
     }
-    let busy = matches!(status.as_u16(), 429 | 503);
+    // Whom no wait helps is told none: money that is spent for good does not come back.
+    let busy = matches!(status.as_u16(), 429 | 503) && !is_hopeless(error);
     // Clients that find no time wait for one of their own, some for ever: a second is said where nobody knows better.
     let after = error.retry_after().map(|after| after.as_secs_f64().ceil()).or(busy.then_some(1.0));
     if let Some(after) = after {
@@ -164,4 +165,25 @@ pub(crate) async fn no_websocket(request: Request) -> Response {
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_to_whom_it_helps() {
+        let wait = |error: &Error| {
+            let response = at_path("/v1/chat/completions", error, None);
+            response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok().map(str::to_owned))
+        };
+        let spent = Error::new(ErrorKind::PolicyBudgetExceeded, "spent");
+        assert_eq!(wait(&spent), None, "of a budget that never begins anew");
+        assert_eq!(wait(&spent.with_retry_after(Duration::from_secs(3_600))).as_deref(), Some("3600"));
+        for kind in [ErrorKind::PolicyRateLimited, ErrorKind::ProviderRateLimited, ErrorKind::RouterOverloaded] {
+            assert_eq!(wait(&Error::new(kind, "busy")).as_deref(), Some("1"), "{kind:?}");
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     }
     // Before anybody learns that it listens, and may tell it to end.
     let signals = runtime.block_on(async { Signals::new() });
+    // And may change the file.
+    let watch = reloading::Watch::of_file(&app.loaded);
     let scheme = if bound.is_encrypted() { "https" } else { "http" };
     output::note(&format!("listening on {scheme}://{}", bound.address()?));
     if let Some(admin) = bound.admin_address()? {
@@ -82,7 +84,7 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
             tokio::select! {
                 outcome = serving => outcome,
                 never = telling => match never {},
-                never = reloading::reload(&app, renewal, hangup) => match never {},
+                never = reloading::reload(&app, renewal, watch, hangup) => match never {},
             }
         });
         for other in others {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::BufRead;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,7 +46,7 @@ fn a_file_that_changes_is_taken_over_whole_or_not_at_all() {
     let next = folder.path().join("next.toml");
     fs::write(&next, format!("{ECHO}[routes.again]\ngroups = [[\"echo/x\"]]\n")).unwrap();
     fs::rename(&next, &file).unwrap();
-    line_with(&mut service, "configuration read again: 1 values changed");
+    line_with(&mut service, "configuration read again: 1 value changed");
     assert!(asked_at(&service, "again").starts_with("HTTP/1.1 200"));
 
     fs::write(&file, format!("{ECHO}[routes.again]\ngroups = [[\"ehco/x\"]]\n[server]\nport = 99999\n")).unwrap();
@@ -66,6 +67,58 @@ fn a_file_that_changes_is_taken_over_whole_or_not_at_all() {
 
     service.tell(Signal::INT);
     assert!(service.ended().success());
+}
+
+#[test]
+fn a_file_that_is_cut_to_nothing_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("router.toml");
+    let mut service = Service::start(folder.path(), ECHO);
+    for nothing in ["", "# Nothing yet.\n"] {
+        // Found by the watcher, and read at once.
+        fs::write(&file, nothing).unwrap();
+        line_with(&mut service, "configuration left as it was: ");
+        service.tell(Signal::HUP);
+        let told = line_with(&mut service, "configuration left as it was: ");
+        assert!(told.contains("router.toml is empty"), "{told}");
+        assert!(asked_at(&service, "echo/x").starts_with("HTTP/1.1 200"));
+    }
+    fs::write(&file, format!("{ECHO}[routes.again]\ngroups = [[\"echo/x\"]]\n")).unwrap();
+    line_with(&mut service, "configuration read again");
+    assert!(asked_at(&service, "again").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn what_waits_for_the_next_start_is_named_until_it_runs_and_a_new_secret_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("router.toml");
+    let with = |most: u32, key: &str| {
+        let lab = format!("[providers.lab]\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"{key}\"\n");
+        format!("{ECHO}{lab}[server]\nmax_connections = {most}\n")
+    };
+    let mut service = Service::start(folder.path(), &with(70, "first"));
+    // Moved into place, and found by the watcher: each is read once.
+    let put = |text: String| {
+        let next = folder.path().join("next.toml");
+        fs::write(&next, text).unwrap();
+        // Else it is warned of, which is a line more.
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&next, &file).unwrap();
+    };
+    let read_again = |service: &mut Service, text: String| {
+        put(text);
+        line_with(service, "configuration read again")
+    };
+    read_again(&mut service, with(71, "first"));
+    assert!(line_with(&mut service, "after the next start only").contains("server.max_connections"));
+    let told = read_again(&mut service, with(71, "second"));
+    assert!(told.contains("0 values changed, 1 secret changed") && !told.contains("second"), "{told}");
+    assert!(line_with(&mut service, "after the next start only").contains("server.max_connections"), "it still waits");
+    // As it is running: nothing waits, and what is told next is of the reading after this one.
+    assert!(read_again(&mut service, with(70, "second")).contains("1 value changed"));
+    put(String::new());
+    let told = line_with(&mut service, "");
+    assert!(told.contains("configuration left as it was"), "{told}");
 }
 
 #[tokio::test]

@@ -221,7 +221,7 @@ fn entries(layer: &Layer, settings: &Settings) -> Vec<Entry> {
             let value = default_value(key.kind, key.default);
             out.push((
                 rank(index, key, &[]),
-                Entry { key: key.path.to_owned(), value, origin: Origin::Default, note: None },
+                Entry { key: key.path.to_owned(), value, origin: Origin::Default, note: None, fingerprint: None },
             ));
         }
         for (spot, (value, origin)) in set {
@@ -230,6 +230,7 @@ fn entries(layer: &Layer, settings: &Settings) -> Vec<Entry> {
                 value: value.shown(key.kind),
                 origin: origin.clone(),
                 note: note(key, &spot.names, value, settings),
+                fingerprint: value.secret().map(|secret| secret.fingerprint()),
             };
             out.push((rank(index, key, &spot.names), entry));
         }

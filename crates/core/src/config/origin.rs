@@ -195,6 +195,9 @@ pub struct Entry {
     /// What else is to be known of it: a variable that is not set, a key that has no effect yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What tells a secret from the one that was there before ([`Secret::fingerprint`](crate::secret::Secret::fingerprint)); none for other values. It is not shown.
+    #[serde(skip)]
+    pub fingerprint: Option<String>,
 }
 
 /// A configuration that was read and is sound.

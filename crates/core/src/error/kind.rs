@@ -108,8 +108,8 @@ kinds! {
     PolicyForbidden = "policy_forbidden", Policy, Never, No, 403;
     /// A rate limit of this router.
     PolicyRateLimited = "policy_rate_limited", Policy, Never, No, 429;
-    /// A budget of this router is spent.
-    PolicyBudgetExceeded = "policy_budget_exceeded", Policy, Never, No, 429;
+    /// A budget of this router does not allow what an attempt may cost; one at a cheaper target may cost less.
+    PolicyBudgetExceeded = "policy_budget_exceeded", Policy, Never, Yes, 429;
     /// The upstream does not accept our credential.
     ProviderAuth = "provider_auth", Provider, NextCredential, Yes, 502;
     /// The upstream wants to be paid.

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use super::Router;
-use super::charge::{Paid, at_most};
+use super::charge::{Paid, at_most, is_unpriced};
 use super::count::estimate;
 use super::record::Record;
 use super::resolve::Plan;
 use crate::config::KeyLimits;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, NextTarget, Result};
 use crate::limits::{Holder, Limits};
 use crate::provider::Target;
 use crate::request::Request;
@@ -42,15 +42,40 @@ pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Re
     record.asked_by(holder);
 }
 
-/// Lets a request in, for as long as its record lives. Its first target's price is what is set aside with the same step, where limits are counted together with others.
+/// Lets a request in, for as long as its record lives. Its first target's price is what is set aside with the same step, where limits are counted together with others; the cheapest one's where
+/// that is too much. What is missing for a target between them is asked for when its turn comes.
 pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid: Paid, record: &Record) -> Result<()> {
     let Some(holder) = record.holder() else { return Ok(()) };
     let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
     let clock = &router.deps().clock;
-    let first = plan.targets.first().filter(|_| holder.is_shared());
-    let micros = first.map_or(0, |first| at_most(router, holder, &first.target, request, paid));
-    record.admitted(holder.enter_all(clock.instant(), clock.now(), tokens, micros).await?, tokens);
+    let targets = plan.targets.iter().map(|planned| &planned.target).filter(|_| holder.is_shared());
+    let mut most = targets
+        .filter(|target| !is_unpriced(router, holder, target, paid))
+        .map(|target| at_most(router, holder, target, request, paid));
+    let first = most.next().unwrap_or(0);
+    let enter = |micros| holder.enter_all(clock.instant(), clock.now(), tokens, micros);
+    let permit = match (enter(first).await, most.min()) {
+        (Err(error), Some(least)) if error.kind() == ErrorKind::PolicyBudgetExceeded && least < first => {
+            enter(least).await?
+        }
+        (entered, _) => entered?,
+    };
+    record.admitted(permit, tokens);
     Ok(())
+}
+
+/// Whether a target is passed over for what it costs: more than the key has left, or nobody knows what.
+pub(super) fn passes_over(router: &Router, record: &Record, target: &Target, paid: Paid, error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::PolicyBudgetExceeded => true,
+        ErrorKind::PolicyForbidden => record.holder().is_some_and(|holder| is_unpriced(router, holder, target, paid)),
+        _ => false,
+    }
+}
+
+/// Who is asked after an error: as its kind says, and the next one after a target that is passed over for what it costs.
+pub(super) fn next_after(router: &Router, record: &Record, target: &Target, paid: Paid, error: &Error) -> NextTarget {
+    if passes_over(router, record, target, paid, error) { NextTarget::Yes } else { error.kind().row().next }
 }
 
 /// The tokens that a request may take: those of its prompt, and all that its answer may have where it says so.

@@ -315,8 +315,14 @@ fn overdue(message: String) -> Error {
     Error::timeout(message).with_hint("allow more with `--timeout`, or `timeouts.total` in the config")
 }
 
-/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next.
-pub(super) fn last_of(mut failures: Vec<Error>, candidates: &[Candidate]) -> Error {
+/// The error that the caller sees: the only one as it is, or the last one with all that came before it, and who would have been next. Where all targets were passed over for what they cost, nobody
+/// failed, and it is the budget's own.
+pub(super) fn last_of(mut passed_over: Vec<Error>, failures: Vec<Error>, candidates: &[Candidate]) -> Error {
+    if failures.is_empty() && !passed_over.is_empty() {
+        let spent = passed_over.iter().position(|error| error.kind() == ErrorKind::PolicyBudgetExceeded);
+        return passed_over.swap_remove(spent.unwrap_or(0));
+    }
+    let mut failures: Vec<Error> = passed_over.into_iter().chain(failures).collect();
     let Some(last) = failures.pop() else { return Error::internal("a plan without targets") };
     if failures.is_empty() {
         return last;

@@ -109,7 +109,7 @@ impl Charge {
         let price = price(router, target, paid);
         let spending = match payer.purse.as_ref().filter(|purse| purse.holder().counts_money()) {
             None => None,
-            Some(purse) if price.is_none() && !purse.holder().allows_unpriced() => {
+            Some(purse) if is_unpriced(router, purse.holder(), target, paid) => {
                 let message = format!("{target}: its price is unknown, and this key has a budget");
                 return Err(Error::new(ErrorKind::PolicyForbidden, message).with_hint(
                     "set [prices.\"provider/model\"] in the configuration, or allow the key unknown prices: `--unpriced`",
@@ -279,6 +279,12 @@ impl Open {
         let told = usage.cost_micros.filter(|_| self.ended);
         told.or_else(|| self.price.as_ref().map(|price| price.cost(usage)))
     }
+}
+
+/// Whether a key may not ask a target because nobody knows what it costs.
+pub(super) fn is_unpriced(router: &Router, holder: &Arc<Holder>, target: &Target, paid: Paid) -> bool {
+    let is_limited = paid != Paid::Free && holder.counts_money() && !holder.allows_unpriced();
+    is_limited && price(router, target, paid).is_none()
 }
 
 /// What one attempt at a target may cost a key at most, as far as it is known: set aside when its request is let in.

@@ -9,6 +9,7 @@ use super::asking::Asking;
 use super::attempts::{self, Asked};
 use super::balance::Shelves;
 use super::breaker::Aside;
+use super::charge::Paid;
 use super::first_event::FirstEvent;
 use super::hedge::{self, Raced, Under};
 use super::record::Record;
@@ -30,6 +31,9 @@ struct Course<'a> {
     plan: Plan,
     aside: Aside,
     failures: Vec<Error>,
+    /// Of targets that nobody asked, since they cost too much.
+    passed_over: Vec<Error>,
+    paid: Paid,
     looked_ahead: bool,
     shelves: Shelves,
 }
@@ -48,9 +52,21 @@ impl Router {
         let mut promised = meant.clone();
         let mut first_event = FirstEvent::of(request);
         plan.targets.reverse();
-        let (aside, failures, shelves) = Default::default();
-        let mut course =
-            Course { router: self, request, door, record, plan, aside, failures, looked_ahead: false, shelves };
+        let (aside, failures, passed_over, shelves) = Default::default();
+        let (paid, looked_ahead) = (A::PAID, false);
+        let mut course = Course {
+            router: self,
+            request,
+            door,
+            record,
+            plan,
+            aside,
+            failures,
+            passed_over,
+            paid,
+            looked_ahead,
+            shelves,
+        };
         loop {
             if A::STREAMS && self.0.settings.cache.group {
                 let (shelves, targets) = (&mut course.shelves, &mut course.plan.targets);
@@ -89,7 +105,7 @@ impl Router {
                 }
             }
         }
-        Err(attempts::last_of(course.failures, &course.plan.candidates))
+        Err(attempts::last_of(course.passed_over, course.failures, &course.plan.candidates))
     }
 
     /// The same provider with its default model, where it does not know the one asked for and the caller may be given another.
@@ -122,28 +138,38 @@ impl Course<'_> {
 
     /// Takes note of a failure, and of one beside it, and says whether the plan goes on.
     async fn failed(&mut self, planned: Planned, error: Error, beside: Option<(Planned, Error)>) -> bool {
-        let &mut Self { router, request, door, record, .. } = self;
+        let &mut Self { router, request, door, paid, record, .. } = self;
         if self.plan.automatic && !self.looked_ahead && reach::was_silent(&error) {
             self.looked_ahead = true;
             reach::look_ahead(&mut self.plan, &router.context_of(record.id())).await;
         }
         let default = router.default_instead(&error, request, &planned, door);
-        let asked = (request, door, record);
+        let asked = (request, door, paid, record);
         if let Some((other, error)) = beside {
             onward::leave(router, &mut self.plan, &mut self.aside, (&other, &error), asked);
-            self.failures.push(error.at(&other.target.provider, other.target.model.as_ref()));
+            self.note(&other, error);
         }
         let remain = onward::leave(router, &mut self.plan, &mut self.aside, (&planned, &error), asked);
         let goes_on = default.is_some() || remain;
         let default = default.filter(|default| allowance::allows(router, &default.target, request, record));
         self.plan.targets.extend(default);
-        let error = error.at(&planned.target.provider, planned.target.model.as_ref());
         if planned.held.is_some() {
+            let error = error.at(&planned.target.provider, planned.target.model.as_ref());
             self.aside.put(planned, error);
             return true;
         }
-        self.failures.push(error);
+        self.note(&planned, error);
         goes_on
+    }
+
+    /// Takes note of why a target gave no answer.
+    fn note(&mut self, planned: &Planned, error: Error) {
+        let passed_over = allowance::passes_over(self.router, self.record, &planned.target, self.paid, &error);
+        if passed_over {
+            self.record.passed_over(planned, &error);
+        }
+        let error = error.at(&planned.target.provider, planned.target.model.as_ref());
+        if passed_over { self.passed_over.push(error) } else { self.failures.push(error) }
     }
 }
 

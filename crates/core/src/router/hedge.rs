@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Router;
 use super::asking::Asking;
 use super::attempts::Asked;
 use super::breaker::held;
@@ -19,6 +18,7 @@ use super::first_event::FirstEvent;
 use super::record::Record;
 use super::resolve::{self, Plan, Planned};
 use super::retry::Budget;
+use super::{Router, allowance};
 use crate::config::Settings;
 use crate::error::{Error, NextTarget, Result};
 use crate::provider::Target;
@@ -138,6 +138,8 @@ pub(super) async fn race<A: Asking>(
     let mut hedged = Hedged::new(provider, model, asked.planned.target.to_string(), after);
     hedged.key = partner.key;
     let mut failed: (Option<Error>, Option<Error>) = (None, None);
+    let is_last =
+        |error: &Error| allowance::next_after(router, record, &asked.planned.target, A::PAID, error) == NextTarget::No;
     let second = Asked { request: seen, withheld, planned: &partner, others };
     let done = {
         let mut beside = Box::pin(asking.answer_from(router, &second, record));
@@ -146,7 +148,7 @@ pub(super) async fn race<A: Asking>(
                 biased;
                 done = &mut own, if failed.0.is_none() => match done {
                     // Nobody else would be asked after it either.
-                    Err(error) if error.kind().row().next == NextTarget::No => break Some((Err(error), HedgeOutcome::Lost)),
+                    Err(error) if is_last(&error) => break Some((Err(error), HedgeOutcome::Lost)),
                     Err(error) => failed.0 = Some(error),
                     Ok(done) => break Some((Ok(done), if failed.1.is_some() { HedgeOutcome::Failed } else { HedgeOutcome::Lost })),
                 },

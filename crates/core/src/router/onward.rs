@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::breaker::Aside;
+use super::charge::Paid;
 use super::record::Record;
 use super::resolve::{self, Chain, Door, Plan, Planned};
 use super::{Router, allowance, windows};
@@ -18,17 +19,17 @@ pub(super) fn leave(
     plan: &mut Plan,
     aside: &mut Aside,
     failed: (&Planned, &Error),
-    asked: (&Arc<Request>, Door, &Arc<Record>),
+    asked: (&Arc<Request>, Door, Paid, &Arc<Record>),
 ) -> bool {
     let (planned, error) = failed;
-    let (request, door, record) = asked;
+    let (request, door, paid, record) = asked;
     let chain = |chain| {
         let mut targets = resolve::chain(chain, request, router.scope(door, &[]));
         targets
             .retain(|next| next.target != planned.target && allowance::allows(router, &next.target, request, record));
         targets
     };
-    match error.kind().row().next {
+    match allowance::next_after(router, record, &planned.target, paid, error) {
         NextTarget::No => return false,
         NextTarget::Yes if planned.key.is_some() && !is_of_the_key(error) => {
             plan.targets.retain(|other| other.target != planned.target);

@@ -20,8 +20,9 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
+use crate::provider::Target;
 use crate::telemetry::{Gaps, SHARDS, own_shard};
-use crate::trace::{Attempt, CacheStatus, Hedged, Operation, Resumed, Served, Span, Trace, TraceContext};
+use crate::trace::{Attempt, CacheStatus, Candidate, Hedged, Operation, Resumed, Served, Span, Trace, TraceContext};
 use crate::usage::Usage;
 
 /// The last records, for [`Router::trace`](super::Router::trace): a list for each group of threads, so that requests do not wait for each other.
@@ -201,6 +202,24 @@ impl Record {
 
     pub(crate) fn planned(&self, plan: &Plan) {
         lock(&self.trace).candidates = plan.candidates.iter().take(Trace::LIMIT).cloned().collect();
+    }
+
+    /// A target of the plan was not asked, since it costs more than its key may spend.
+    pub(crate) fn passed_over(&self, planned: &Planned, error: &Error) {
+        let mut trace = lock(&self.trace);
+        let Target { provider, model } = &planned.target;
+        let mut left_out = Candidate::new(provider.clone(), model.clone(), false, error.message());
+        (left_out.key, left_out.hint) = (planned.key, error.hint().map(str::to_owned));
+        let is_it = |other: &&mut Candidate| other.provider == *provider && other.model == *model;
+        let mut is_there = false;
+        // All keys of a provider cost the same.
+        for candidate in trace.candidates.iter_mut().filter(is_it) {
+            is_there = true;
+            *candidate = Candidate { key: candidate.key, ..left_out.clone() };
+        }
+        if !is_there && trace.candidates.len() < Trace::LIMIT {
+            trace.candidates.push(left_out);
+        }
     }
 
     pub(crate) fn cache(&self, status: CacheStatus, key: Option<&CacheKey>) {
