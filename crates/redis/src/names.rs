@@ -1,7 +1,8 @@
 //! How things are called and written: the names of keys, and a record's bytes. Pure.
 //!
 //! Of a prefix `P`: `P:format` holds the format of all this; `P:r:SPACE:KEY` a record, 8 bytes of its expiry in ms since 1970 (0: none) and then its value; `P:i:SPACE` the keys of a
-//! space, a sorted set that is read by key; `P:w:ACCOUNT:requests`, `:tokens` the windows of an account, `:running` those at once; `P:told:PROCESS` the last batch of corrections
+//! space, a sorted set that is read by key (what limits draw of money stands in none: nobody lists it, and keys that were derived come and go); `P:w:ACCOUNT:requests2`, `:tokens2` the
+//! windows of an account, `:running` those at once; `P:told:PROCESS` the last batch of corrections
 //! of a process and the number up to which it knows what became of its asks, `P:asked:PROCESS` those above it that drew money. A counter is a record of 8 bytes with the highest first.
 
 use std::time::{Duration, SystemTime};
@@ -10,6 +11,15 @@ use bytes::Bytes;
 
 /// Redis drops what has expired by its own clock a while later than it counts as gone: clocks differ.
 const SLACK: Duration = Duration::from_secs(3600);
+/// The longest that Redis is asked to keep anything, in ms: the time of its end must fit into its 64 bits, and what Lua makes of it into 53.
+const LONGEST: u64 = 1 << 52;
+
+/// The windows of requests and of tokens. The number is that of their form: another version that counts another way must not count in these.
+pub(crate) const REQUESTS: &str = "requests2";
+/// See [`REQUESTS`].
+pub(crate) const TOKENS: &str = "tokens2";
+/// Those at once.
+pub(crate) const RUNNING: &str = "running";
 
 /// The names of keys.
 #[derive(Clone, Debug)]
@@ -72,12 +82,27 @@ pub(crate) fn value(record: Option<Bytes>, now: SystemTime) -> Option<Bytes> {
 /// After how many milliseconds Redis may drop a record; 0 is never.
 pub(crate) fn keep(expires: Option<SystemTime>, now: SystemTime) -> u64 {
     expires.map_or(0, |expires| {
-        let left = expires.duration_since(now).unwrap_or_default() + SLACK;
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        let left = expires.duration_since(now).unwrap_or_default().saturating_add(SLACK);
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(LONGEST)
     })
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_longer_than_redis_can_say_is_kept_as_long_as_it_can() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let end = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        assert_eq!(keep(None, now), 0);
+        assert_eq!(keep(end(1), now), 3_600_000, "what has ended, too, for clocks differ");
+        assert_eq!(keep(end(1_800_000_001), now), 3_601_000);
+        assert_eq!(keep(end(9_000_000_000_000_000_000), now), LONGEST);
+    }
 }

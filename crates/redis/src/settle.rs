@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::asked::Asked;
 use crate::link::{Line, Link};
-use crate::names::{Names, header, keep};
+use crate::names::{Names, RUNNING, TOKENS, header, keep};
 
 /// For how long a request counts as one of those at once without a sign of life: as long as the places of a process that was killed stay taken.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -76,7 +76,7 @@ struct Waiting {
 /// One correction, as the script reads it.
 struct Op {
     key: String,
-    what: [Vec<u8>; 5],
+    what: [Vec<u8>; 4],
 }
 
 /// Corrections that are told together.
@@ -113,7 +113,7 @@ impl Settling {
         let mut waiting = self.queue.waiting();
         if let Some(slot) = slot {
             let limited = ask.accounts.iter().filter(|account| account.concurrency.is_some());
-            let keys = limited.map(|account| self.queue.names.window(&account.name, "running")).collect();
+            let keys = limited.map(|account| self.queue.names.window(&account.name, RUNNING)).collect();
             waiting.slots.insert(slot, keys);
         }
         self.queue.known(waiting, number);
@@ -242,13 +242,7 @@ impl Queue {
             && let Some((books, (more, expires))) = waiting.money.pop_first()
         {
             let kept = keep(expires, self.clock.now());
-            let what = [
-                b"M".to_vec(),
-                more.to_string().into(),
-                header(expires).to_vec(),
-                kept.to_string().into(),
-                books.as_bytes().to_vec(),
-            ];
+            let what = [b"M".to_vec(), more.to_string().into(), header(expires).to_vec(), kept.to_string().into()];
             ops.push(Op { key: self.names.record(SPACE, &books), what });
         }
         let (known, lost) = waiting.asked.settle(BATCH.saturating_sub(ops.len()));
@@ -270,7 +264,7 @@ impl Queue {
         }
         let some = BATCH.saturating_sub(ops.len()).min(waiting.tokens.len());
         for (_, account, mark, more) in waiting.tokens.drain(..some) {
-            let key = self.names.window(&account, "tokens");
+            let key = self.names.window(&account, TOKENS);
             ops.push(Op { key, what: short("T", &mark.to_string(), &more.to_string()) });
         }
         // All that was put is over once nothing is left to be told, and no answer can come that somebody would have to be told of.
@@ -301,8 +295,8 @@ fn back(amount: u64) -> i64 {
     i64::try_from(amount).unwrap_or(i64::MAX).saturating_neg()
 }
 
-fn short(what: &str, first: &str, second: &str) -> [Vec<u8>; 5] {
-    [what.into(), first.into(), second.into(), Vec::new(), Vec::new()]
+fn short(what: &str, first: &str, second: &str) -> [Vec<u8>; 4] {
+    [what.into(), first.into(), second.into(), Vec::new()]
 }
 
 /// Tells for ever. A batch that fails is told again until it is known to be counted.
@@ -330,7 +324,7 @@ async fn tell(queue: Arc<Queue>, line: Line) {
 
 async fn send(queue: &Queue, line: &Line, number: u64, batch: &Batch) -> Result<(), StoreError> {
     let mut call = SETTLE.prepare_invoke();
-    call.key(queue.names.told(&queue.process)).key(queue.names.asked(&queue.process)).key(queue.names.index(SPACE));
+    call.key(queue.names.told(&queue.process)).key(queue.names.asked(&queue.process));
     call.arg(number).arg(LEASE.as_millis() as u64).arg(batch.known);
     for op in &batch.ops {
         call.key(&op.key);

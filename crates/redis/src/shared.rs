@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::Inner;
-use crate::names::{Names, header, keep};
+use crate::names::{Names, REQUESTS, RUNNING, TOKENS, header, keep};
 use crate::settle::{LEASE, Settling};
 
 /// How long an answer may take that nobody waits for any more: what it counted is put right then.
@@ -134,11 +134,11 @@ impl Shared for RedisLimits {
 fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask: &Ask) -> ScriptInvocation<'static> {
     let now = clock.now();
     let mut call = ENTER.prepare_invoke();
-    call.key(names.index(SPACE)).key(settling.told()).key(settling.asked());
+    call.key(settling.told()).key(settling.asked());
     call.arg(settling.slot_name(number)).arg(number).arg(LEASE.as_millis() as u64).arg(ask.accounts.len());
     let or_none = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit.min(EXACT)).unwrap_or(-1));
     for account in &ask.accounts {
-        for of in ["requests", "tokens", "running"] {
+        for of in [REQUESTS, TOKENS, RUNNING] {
             call.key(names.window(&account.name, of));
         }
         let (weight, most) = account.tokens.map_or((0, None), |(weight, most)| (weight, Some(most)));
@@ -147,7 +147,7 @@ fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask:
         for due in &account.money {
             call.key(names.record(SPACE, &due.books));
             call.arg(due.cap.min(EXACT)).arg(due.amount.min(EXACT)).arg(&header(due.expires)[..]);
-            call.arg(keep(due.expires, now)).arg(&*due.books);
+            call.arg(keep(due.expires, now));
         }
     }
     call

@@ -11,6 +11,7 @@ use ring::hmac::{HMAC_SHA256, Key, sign};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
+use super::key::LAST;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -86,6 +87,10 @@ pub fn derive(key: &Secret, caveats: &Caveats) -> Result<Secret> {
     if *caveats == Caveats::default() {
         return Err(Error::invalid("nothing narrows the key").with_hint("say what it may do less: --ttl, --model, …"));
     }
+    if caveats.expires.is_some_and(|expires| expires > LAST) {
+        return Err(Error::invalid("expires: the time is past the year 9999")
+            .with_hint("seconds since 1970 are wanted, not milliseconds"));
+    }
     let no_key = || {
         Error::invalid(format!("this is no key that begins with {PREFIX} and is whole"))
             .with_hint("keys that can be narrowed are made by `llm-router keys create`")
@@ -126,12 +131,16 @@ pub(crate) fn links(root: &Link, id: &str, blocks: &[&str], shown: &Link) -> Res
         .zip(links)
         .map(|(block, link)| {
             let json = URL_SAFE_NO_PAD.decode(block).ok();
-            let caveats = json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::PolicyUnauthenticated,
-                    "the key shown was narrowed in a way that this version does not know",
-                )
-            })?;
+            let unknown = "the key shown was narrowed in a way that this version does not know";
+            let caveats: Caveats = json
+                .and_then(|json| serde_json::from_slice(&json).ok())
+                .ok_or_else(|| Error::new(ErrorKind::PolicyUnauthenticated, unknown))?;
+            // Whoever holds a key writes what narrows it, and money is counted until it ends.
+            if caveats.expires.is_some_and(|expires| expires > LAST) {
+                let message = "the key shown was narrowed to a time past the year 9999";
+                return Err(Error::new(ErrorKind::PolicyUnauthenticated, message)
+                    .with_hint("derive it anew: `expires` is in seconds since 1970, not milliseconds"));
+            }
             Ok((link, caveats))
         })
         .collect()
@@ -216,6 +225,18 @@ mod tests {
         let made = mac(&first(&root(&SECRET), ID), block.as_bytes());
         let error = links(&root(&SECRET), ID, &[&block], &made).unwrap_err();
         assert!(error.message().contains("does not know"), "{error}");
+    }
+
+    #[test]
+    fn no_block_holds_longer_than_a_key_may() {
+        let json = r#"{"expires":9000000000000000000,"limits":{"budget":1000000000}}"#;
+        let block = URL_SAFE_NO_PAD.encode(json);
+        let made = mac(&first(&root(&SECRET), ID), block.as_bytes());
+        let error = links(&root(&SECRET), ID, &[&block], &made).unwrap_err();
+        assert!(error.kind() == ErrorKind::PolicyUnauthenticated && error.message().contains("year 9999"), "{error}");
+        let key = whole(ID, &SECRET);
+        assert!(derive(&key, &until(LAST + 1)).unwrap_err().message().contains("year 9999"));
+        assert_eq!(check(&derive(&key, &until(LAST)).unwrap()).unwrap(), [until(LAST)]);
     }
 
     fn caveats() -> impl Strategy<Value = Caveats> {

@@ -61,6 +61,10 @@ struct Inner {
     fixed: Mutex<HashMap<String, Arc<Holder>>>,
     /// Holders whose keys have others now, until they gave back what they hold.
     retired: Mutex<Vec<Arc<Holder>>>,
+    /// Held through a reading of the store: two at once would each put a table of its own in the place of the same one, and lose the holders that the other had made.
+    refreshing: tokio::sync::Mutex<()>,
+    /// Held while money is given back, so that the last look finds what another one was at.
+    balancing: tokio::sync::Mutex<()>,
     began: Instant,
     table: Mutex<Arc<Table>>,
     /// Which table that is; unlike every number of any other keyring.
@@ -91,8 +95,6 @@ struct Table {
     /// The store's counter when it was read.
     version: i64,
     read: Option<Instant>,
-    /// Later readings have greater numbers, whatever the store's counter says: that of a store which lost its last writes goes back.
-    number: u64,
 }
 
 struct Entry {
@@ -106,6 +108,28 @@ impl Entry {
     /// Its own holder, and those of the keys derived from it that were seen.
     fn holders(&self) -> Vec<Arc<Holder>> {
         std::iter::once(Arc::clone(&self.holder)).chain(self.derived.all()).collect()
+    }
+}
+
+/// Retired holders while they are looked at. Those that are not done with are put back, also where whoever looks is gone meanwhile.
+struct Retired<'a> {
+    of: &'a Mutex<Vec<Arc<Holder>>>,
+    left: Vec<Arc<Holder>>,
+    stay: Vec<Arc<Holder>>,
+}
+
+impl<'a> Retired<'a> {
+    fn take(of: &'a Mutex<Vec<Arc<Holder>>>) -> Self {
+        let left = std::mem::take(&mut *of.lock().unwrap_or_else(PoisonError::into_inner));
+        Self { of, left, stay: Vec::new() }
+    }
+}
+
+impl Drop for Retired<'_> {
+    fn drop(&mut self) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.append(&mut self.stay);
+        of.append(&mut self.left);
     }
 }
 
@@ -163,7 +187,7 @@ impl Keyring {
         };
         let teams = teams.into_iter().map(team).collect();
         let (table, current) = (Mutex::default(), AtomicU64::new(next_number()));
-        let (fixed, retired, told) = Default::default();
+        let (fixed, retired, refreshing, balancing, told) = Default::default();
         Self(Arc::new(Inner {
             store,
             counting,
@@ -173,6 +197,8 @@ impl Keyring {
             teams,
             fixed,
             retired,
+            refreshing,
+            balancing,
             began,
             table,
             current,
@@ -301,7 +327,7 @@ impl Keyring {
     /// # Errors
     /// `router_unavailable` when the store cannot be read. The keys known before stay known. A record that only a newer version understands is no key here, and is told of in the log.
     pub async fn refresh(&self) -> Result<()> {
-        let number = next_number();
+        let _turn = self.0.refreshing.lock().await;
         let version = self.version().await?;
         let known = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.0.clock.instant();
@@ -324,16 +350,12 @@ impl Keyring {
             keys.insert(entry.record.id.clone(), entry);
         }
         gone.extend(known.keys.values().filter(|entry| !keys.contains_key(&entry.record.id)).cloned());
-        // Read before the lock: another one may be at the same.
         let (count, read) = (read.count, Some(now));
         let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that began later may have read more.
-        if table.number <= number {
-            *table = Arc::new(Table { keys, count, version, read, number });
-            self.0.current.store(next_number(), Ordering::Release);
-            drop(table);
-            self.retire(gone.iter().flat_map(|entry| entry.holders()));
-        }
+        *table = Arc::new(Table { keys, count, version, read });
+        self.0.current.store(next_number(), Ordering::Release);
+        drop(table);
+        self.retire(gone.iter().flat_map(|entry| entry.holders()));
         Ok(())
     }
 
@@ -373,6 +395,7 @@ impl Keyring {
     }
 
     async fn balance(&self, keep: u64) -> Result<()> {
+        let _turn = self.0.balancing.lock().await;
         let table = Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner));
         let keys = table.keys.values().flat_map(|entry| entry.holders());
         let fixed: Vec<_> = self.0.fixed.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
@@ -383,13 +406,14 @@ impl Keyring {
         for holder in holders {
             outcome = outcome.and(holder.balance(keep, now).await);
         }
-        let retired = std::mem::take(&mut *self.0.retired.lock().unwrap_or_else(PoisonError::into_inner));
-        for holder in retired {
+        let mut retired = Retired::take(&self.0.retired);
+        while let Some(holder) = retired.left.last() {
             // Whoever is under way still pays from it; who left before this look has paid.
-            let last = Arc::strong_count(&holder) == 1;
+            let last = Arc::strong_count(holder) == 1;
             let balanced = holder.balance(0, now).await;
+            let looked_at = retired.left.pop();
             if !last || balanced.is_err() {
-                self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).push(holder);
+                retired.stay.extend(looked_at);
             }
             outcome = outcome.and(balanced);
         }

@@ -1,9 +1,9 @@
 -- Counts a request at all accounts, or at none.
 --
--- KEYS: the index of money, where the asker's last batch of corrections is noted, its asks of money; then for each account its windows of requests and tokens, its set of those at
+-- KEYS: where the asker's last batch of corrections is noted, its asks of money; then for each account its windows of requests and tokens, its set of those at
 -- once, and the record of each money.
 -- ARGV: the slot's name, the number of the ask, the lease of a slot in ms, the number of accounts; then for each account the most requests, the tokens, the most tokens, the most at
--- once (-1: not limited), the number of moneys, and for each money its cap, the amount, its expiry as 8 bytes, the ms after which Redis may drop it, and its key in the index.
+-- once (-1: not limited), the number of moneys, and for each money its cap, the amount, its expiry as 8 bytes, and the ms after which Redis may drop it (0: never).
 -- Gives: 0 or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the wait in ms (-1: none helps); then for each account the mark of
 -- its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
 --
@@ -16,7 +16,7 @@ local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local tick = math.floor(ms / 10)
 local slot, asked, lease, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local key, arg = 3, 4
+local key, arg = 2, 4
 
 local function next_key()
     key = key + 1
@@ -218,7 +218,7 @@ for at = 0, count - 1 do
     local moneys = tonumber(next_arg())
     for place = 0, moneys - 1 do
         local m = { key = next_key(), cap = tonumber(next_arg()), amount = tonumber(next_arg()), header = next_arg() }
-        m.keep, m.member = tonumber(next_arg()), next_arg()
+        m.keep = tonumber(next_arg())
         m.drawn, m.there, m.stamp = counter(m.key)
         if not m.drawn then
             return redis.error_reply('LLMR the record of ' .. m.key .. ' is not a counter')
@@ -232,13 +232,38 @@ for at = 0, count - 1 do
     accounts[#accounts + 1] = a
 end
 
+local function draw(m)
+    m.drawn = m.drawn + m.amount
+    local high = math.floor(m.drawn / 4294967296)
+    local low = m.drawn - high * 4294967296
+    if high < 0 then
+        high = high + 4294967296
+    end
+    local record = (m.stamp or m.header) .. struct.pack('>I4I4', high, low)
+    if m.there then
+        redis.call('SET', m.key, record, 'KEEPTTL')
+    elseif m.keep > 0 then
+        redis.call('SET', m.key, record, 'PX', string.format('%.0f', m.keep))
+    else
+        redis.call('SET', m.key, record)
+    end
+end
+
 if draws and not refused then
     -- Whoever asked may hear no answer; what they have given up meanwhile must not be counted any more, and what was counted must be found (`settle.lua`).
-    if asked <= tonumber(redis.call('HGET', KEYS[2], 'known') or 0) then
+    if asked <= tonumber(redis.call('HGET', KEYS[1], 'known') or 0) then
         return redis.error_reply('LLMR nobody waits for this any more')
     end
-    redis.call('ZADD', KEYS[3], asked, asked)
-    redis.call('PEXPIRE', KEYS[3], DAY)
+    for _, a in ipairs(accounts) do
+        for _, m in ipairs(a.money) do
+            if m.amount > 0 then
+                draw(m)
+            end
+        end
+    end
+    -- After all of it is drawn: where anything above fails, what is not noted is not given back, and the caps hold.
+    redis.call('ZADD', KEYS[2], asked, asked)
+    redis.call('PEXPIRE', KEYS[2], DAY)
 end
 
 local reply = refused or { 0, 0, 0, 0 }
@@ -258,23 +283,6 @@ for _, a in ipairs(accounts) do
         if a.at_once >= 0 then
             redis.call('ZADD', a.running, ms + lease, slot)
             redis.call('PEXPIRE', a.running, lease * 2)
-        end
-        for _, m in ipairs(a.money) do
-            if m.amount > 0 then
-                m.drawn = m.drawn + m.amount
-                local high = math.floor(m.drawn / 4294967296)
-                local low = m.drawn - high * 4294967296
-                if high < 0 then
-                    high = high + 4294967296
-                end
-                redis.call('SET', m.key, (m.stamp or m.header) .. struct.pack('>I4I4', high, low), 'KEEPTTL')
-                if not m.there then
-                    redis.call('ZADD', KEYS[1], 0, m.member)
-                    if m.keep > 0 then
-                        redis.call('PEXPIRE', m.key, m.keep)
-                    end
-                end
-            end
         end
     end
     reply[#reply + 1] = mark

@@ -1,13 +1,13 @@
 -- Puts right what was counted: a batch of corrections, once, however often it is sent.
 --
--- KEYS: where the last batch of the sender is noted, its asks of money, the index of money; then a key for each correction.
--- ARGV: the number of the batch, the lease of a slot in ms, the number up to which the outcome of all asks is known; then five for each correction: what it is, and as it wants.
---   `T` a window of tokens: the mark, how many more.       `M` a money: how much more, its expiry as 8 bytes, the ms after which Redis may drop it, its key in the index.
+-- KEYS: where the last batch of the sender is noted, its asks of money; then a key for each correction.
+-- ARGV: the number of the batch, the lease of a slot in ms, the number up to which the outcome of all asks is known; then four for each correction: what it is, and as it wants.
+--   `T` a window of tokens: the mark, how many more.       `M` a money: how much more, its expiry as 8 bytes, the ms after which Redis may drop it (0: never).
 --   `L` those at once: the slot that is free.              `K` those at once: the slot that is still taken.
 --   `U` a money, if an ask was counted whose answer was lost: the number of the ask, how much more.
 -- Gives how many corrections could not be made, and why the last one could not.
 local DAY = 86400000
-local told, asks, index = KEYS[1], KEYS[2], KEYS[3]
+local told, asks = KEYS[1], KEYS[2]
 local batch, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
 if tonumber(redis.call('HGET', told, 'batch') or 0) >= batch then
     return { 0, '' }
@@ -34,7 +34,7 @@ function change.T(key, mark, more)
     redis.call('HSET', key, 's', string.format('%.0f', sum))
 end
 
-function change.M(key, more, header, keep, member)
+function change.M(key, more, header, keep)
     local record = redis.call('GET', key)
     local value = 0
     if record and #record == 16 then
@@ -51,12 +51,11 @@ function change.M(key, more, header, keep, member)
     value = math.max(value + more, 0)
     local high = math.floor(value / 4294967296)
     local low = value - high * 4294967296
-    redis.call('SET', key, header .. struct.pack('>I4I4', high, low), 'KEEPTTL')
-    if not record then
-        redis.call('ZADD', index, 0, member)
-        if tonumber(keep) > 0 then
-            redis.call('PEXPIRE', key, keep)
-        end
+    local now = header .. struct.pack('>I4I4', high, low)
+    if not record and tonumber(keep) > 0 then
+        redis.call('SET', key, now, 'PX', keep)
+    else
+        redis.call('SET', key, now, 'KEEPTTL')
     end
 end
 
@@ -77,9 +76,9 @@ function change.K(key, slot)
 end
 
 local failed, why = 0, ''
-for at = 4, #KEYS do
-    local first = 4 + (at - 4) * 5
-    local made, error = pcall(change[ARGV[first]], KEYS[at], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3], ARGV[first + 4])
+for at = 3, #KEYS do
+    local first = 4 + (at - 3) * 4
+    local made, error = pcall(change[ARGV[first]], KEYS[at], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])
     if not made then
         failed, why = failed + 1, type(error) == 'table' and error.err or tostring(error)
     end

@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use llm_router::deps::SystemClock;
-use llm_router::limits::shared::{Ask, Correction, Shared, Told};
+use llm_router::limits::shared::{Ask, Correction, Due, Shared, Told};
 use llm_router::secret::Secret;
 use llm_router::store::StoreError;
 use llm_router_redis::{Options, Redis, RedisLimits};
@@ -164,8 +164,50 @@ async fn a_correction_that_cannot_be_made_keeps_no_other_waiting_and_none_is_mad
     }
     counter.flush().await.unwrap();
     assert_eq!(drawn(&server).await, 400);
-    let places: Vec<String> = redis::cmd("ZRANGE").arg("llm-router:i:money").arg(0).arg(-1).query(&mut client).unwrap();
-    assert_eq!(places, ["key/a/ever/0", "key/x/ever/0", "key/z/ever/0"]);
+    for books in ["key/a/ever/0", "key/z/ever/0"] {
+        let size: u64 = redis::cmd("STRLEN").arg(format!("llm-router:r:money:{books}")).query(&mut client).unwrap();
+        assert_eq!(size, 16, "{books}");
+    }
+    let listed: u64 = redis::cmd("EXISTS").arg("llm-router:i:money").query(&mut client).unwrap();
+    assert_eq!(listed, 0, "nobody reads a list of them, and it would grow for ever");
+}
+
+/// Whoever derives a key says when it ends, in any number of seconds.
+#[tokio::test]
+async fn money_of_books_that_end_in_ages_is_drawn_everywhere_and_none_of_it_comes_back() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    counter.enter(asking("key/x", |a| a.money.push(due(300, 1_000)))).await.unwrap();
+    let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(9_000_000_000_000_000_000));
+    assert!(expires.is_some());
+    let books = "grant/y/ever/0";
+    let mut ask = asking("grant/y", |a| a.money = vec![Due { books: books.into(), expires, ..due(200, 1_000) }]);
+    ask.accounts.extend(asking("key/x", |a| a.money.push(due(200, 1_000))).accounts);
+    assert!(matches!(counter.enter(ask).await.unwrap(), Told::In { .. }));
+    until_told(&counter).await;
+    assert_eq!(drawn(&server).await, 500);
+    counter.correct(Correction::Money { books: "grant/z/ever/0".into(), more: 7, expires });
+    until_told(&counter).await;
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    for books in [books, "grant/z/ever/0"] {
+        let left: i64 = redis::cmd("PTTL").arg(format!("llm-router:r:money:{books}")).query(&mut client).unwrap();
+        assert!(left > 1 << 51, "{books}: {left}");
+    }
+}
+
+#[tokio::test]
+async fn an_ask_that_fails_midway_gives_back_nothing_that_was_not_drawn() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    let ask = || asking("key/x", |a| a.money.push(due(300, 1_000)));
+    counter.enter(ask()).await.unwrap();
+    // Where the server notes which asks drew money is something else all at once.
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let notes: Vec<String> = redis::cmd("KEYS").arg("llm-router:asked:*").query(&mut client).unwrap();
+    redis::cmd("SET").arg(&notes[0]).arg("foreign").exec(&mut client).unwrap();
+    assert!(counter.enter(ask()).await.is_err());
+    until_told(&counter).await;
+    assert_eq!(drawn(&server).await, 600, "what nobody can say is as good as spent");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use llm_router_redis::RedisLimits;
 use crate::limits::{asking, counter};
 use crate::process::RedisServer;
 
-const WINDOW: &str = "llm-router:w:key/x:tokens";
+const WINDOW: &str = "llm-router:w:key/x:tokens2";
 
 /// As many entries as a minute can have, one a tick, of so many tokens each; the last one is of now.
 const FILL: &str = "

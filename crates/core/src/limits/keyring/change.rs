@@ -17,10 +17,10 @@ impl Keyring {
     /// Makes a key for whoever `by` names, and gives it with its record: the only time that it can be seen.
     ///
     /// # Errors
-    /// `caller_invalid_request` for a name that a key has already, a team that is not configured, or what else [`KeySpec::check`] refuses; `router_overloaded` where there are as many
+    /// `caller_invalid_request` for a name that a key has already, a team that is not configured, or what else [`KeySpec::check_new`] refuses; `router_overloaded` where there are as many
     /// keys as there may be; `router_unavailable` when the store cannot be written.
     pub async fn create(&self, spec: KeySpec, by: &str) -> Result<(KeyRecord, Secret)> {
-        spec.check(self.0.clock.now())?;
+        spec.check_new(self.0.clock.now())?;
         self.check_team(&spec)?;
         self.check_room().await?;
         let (id, secret) = (hex(&random::<8>()?), random::<32>()?);

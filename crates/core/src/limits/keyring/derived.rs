@@ -64,8 +64,11 @@ impl Derived {
         make: impl Fn(&Arc<Holder>, &Link, C, Option<Arc<Passed>>) -> Arc<Holder>,
     ) -> Result<Arc<Holder>> {
         let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let new = links.iter().filter(|(link, _)| !seen.holders.contains_key(link)).count();
-        seen.make_room(new, root.began, now, gone)?;
+        // Who was known before the key changed has its room already.
+        let is_new = |link: &Link| !seen.holders.contains_key(link) && !seen.before.contains_key(link);
+        let new = links.iter().filter(|(link, _)| is_new(link)).count();
+        let asked = |link: &Link| links.iter().any(|(asked, _)| asked == link);
+        seen.make_room(new, asked, root.began, now, gone)?;
         let mut above = Arc::clone(root);
         let Seen { holders, before, .. } = &mut *seen;
         for (link, caveats) in links {
@@ -81,7 +84,15 @@ impl Seen {
         MOST.saturating_sub(self.holders.len() + self.before.len())
     }
 
-    fn make_room(&mut self, new: usize, began: Instant, now: Instant, gone: &mut Vec<Arc<Holder>>) -> Result<()> {
+    /// Forgets what counts for nothing where there is no room for so many new ones, but none that is asked for now.
+    fn make_room(
+        &mut self,
+        new: usize,
+        asked: impl Fn(&Link) -> bool,
+        began: Instant,
+        now: Instant,
+        gone: &mut Vec<Arc<Holder>>,
+    ) -> Result<()> {
         if self.room() < new && self.full_until.is_none_or(|until| until <= now) {
             let since = now.saturating_duration_since(began);
             let mut soonest = Duration::from_secs(60);
@@ -90,10 +101,10 @@ impl Seen {
                 soonest = soonest.min(if wait.is_zero() { soonest } else { wait });
                 !wait.is_zero()
             };
-            self.before.retain(|_, passed| stays(passed, false));
-            self.holders.retain(|_, holder| {
+            self.before.retain(|link, passed| stays(passed, false) || asked(link));
+            self.holders.retain(|link, holder| {
                 // Who is under way keeps its holder, and so does what was derived from it.
-                let stays = stays(&holder.passed, Arc::strong_count(holder) > 1);
+                let stays = stays(&holder.passed, Arc::strong_count(holder) > 1) || asked(link);
                 if !stays && !holder.purses.is_empty() {
                     gone.push(Arc::clone(holder));
                 }

@@ -11,6 +11,7 @@ use crate::store::{MemoryStore, Scan};
 use crate::testing::ManualClock;
 
 mod bounds;
+mod slow;
 
 struct World {
     store: Arc<MemoryStore>,
@@ -34,6 +35,10 @@ fn refused(ring: &Keyring, key: &Secret) -> String {
     let error = ring.find(key.expose()).unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyUnauthenticated);
     error.message().to_owned()
+}
+
+fn role(name: &str) -> KeyChange {
+    serde_json::from_str(&format!(r#"{{"role": "{name}"}}"#)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,9 @@
-//! Keys that end, keys that are too many, windows that stay, and money that somebody left behind.
+//! Keys that end, keys that are too many, and windows that stay. Money that somebody left behind is `slow.rs`.
 
 use std::sync::atomic::AtomicUsize;
-use std::time::SystemTime;
 
 use super::*;
-use crate::store::{Change, StoreResult};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 fn most(count: u64) -> Caveats {
     Caveats { limits: Limits { requests_per_minute: Some(count), ..Limits::default() }, ..Caveats::default() }
@@ -213,71 +210,33 @@ async fn one_that_ended_comes_back_only_where_nobody_has_its_name() {
     assert_eq!(ring.revoke("alice", "tests").await.unwrap().id, first.id);
 }
 
-/// A store that changes money when it is told to.
-#[derive(Debug)]
-struct Slow(Arc<MemoryStore>, Semaphore);
-
-impl Store for Slow {
-    fn get<'a>(&'a self, space: &'a str, key: &'a str) -> StoreResult<'a, Option<Bytes>> {
-        self.0.get(space, key)
+#[tokio::test(start_paused = true)]
+async fn derived_keys_that_are_known_are_let_in_after_a_change_however_many() {
+    let world = World::new();
+    let ring = world.ring();
+    let (_, key) = ring.create(KeySpec::new("alice"), "tests").await.unwrap();
+    let find = |key: &Secret| ring.find(key.expose()).unwrap();
+    let all: Vec<_> = (0..derived::MOST as u64).map(|count| derive(&key, &most(2 + count)).unwrap()).collect();
+    for key in &all {
+        drop(find(key).unwrap().admit(Instant::now(), 1).unwrap());
     }
-
-    fn put<'a>(&'a self, space: &'a str, key: &'a str, value: Bytes, end: Option<SystemTime>) -> StoreResult<'a, ()> {
-        self.0.put(space, key, value, end)
+    ring.update("alice", &role("admin"), "tests").await.unwrap();
+    assert!(find(&derive(&key, &most(1)).unwrap()).is_err(), "there is no room for another one");
+    for key in &all {
+        drop(find(key).unwrap().admit(Instant::now(), 1).unwrap());
     }
-
-    fn remove<'a>(&'a self, space: &'a str, key: &'a str) -> StoreResult<'a, bool> {
-        self.0.remove(space, key)
-    }
-
-    fn compare_and_set<'a>(&'a self, space: &'a str, key: &'a str, change: Change) -> StoreResult<'a, bool> {
-        Box::pin(async move {
-            if space == crate::limits::bank::SPACE {
-                self.1.acquire().await.unwrap().forget();
-            }
-            self.0.compare_and_set(space, key, change).await
-        })
-    }
-
-    fn increment<'a>(&'a self, space: &'a str, key: &'a str, by: i64, end: Option<SystemTime>) -> StoreResult<'a, i64> {
-        self.0.increment(space, key, by, end)
-    }
-
-    fn scan<'a>(&'a self, space: &'a str, range: Scan<'a>) -> StoreResult<'a, Vec<(String, Bytes)>> {
-        self.0.scan(space, range)
-    }
+    assert!(find(&all[0]).unwrap().admit(Instant::now(), 1).is_err(), "and what passed before counts");
 }
 
 #[tokio::test(start_paused = true)]
-async fn money_that_comes_for_one_who_left_is_given_back_at_the_end() {
+async fn a_key_that_is_called_like_an_id_since_earlier_can_be_changed() {
     let world = World::new();
-    let slow = Arc::new(Slow(world.store.clone(), Semaphore::new(0)));
-    let none: [(String, Limits); 0] = [];
-    let seal = Seal::new(|| Ok([5; 32]));
-    let ring = Keyring::new(slow.clone(), seal, world.clock.clone(), Scope::Key, none);
-    let mut spec = KeySpec::new("alice");
-    spec.limits.budget = Some(1_000_000);
-    let (record, key) = ring.create(spec, "tests").await.unwrap();
-    {
-        let holder = ring.find(key.expose()).unwrap().unwrap();
-        let mut left = std::pin::pin!(holder.reserve(500_000, world.clock.now()));
-        assert!(futures_util::poll!(&mut left).is_pending());
-    }
-    tokio::task::yield_now().await;
-    let mut settling = std::pin::pin!(ring.settle_up());
-    assert!(futures_util::poll!(&mut settling).is_pending(), "the end waits for whoever is asking the store");
-    slow.1.add_permits(1);
-    settling.await.unwrap();
-    assert!(ring.0.counting.draws.is_empty());
-    assert_eq!(ring.drawn(&record).await.unwrap(), [(Period::Ever, 0, 1_000_000)]);
-    // And not for ever: a store that says nothing more keeps nobody from ending.
-    {
-        let holder = ring.find(key.expose()).unwrap().unwrap();
-        let mut left = std::pin::pin!(holder.reserve(500_000, world.clock.now()));
-        assert!(futures_util::poll!(&mut left).is_pending());
-    }
-    tokio::task::yield_now().await;
-    let began = Instant::now();
-    assert!(ring.settle_up().await.is_err());
-    assert_eq!(began.elapsed(), PARTING);
+    let ring = world.ring();
+    let (mut record, _) = ring.create(KeySpec::new("alice"), "tests").await.unwrap();
+    let name = "0011223344556677";
+    assert!(ring.create(KeySpec::new(name), "tests").await.is_err());
+    record.spec.spec.name = name.to_owned();
+    world.store.put(KEYS, &record.id, json(&record).unwrap(), None).await.unwrap();
+    world.store.put(NAMES, name, record.id.clone().into(), None).await.unwrap();
+    assert_eq!(ring.update(name, &role("admin"), "tests").await.unwrap().spec.spec.role, Role::Admin);
 }
