@@ -80,6 +80,18 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// The whole number `-0` is 0 in Python and here, and a float for serde_json.
+fn without_signs_of_zero(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Number(number) if number.as_f64() == Some(0.0) => 0.into(),
+        serde_json::Value::Array(items) => items.into_iter().map(without_signs_of_zero).collect(),
+        serde_json::Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, without_signs_of_zero(value))).collect()
+        }
+        other => other,
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
@@ -92,7 +104,8 @@ proptest! {
         match serde_json::from_str::<serde_json::Value>(&text) {
             Ok(value) => {
                 let ours = ours.expect("serde_json accepts it");
-                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&ours).unwrap(), value);
+                let ours = serde_json::from_slice::<serde_json::Value>(&ours).unwrap();
+                prop_assert_eq!(without_signs_of_zero(ours), without_signs_of_zero(value));
             }
             Err(error) => prop_assert!(ours.is_err(), "{error}"),
         }
