@@ -80,6 +80,11 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn a_whole_number_has_no_negative_zero() {
+    assert_eq!(canonical(b"[-0, -0.0]").unwrap(), b"[0,-0.0]");
+}
+
 /// The whole number `-0` is 0 in Python and here, and a float for serde_json.
 fn without_signs_of_zero(value: serde_json::Value) -> serde_json::Value {
     match value {
