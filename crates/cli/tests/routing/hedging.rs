@@ -187,12 +187,16 @@ async fn a_key_that_was_refused_beside_an_answer_is_remembered() {
     let answer = answer.rest().await;
     assert_eq!((answer.status, answer.header("x-llm-router-provider")), (200, "late"), "{}", answer.text());
     let trace = keyed.stage.trace(answer.header("x-request-id"), &keyed.admin);
-    let [first, second] = trace["attempts"].as_array().unwrap().as_slice() else { panic!("{trace}") };
-    assert_eq!((&first["provider"], &first["error"]["kind"]), (&json!("quick"), &json!("provider_auth")));
-    assert_eq!(
-        (&second["provider"], &second["error"], &trace["hedges"][0]["outcome"]),
-        (&json!("late"), &Value::Null, &json!("failed"))
-    );
+    // The breaker hears of a refusal a moment before the race does, and the other one may answer in that moment.
+    let attempts = trace["attempts"].as_array().unwrap();
+    let (last, before) = attempts.split_last().unwrap();
+    assert_eq!((&last["provider"], &last["error"]), (&json!("late"), &Value::Null), "{trace}");
+    let outcome = match before {
+        [] => "lost",
+        [first] if first["provider"] == "quick" && first["error"]["kind"] == "provider_auth" => "failed",
+        _ => panic!("{trace}"),
+    };
+    assert_eq!(trace["hedges"][0]["outcome"], json!(outcome));
     assert_eq!(keyed.used("key", "alice").await["cost_micros"], json!(ANSWER));
 
     // A plan in which nobody is named passes it over: here, and in any process that shares the state.
