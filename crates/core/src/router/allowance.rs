@@ -54,11 +54,12 @@ pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid:
         .map(|target| at_most(router, holder, target, request, paid));
     let first = most.next().unwrap_or(0);
     let enter = |micros| holder.enter_all(clock.instant(), clock.now(), tokens, micros);
-    let permit = match (enter(first).await, most.min()) {
-        (Err(error), Some(least)) if error.kind() == ErrorKind::PolicyBudgetExceeded && least < first => {
+    let permit = match enter(first).await {
+        Err(error) if error.kind() == ErrorKind::PolicyBudgetExceeded => {
+            let least = most.min().filter(|least| *least < first).ok_or(error)?;
             enter(least).await?
         }
-        (entered, _) => entered?,
+        entered => entered?,
     };
     record.admitted(permit, tokens);
     Ok(())
