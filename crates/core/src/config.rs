@@ -207,6 +207,12 @@ pub struct ProviderSettings {
     pub lacks: Vec<String>,
     /// What an agent may touch: `read-only`, `workspace-write`, `danger-full-access`; unset is the router's choice, `read-only`.
     pub sandbox: Option<String>,
+    /// The folder in which an agent may use its tools.
+    pub folder: Option<PathBuf>,
+    /// What an agent may do with its tools there, in its own words.
+    pub permission_mode: Option<String>,
+    /// The ids of the keys that reach an agent with tools from elsewhere than this machine's command line and programs.
+    pub remote: Vec<String>,
     /// Whether an agent may run outside a Git repository; unset is yes.
     pub skip_git_repo_check: Option<bool>,
     /// Whether a person chose it: a section of the config file, a flag, or being named by [`RouterSettings::provider`]. A key that merely lies in

@@ -8,6 +8,7 @@
 //! Limits that no program can lift without `unsafe` code or privileges: when this process is killed with `SIGKILL`, its children are not told; they
 //! end when they next read from or write to their pipes. A descendant that moves itself to another session (`setsid`) leaves the group.
 
+mod agent;
 pub mod agents;
 mod command;
 mod environment;
@@ -34,9 +35,10 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use agent::AgentProvider;
 pub use command::{CommandProvider, CommandSettings, command_provider};
 pub use environment::{Environment, Resolved, resolve};
-pub use job::{Folder, Job, Limits};
+pub use job::{Folder, Job, Keep, Limits};
 pub use output::Output;
 pub use template::{Rendered, Template};
 pub use wrapper::{ClaudeCli, Completed, GeminiCli};
@@ -116,7 +118,7 @@ impl Runner {
                 Some(folder)
             }
         };
-        let (group, pipes) = Group::spawn(command, Box::new((place, folder)))
+        let (group, pipes) = Group::spawn(command, Box::new((place, folder, job.keep.clone())))
             .map_err(|error| failure::not_started(&job.program, &job.folder, error))?;
         self.adopt(&group);
         let stdin = pipes.stdin.and_then(|pipe| ChildStdin::from_std(pipe).ok());
@@ -336,6 +338,11 @@ impl Process {
             self.stderr = None;
         }
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).text(prompt, &self.hidden)
+    }
+
+    /// An error without the values that nobody is to see.
+    pub(crate) fn hiding(&self, error: Error) -> Error {
+        self.hidden.iter().fold(error, |error, secret| error.without(secret.expose()))
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.

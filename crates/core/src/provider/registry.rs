@@ -302,7 +302,9 @@ fn make(id: &ProviderId, own: &ProviderSettings, around: &Surroundings) -> Resul
         return Ok(Made::new(AbsentProvider::new(Describe::new(id.clone()), "it is turned off in the config", hint)));
     }
     if let Some(agent) = agents::AGENTS.iter().find(|agent| *id == *agent.id) {
-        return made_of_command(agent.provider(own, &around.environment, around.runner.clone())?);
+        let (provider, program) = agent.provider(own, &around.environment, around.runner.clone())?;
+        let program = program.map(|path| path.display().to_string());
+        return Ok(Made { provider, program, guessed: false, keys: Vec::new() });
     }
     if own.command.is_some() {
         return made_of_command(command_provider(id.clone(), own, &around.environment, around.runner.clone())?);

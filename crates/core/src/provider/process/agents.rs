@@ -4,13 +4,18 @@
 //! well. A command line of the user's own (`*_CLI_CMD`, or `command` in the config) replaces all of it. An agent has a plain form here only where its exit
 //! status tells a whole answer from a cut one; the others say what to set.
 
-use super::{CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
-use crate::config::ProviderSettings;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, Driver, Tools};
+use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
+use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
+use crate::provider::{Describe, DynProvider, Liveness};
 
 /// One agent, under one of its provider ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Agent {
     /// The provider's id.
@@ -21,6 +26,8 @@ pub struct Agent {
     pub variable: Option<&'static str>,
     /// The executable.
     pub program: &'static str,
+    /// How its program is driven, where this router knows more of it than that it prints text.
+    driver: Option<&'static Driver>,
     /// The arguments of its plain form, where it has one.
     plain: Option<&'static [&'static str]>,
     /// Words that name the model, where one is named.
@@ -44,6 +51,7 @@ const CODEX: Agent = Agent {
     aliases: &["codex"],
     variable: None,
     program: "codex",
+    driver: None,
     plain: Some(&["exec"]),
     model_words: &["-m", "{model}"],
     model_variable: None,
@@ -59,6 +67,7 @@ const COPILOT: Agent = Agent {
     aliases: &[],
     variable: Some("COPILOT_CLI_CMD"),
     program: "copilot",
+    driver: None,
     plain: Some(&[
         "-s",
         "--no-auto-update",
@@ -83,6 +92,7 @@ const GEMINI: Agent = Agent {
     aliases: &[],
     variable: Some("GEMINI_CLI_CMD"),
     program: "gemini",
+    driver: None,
     // Cut answers end with status 0 and look whole in its plain output.
     plain: None,
     model_words: &[],
@@ -99,24 +109,14 @@ const CLAUDE: Agent = Agent {
     aliases: &[],
     variable: Some("CLAUDE_CODE_CLI_CMD"),
     program: "claude",
-    plain: Some(&[
-        "-p",
-        "--output-format",
-        "text",
-        "--strict-mcp-config",
-        "--disable-slash-commands",
-        "--no-session-persistence",
-        "--max-turns",
-        "1",
-        "--tools",
-        "",
-    ]),
-    model_words: &["--model", "{model}"],
+    driver: Some(&CLAUDE_DRIVER),
+    plain: None,
+    model_words: &[],
     model_variable: None,
     default_model: None,
     named_only: None,
     passed: &["ANTHROPIC_*", "CLAUDE_*", "AWS_REGION", "CLOUD_ML_REGION"],
-    given: &[("DISABLE_AUTOUPDATER", "1"), ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")],
+    given: &[],
     install: "install it with: npm install -g @anthropic-ai/claude-code",
 };
 
@@ -146,29 +146,109 @@ impl Agent {
         self.install
     }
 
-    /// The provider of this agent. `environment` is all that was read: the agent sees its own part of it and what `pass_env` names.
+    /// The provider of this agent, and its program, where that resolves. `environment` is all that was read: the agent sees its own part of it and what
+    /// `pass_env` names.
     ///
     /// # Errors
-    /// `caller_invalid_request` for a command line that cannot be read and a sandbox that Codex does not know.
+    /// `caller_invalid_request` for a command line that cannot be read, a sandbox or a permission mode that the agent does not know, and tools without a folder.
     pub fn provider(
         &self,
         settings: &ProviderSettings,
         environment: &Environment,
         runner: Runner,
-    ) -> Result<CommandProvider> {
+    ) -> Result<(Arc<dyn DynProvider>, Option<PathBuf>)> {
+        let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
+        match self.driver.filter(|_| own.is_none()) {
+            Some(driver) => {
+                let provider = self.driven(driver, settings, environment, runner)?;
+                let program = provider.program();
+                Ok((Arc::new(provider), program))
+            }
+            None => {
+                let provider = self.commanded(own, settings, environment, runner)?;
+                let program = provider.program();
+                Ok((Arc::new(provider), program))
+            }
+        }
+    }
+
+    fn described(&self, settings: &ProviderSettings) -> Result<Describe> {
         let mut describe = command::described(ProviderId::new(self.id)?, settings);
-        describe.agent = true;
         if describe.default_model.is_none() {
             describe.default_model = self.default_model.map(ModelName::new).transpose()?;
         }
-        let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
+        Ok(describe)
+    }
+
+    fn passed<'a>(&'a self, settings: &'a ProviderSettings) -> Vec<&'a str> {
+        self.passed.iter().copied().chain(settings.pass_env.iter().map(String::as_str)).collect()
+    }
+
+    /// The provider that knows the program's own structured form.
+    fn driven(
+        &self,
+        driver: &'static Driver,
+        settings: &ProviderSettings,
+        environment: &Environment,
+        runner: Runner,
+    ) -> Result<AgentProvider> {
+        let mut describe = self.described(settings)?;
+        describe.capabilities = driver.takes.without(&settings.lacks);
+        // It says when it is at work, also before its first word.
+        describe.liveness = Liveness::Progress;
+        let passed = self.passed(settings);
+        let keys = settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();
+        let made = AgentSettings {
+            describe,
+            models: command::models(settings)?,
+            driver,
+            program: self.program,
+            environment: environment.for_program(&passed),
+            hidden: environment.secrets(&passed).into_iter().chain(keys).collect(),
+            tools: self.tools(driver, settings)?,
+            install: self.install,
+            named_only: match self.named_only {
+                Some(line) => Some(self.commanded(Some(line), settings, environment, runner.clone())?),
+                None => None,
+            },
+        };
+        Ok(AgentProvider::new(made, runner))
+    }
+
+    /// Where and how it may use its tools.
+    fn tools(&self, driver: &Driver, settings: &ProviderSettings) -> Result<Option<Tools>> {
+        if !settings.agent {
+            return Ok(None);
+        }
+        let Some(folder) = settings.folder.clone() else {
+            return Err(Error::invalid(format!("{} may use its tools, and no folder is named for them", self.id))
+                .with_hint(format!("set folder under [providers.{}]", self.id)));
+        };
+        let named = settings.permission_mode.as_deref().or(settings.sandbox.as_deref());
+        let mode = named.or(driver.modes.first().copied()).unwrap_or_default();
+        if !driver.modes.contains(&mode) {
+            return Err(Error::invalid(format!("{} knows no permission mode {mode:?}", self.id))
+                .with_hint(format!("use one of {}", driver.modes.join(", "))));
+        }
+        Ok(Some(Tools { folder, mode: mode.to_owned() }))
+    }
+
+    /// The provider of a command line: the user's own, or the agent's plain form.
+    fn commanded(
+        &self,
+        own: Option<&str>,
+        settings: &ProviderSettings,
+        environment: &Environment,
+        runner: Runner,
+    ) -> Result<CommandProvider> {
+        let mut describe = self.described(settings)?;
+        // What it does with its tools is not known.
+        describe.agent = true;
         let command = match own {
             Some(line) => Some(Template::parse(line)?),
             None => self.plain_form(settings)?,
         };
-        let passed: Vec<&str> =
-            self.passed.iter().copied().chain(settings.pass_env.iter().map(String::as_str)).collect();
-        let mut made = CommandSettings::new(describe, command, environment, &passed);
+        let mut made = CommandSettings::new(describe, command, environment, &self.passed(settings));
         if own.is_none() {
             made.environment = self.given.iter().fold(made.environment, |all, (name, value)| all.with(*name, *value));
         }

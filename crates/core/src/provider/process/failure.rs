@@ -102,10 +102,14 @@ pub(super) fn of_exit(name: &str, status: Option<ExitStatus>, said: &str, now: S
         },
         None => format!("{name} ended, and the system does not say how"),
     };
-    let lower = said.to_lowercase();
-    let kind =
-        WORDS.iter().find(|(word, _)| has_word(&lower, word)).map_or(ErrorKind::ProviderServerError, |(_, kind)| *kind);
     let message = if said.is_empty() { format!("{how} and said nothing") } else { format!("{how}: {said}") };
+    of_words(name, said, ErrorKind::ProviderServerError, &message, now)
+}
+
+/// The error of a program that says in words of its own why it failed: of the kind that the words tell, else of `otherwise`, with the wait that they name.
+pub(super) fn of_words(name: &str, said: &str, otherwise: ErrorKind, message: &str, now: SystemTime) -> Error {
+    let lower = said.to_lowercase();
+    let kind = WORDS.iter().find(|(word, _)| has_word(&lower, word)).map_or(otherwise, |(_, kind)| *kind);
     let error = Error::new(kind, message);
     let limited = matches!(kind, ErrorKind::ProviderQuotaExhausted | ErrorKind::ProviderRateLimited);
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

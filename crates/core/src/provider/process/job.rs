@@ -1,5 +1,7 @@
 //! What a program is given: its words, its environment, its folder and its bounds. `../process.rs` runs it.
 
+use std::any::Any;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +37,23 @@ pub enum Folder {
     Private,
 }
 
+/// Something that must stay until a program's group is gone, and goes with it.
+#[derive(Clone)]
+pub struct Keep(Arc<dyn Any + Send + Sync>);
+
+impl Keep {
+    /// Keeps this.
+    pub fn new(kept: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(kept))
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep(…)")
+    }
+}
+
 /// A program to run, with everything it is given.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -53,6 +72,8 @@ pub struct Job {
     pub hidden: Arc<[Secret]>,
     /// Whether what it says on standard error becomes events as it comes: for programs of our own.
     pub told: bool,
+    /// What must stay until its group is gone.
+    pub keep: Option<Keep>,
 }
 
 impl Job {
@@ -66,6 +87,7 @@ impl Job {
             limits: Limits::default(),
             hidden: Arc::default(),
             told: false,
+            keep: None,
         }
     }
 

@@ -1,45 +1,82 @@
 //! A conversation as plain text, for programs that take nothing else.
 //!
 //! One user text is that text. Otherwise system and developer texts that come first stand first, as they are; a single user text after them follows behind an
-//! empty line; any longer conversation is written turn by turn, each behind `User:`, `Assistant:` or `System:` and an empty line between them, and ends
-//! with `Assistant:`. Blocks of one message are joined by line ends. What text cannot say and must not lose is refused; the rest is named as dropped.
+//! empty line; a program that takes a system prompt of its own gets them there. Any longer conversation is written turn by turn, each behind `User:`,
+//! `Assistant:` or `System:` and an empty line between them, and ends with `Assistant:`. Blocks of one message are joined by line ends. What text cannot say
+//! and must not lose is refused; the rest is named as dropped.
 
 use crate::dialect::FieldPath;
 use crate::error::{Error, Result};
-use crate::request::{BlockBody, Message, Request, ResponseFormat, Role, ToolChoice};
+use crate::provider::Capabilities;
+use crate::request::{BlockBody, Message, Request, ResponseFormat, Role, Source, ToolChoice};
 
-/// The conversation as text, and the names of the fields that are not in it.
+/// A conversation in the two texts that most agents take, and what comes with them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    /// The system and developer texts that come first.
+    pub(super) system: Vec<String>,
+    /// All else that is said.
+    pub(super) prompt: String,
+    /// The pictures of the conversation, in its order.
+    pub(super) pictures: Vec<Picture>,
+    /// The names of the fields that are not in it.
+    pub(super) dropped: Vec<FieldPath>,
+}
+
+/// A picture whose bytes are at hand.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Picture {
+    /// Its media type.
+    pub(super) mime: String,
+    /// Its bytes in base64.
+    pub(super) data: String,
+}
+
+/// The conversation as one text, and the names of the fields that are not in it.
 ///
 /// # Errors
 /// `caller_unsupported` for tools, tool results, pictures, sounds, files, JSON answers, `n`, stop texts and output kinds other than text;
 /// `caller_invalid_request` where nothing is said.
 pub(super) fn render(request: &Request) -> Result<(String, Vec<FieldPath>)> {
-    refuse(request)?;
-    let mut dropped = unsaid(request);
+    let Said { system: mut paragraphs, prompt, dropped, .. } = split(request, Capabilities::default())?;
+    paragraphs.extend(Some(prompt).filter(|prompt| !prompt.is_empty()));
+    Ok((paragraphs.join("\n\n"), dropped))
+}
+
+/// The conversation in its parts, for a program that takes a system prompt of its own and whatever `takes` says besides text.
+///
+/// # Errors
+/// As [`render`], less what it takes.
+pub(super) fn split(request: &Request, takes: Capabilities) -> Result<Said> {
+    refuse(request, takes)?;
+    let mut said = Said { dropped: unsaid(request), ..Said::default() };
     if let Some(prompt) = request.plain_prompt() {
-        return Ok((prompt.to_owned(), dropped));
+        prompt.clone_into(&mut said.prompt);
+        return Ok(said);
     }
     let texts = request
         .messages
         .iter()
         .enumerate()
-        .map(|(at, message)| Ok((message.role, text_of(at, message, &mut dropped)?)))
+        .map(|(at, message)| Ok((message.role, text_of(at, message, takes, &mut said)?)))
         .collect::<Result<Vec<_>>>()?;
     if texts.is_empty() {
         return Err(Error::invalid("the request has no messages").with_hint("give a prompt"));
     }
     let instructions = texts.iter().take_while(|(role, _)| matches!(role, Role::System | Role::Developer)).count();
     let (first, rest) = texts.split_at(instructions);
-    let mut paragraphs: Vec<String> = first.iter().map(|(_, text)| text.clone()).collect();
+    said.system = first.iter().map(|(_, text)| text.clone()).collect();
     match rest {
         [] => {}
-        [(Role::User, text)] => paragraphs.push(text.clone()),
+        [(Role::User, text)] => said.prompt.clone_from(text),
         turns => {
-            paragraphs.extend(turns.iter().map(|(role, text)| format!("{}: {text}", label(*role))));
+            let mut paragraphs: Vec<String> =
+                turns.iter().map(|(role, text)| format!("{}: {text}", label(*role))).collect();
             paragraphs.push("Assistant:".to_owned());
+            said.prompt = paragraphs.join("\n\n");
         }
     }
-    Ok((paragraphs.join("\n\n"), dropped))
+    Ok(said)
 }
 
 fn label(role: Role) -> &'static str {
@@ -50,8 +87,12 @@ fn label(role: Role) -> &'static str {
     }
 }
 
-fn refuse(request: &Request) -> Result<()> {
-    let wants_json = !matches!(request.response_format, None | Some(ResponseFormat::Text));
+fn refuse(request: &Request, takes: Capabilities) -> Result<()> {
+    let wants_json = match request.response_format {
+        None | Some(ResponseFormat::Text) => false,
+        Some(ResponseFormat::JsonSchema(_)) => !takes.json_schema,
+        Some(_) => true,
+    };
     let wants_call = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
     let asked = [
         (!request.tools.is_empty(), "tools"),
@@ -73,13 +114,20 @@ fn unsupported(what: &str) -> Error {
 }
 
 /// One message's text.
-fn text_of(at: usize, message: &Message, dropped: &mut Vec<FieldPath>) -> Result<String> {
+fn text_of(at: usize, message: &Message, takes: Capabilities, said: &mut Said) -> Result<String> {
     let mut texts = Vec::new();
     for (place, block) in message.content.iter().enumerate() {
         match &block.body {
             BlockBody::Text { text, .. } | BlockBody::Refusal { text } => texts.push(text.as_str()),
-            BlockBody::Reasoning { .. } => dropped.push(FieldPath(format!("messages[{at}].content[{place}]"))),
+            BlockBody::Reasoning { .. } => said.dropped.push(FieldPath(format!("messages[{at}].content[{place}]"))),
             BlockBody::ToolCall { .. } | BlockBody::ToolResult { .. } => return Err(unsupported("a tool call")),
+            BlockBody::Image { source: Source::Base64 { mime, data }, .. } if takes.images => {
+                said.pictures.push(Picture { mime: mime.clone(), data: data.clone() });
+            }
+            BlockBody::Image { .. } if takes.images => {
+                return Err(Error::unsupported("a program on this machine takes a picture's bytes, not its address")
+                    .with_hint("send the picture itself, in base64"));
+            }
             BlockBody::Image { .. } => return Err(unsupported("a picture")),
             BlockBody::Audio { .. } => return Err(unsupported("a sound")),
             BlockBody::File { .. } => return Err(unsupported("a file")),
@@ -88,7 +136,7 @@ fn text_of(at: usize, message: &Message, dropped: &mut Vec<FieldPath>) -> Result
         }
     }
     if message.name.is_some() {
-        dropped.push(FieldPath(format!("messages[{at}].name")));
+        said.dropped.push(FieldPath(format!("messages[{at}].name")));
     }
     Ok(texts.join("\n"))
 }
@@ -125,7 +173,7 @@ fn unsaid(request: &Request) -> Vec<FieldPath> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::request::{Block, Source, Tool};
+    use crate::request::{Block, Tool};
 
     fn text(messages: Vec<Message>) -> String {
         render(&Request { messages, ..Request::default() }).unwrap().0
