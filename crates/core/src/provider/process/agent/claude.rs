@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer::{Answer, Ended, Reader};
 use super::home::{Home, Layout};
-use super::{Ask, Driver, Launch, NEUTRAL, failed, known};
+use super::{Ask, Driver, Launch, NEUTRAL, Once, Way, failed, known};
 use crate::delta::FinishReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Capabilities;
@@ -33,8 +33,7 @@ pub(in super::super) const CLAUDE: Driver = Driver {
     },
     takes_effort: false,
     modes: &["dontAsk", "plan", "acceptEdits", "bypassPermissions"],
-    launch,
-    reader: |_| Box::new(Lines::default()),
+    way: Way::Once(Once { launch, reader: |_| Box::new(Lines::default()) }),
 };
 
 fn launch(ask: &Ask, _: &Home) -> Result<Launch> {

@@ -164,7 +164,10 @@ impl Home {
     }
 
     /// Gives back a login that the agent wrote anew over the link.
-    fn give_back(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where the original cannot be replaced.
+    pub(in super::super) fn give_back(&self) -> io::Result<()> {
         for (link, original) in &self.links {
             let meta = fs::symlink_metadata(link)?;
             if !meta.is_file() || meta.len() == 0 {
