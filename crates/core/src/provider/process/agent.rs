@@ -46,6 +46,8 @@ pub(super) struct Driver {
     pub(super) takes: Capabilities,
     /// Whether it can be told how much to think.
     pub(super) takes_effort: bool,
+    /// Whether it can be told how long its answer may be.
+    pub(super) takes_max_tokens: bool,
     /// What it may be allowed to do with its tools, in its own words; the first is what is meant where nothing is said.
     pub(super) modes: &'static [&'static str],
     /// How it is run.
@@ -108,10 +110,14 @@ pub(super) struct Ask {
     pub(super) model: Option<String>,
     /// How much to think: `none` to `xhigh`.
     pub(super) effort: Option<String>,
+    /// The most tokens of its answer.
+    pub(super) max_tokens: Option<u32>,
     /// Where and how it may use its tools; none at all where this is absent.
     pub(super) tools: Option<Tools>,
     /// Whether it goes by a key of its own instead of the user's login.
     pub(super) has_key: bool,
+    /// Its part of the user's environment.
+    pub(super) environment: Environment,
 }
 
 /// The folder and the permission that an agent with tools works under.
@@ -192,6 +198,10 @@ impl AgentProvider {
         if reasoning.is_some_and(|reasoning| effort.is_some() && reasoning.budget_tokens.is_none()) {
             dropped.retain(|field| field.0 != "reasoning");
         }
+        let max_tokens = request.sampling.max_tokens.filter(|_| driver.takes_max_tokens);
+        if max_tokens.is_some() {
+            dropped.retain(|field| field.0 != "sampling.max_tokens");
+        }
         call.note_dropped(dropped)?;
         let schema = match &request.response_format {
             Some(ResponseFormat::JsonSchema(schema)) => Some(schema.clone()),
@@ -200,7 +210,8 @@ impl AgentProvider {
         let model = call.target.model.as_ref().or(describe.default_model.as_ref()).map(ModelName::to_string);
         let system = Some(system.join("\n\n")).filter(|system| !system.is_empty());
         let has_key = self.settings.has_key();
-        Ok(Ask { system, prompt, pictures, schema, model, effort, tools: tools.clone(), has_key })
+        let (tools, environment) = (tools.clone(), self.settings.environment.clone());
+        Ok(Ask { system, prompt, pictures, schema, model, effort, max_tokens, tools, has_key, environment })
     }
 
     /// Begins a request.
@@ -220,7 +231,8 @@ impl AgentProvider {
     /// Starts the program for a request.
     async fn launch(&self, call: &Call, program: PathBuf, ask: Ask, once: &Once, answer: Answer) -> Result<Running> {
         let settings = &*self.settings;
-        let mut patience = Patience::new(call, call.request.stream);
+        // Who uses tools is silent for as long as one of them works.
+        let mut patience = Patience::new(call, call.request.stream && ask.tools.is_none());
         let busy = format!("a free place for {}", settings.program);
         let place = patience.wait(&busy, async { Ok(self.runner.place(&program).await) }).await?;
         let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !ask.has_key)?);

@@ -195,7 +195,7 @@ impl Agent {
         let mut describe = self.described(settings)?;
         describe.capabilities = driver.takes.without(&settings.lacks);
         // It says when it is at work, also before its first word.
-        describe.liveness = Liveness::Progress;
+        describe.liveness = if settings.agent { Liveness::End } else { Liveness::Progress };
         let passed = self.passed(settings);
         let keys =
             settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();

@@ -32,6 +32,7 @@ pub(in super::super) const CLAUDE: Driver = Driver {
         multiple_choices: false,
     },
     takes_effort: false,
+    takes_max_tokens: false,
     modes: &["dontAsk", "plan", "acceptEdits", "bypassPermissions"],
     way: Way::Once(Once { launch, reader: |_| Box::new(Lines::default()) }),
 };
