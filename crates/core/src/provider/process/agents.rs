@@ -115,7 +115,7 @@ const CLAUDE: Agent = Agent {
     model_variable: None,
     default_model: None,
     named_only: None,
-    passed: &["ANTHROPIC_*", "CLAUDE_*", "AWS_REGION", "CLOUD_ML_REGION"],
+    passed: &["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "AWS_REGION", "CLOUD_ML_REGION"],
     given: &[],
     install: "install it with: npm install -g @anthropic-ai/claude-code",
 };
@@ -382,9 +382,7 @@ mod tests {
         let (_folder, environment) = stand_ins(&["npx"]);
         for agent in AGENTS {
             let provider = made(agent, &ProviderSettings::default(), &environment).unwrap();
-            let Availability::Missing { what, hint } = provider.availability() else {
-                panic!("{}", agent.id)
-            };
+            let Availability::Missing { what, hint } = provider.availability() else { panic!("{}", agent.id) };
             assert!(!what.is_empty() && !hint.is_empty());
             match answer(&*provider, None).await {
                 Ok(text) => assert!(agent.named_only.is_some() && text.starts_with("<npx>"), "{text}"),

@@ -29,7 +29,7 @@ pub(in super::super) struct Layout {
 
 impl Layout {
     /// The folder in which the user's own things are, as the user's environment has it.
-    fn original(&self, environment: &Environment) -> Option<PathBuf> {
+    pub(in super::super) fn original(&self, environment: &Environment) -> Option<PathBuf> {
         let named = environment.get(self.variable).map(PathBuf::from);
         match named {
             Some(path) if self.names_home => Some(path.join(self.folder)),
