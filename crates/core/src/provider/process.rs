@@ -187,7 +187,7 @@ impl Drop for Inner {
 }
 
 /// The right to run a program once; see [`Runner::place`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Place(#[allow(dead_code, reason = "held, never read")] Option<OwnedSemaphorePermit>);
 
 /// A running program. Dropping it ends its whole group: `SIGTERM` at once, [`GRACE`] later `SIGKILL`; a thread of the runner's waits for it, with or

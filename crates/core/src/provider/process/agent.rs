@@ -1,22 +1,28 @@
-//! An agent in its structured form: the provider that starts the genuine program once for a request and reads what it prints, line by line.
+//! An agent in its structured form: the provider that drives the genuine program, started once for a request or kept as a server between requests.
 //!
-//! What differs between agents is data and two functions in a [`Driver`]: how a request becomes words, files and variables (`agent/claude.rs` and its
-//! neighbours, one an agent), and how its lines become an answer (`agent/answer.rs`). What is the same for all stands here: the private home
-//! (`agent/home.rs`), the environment, the place among programs, the deadlines and the end of the group. A command line of the user's own is no
-//! business of this file: `command.rs`.
+//! What differs between agents is data and a few functions in a [`Driver`]: how a request becomes words, files and variables (`agent/claude.rs` and its
+//! neighbours, one an agent), and how what it prints becomes an answer (`agent/answer.rs`). What is the same for all stands here: the private home
+//! (`agent/home.rs`), the environment, the place among programs, the deadlines and the end of the group. Servers are talked to in JSON-RPC
+//! (`agent/rpc.rs`, `agent/talk.rs`) and kept in `agent/warm.rs`. A command line of the user's own is no business of this file: `command.rs`.
 
 mod answer;
 mod claude;
 mod home;
+mod rpc;
+mod talk;
+mod warm;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::stream;
 
 use self::answer::{Answer, Ended, Reader};
 use self::home::{Home, Layout};
+use self::rpc::Framing;
+use self::talk::{Talk, Turn};
+use self::warm::Pool;
 use super::transcript::{self, Picture, Said};
 use super::{CommandProvider, Environment, Folder, Job, Keep, Limits, Process, Resolved, Runner, failure, resolve};
 use crate::delta::{DeltaStream, Event};
@@ -40,12 +46,53 @@ pub(super) struct Driver {
     pub(super) takes: Capabilities,
     /// Whether it can be told how much to think.
     pub(super) takes_effort: bool,
+    /// Whether it can be told how long its answer may be.
+    pub(super) takes_max_tokens: bool,
     /// What it may be allowed to do with its tools, in its own words; the first is what is meant where nothing is said.
     pub(super) modes: &'static [&'static str],
+    /// How it is run.
+    way: Way,
+}
+
+/// How a program is run.
+#[derive(Debug)]
+enum Way {
+    /// Anew for each request.
+    Once(Once),
+    /// As a server that stays for more requests, one at a time.
+    Served(Served),
+}
+
+/// How an agent that is started for each request is started and read.
+#[derive(Debug)]
+pub(super) struct Once {
     /// Says how it is started for a request. It may write files into the home.
     launch: fn(&Ask, &Home) -> Result<Launch>,
     /// A reader for its answer.
     reader: fn(&Ask) -> Box<dyn Reader>,
+}
+
+/// How an agent that stays is started and talked to.
+#[derive(Debug)]
+pub(super) struct Served {
+    framing: Framing,
+    /// Says how it is started, for whatever requests will come. It may write files into the home.
+    start: fn(&Setup, &Home) -> Result<Launch>,
+    /// What is said to one that was just started; over when it is ready for a request.
+    greet: fn(&Setup) -> Box<dyn Talk>,
+    /// The talk about a request. It may write files into the server's home.
+    talk: fn(&Ask, &Home) -> Result<Box<dyn Talk>>,
+}
+
+/// What all requests to a provider have in common, and its server is started with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup<'a> {
+    /// Where and how it may use its tools; none at all where this is absent.
+    pub(super) tools: Option<&'a Tools>,
+    /// Whether it goes by a key of its own instead of the user's login.
+    pub(super) has_key: bool,
+    /// Its part of the user's environment.
+    pub(super) environment: &'a Environment,
 }
 
 /// A request in the terms of all agents.
@@ -63,10 +110,14 @@ pub(super) struct Ask {
     pub(super) model: Option<String>,
     /// How much to think: `none` to `xhigh`.
     pub(super) effort: Option<String>,
+    /// The most tokens of its answer.
+    pub(super) max_tokens: Option<u32>,
     /// Where and how it may use its tools; none at all where this is absent.
     pub(super) tools: Option<Tools>,
     /// Whether it goes by a key of its own instead of the user's login.
     pub(super) has_key: bool,
+    /// Its part of the user's environment.
+    pub(super) environment: Environment,
 }
 
 /// The folder and the permission that an agent with tools works under.
@@ -119,11 +170,13 @@ pub(super) struct AgentSettings {
 pub struct AgentProvider {
     settings: Arc<AgentSettings>,
     runner: Runner,
+    /// The servers of an agent that stays.
+    pool: Arc<OnceLock<Arc<Pool>>>,
 }
 
 impl AgentProvider {
     pub(super) fn new(settings: AgentSettings, runner: Runner) -> Self {
-        Self { settings: Arc::new(settings), runner }
+        Self { settings: Arc::new(settings), runner, pool: Arc::default() }
     }
 
     /// The executable that would run: two providers with the same one need not both be in a plan.
@@ -137,13 +190,17 @@ impl AgentProvider {
 
     /// The request in an agent's terms.
     fn ask(&self, call: &Call) -> Result<Ask> {
-        let AgentSettings { driver, describe, environment, tools, .. } = &*self.settings;
+        let AgentSettings { driver, describe, tools, .. } = &*self.settings;
         let request = &call.request;
         let Said { system, prompt, pictures, mut dropped } = transcript::split(request, driver.takes)?;
         let reasoning = request.reasoning.as_ref();
         let effort = reasoning.and_then(|reasoning| reasoning.effort.clone()).filter(|_| driver.takes_effort);
         if reasoning.is_some_and(|reasoning| effort.is_some() && reasoning.budget_tokens.is_none()) {
             dropped.retain(|field| field.0 != "reasoning");
+        }
+        let max_tokens = request.sampling.max_tokens.filter(|_| driver.takes_max_tokens);
+        if max_tokens.is_some() {
+            dropped.retain(|field| field.0 != "sampling.max_tokens");
         }
         call.note_dropped(dropped)?;
         let schema = match &request.response_format {
@@ -152,41 +209,67 @@ impl AgentProvider {
         };
         let model = call.target.model.as_ref().or(describe.default_model.as_ref()).map(ModelName::to_string);
         let system = Some(system.join("\n\n")).filter(|system| !system.is_empty());
-        let has_key = driver.keys.iter().any(|name| environment.get(name).is_some());
-        Ok(Ask { system, prompt, pictures, schema, model, effort, tools: tools.clone(), has_key })
+        let has_key = self.settings.has_key();
+        let (tools, environment) = (tools.clone(), self.settings.environment.clone());
+        Ok(Ask { system, prompt, pictures, schema, model, effort, max_tokens, tools, has_key, environment })
+    }
+
+    /// Begins a request.
+    async fn begin(&self, call: &Call, program: PathBuf) -> Result<Going> {
+        let ask = self.ask(call)?;
+        let model = ask.model.clone().unwrap_or_else(|| self.settings.describe.id.to_string());
+        let answer = Answer::new(call.cx.id.to_string(), model);
+        Ok(match (&self.settings.driver.way, &self.pool) {
+            (Way::Once(once), _) => Going::Once(Box::new(self.launch(call, program, ask, once, answer).await?)),
+            (Way::Served(served), pool) => {
+                let pool = pool.get_or_init(|| Arc::new(Pool::new(self.settings.clone(), served, self.runner.clone())));
+                Going::Turn(Box::new(Turn::begin(pool.clone(), program, ask, call, answer).await?))
+            }
+        })
     }
 
     /// Starts the program for a request.
-    async fn begin(&self, call: &Call, program: PathBuf) -> Result<Running> {
+    async fn launch(&self, call: &Call, program: PathBuf, ask: Ask, once: &Once, answer: Answer) -> Result<Running> {
         let settings = &*self.settings;
-        let ask = self.ask(call)?;
-        let mut patience = Patience::new(call, call.request.stream);
+        // Who uses tools is silent for as long as one of them works.
+        let mut patience = Patience::new(call, call.request.stream && ask.tools.is_none());
         let busy = format!("a free place for {}", settings.program);
         let place = patience.wait(&busy, async { Ok(self.runner.place(&program).await) }).await?;
         let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !ask.has_key)?);
-        let launch = (settings.driver.launch)(&ask, &home)?;
-        let variables = home.variables(&settings.driver.layout).into_iter().chain(launch.variables);
-        let environment =
-            variables.fold(settings.environment.clone(), |all, (name, value)| all.with(name, value));
-        let folder = ask.tools.as_ref().map_or_else(|| home.work(), |tools| tools.folder.clone());
-        let mut job = Job::new(program).with_args(launch.args).with_environment(environment);
-        job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());
-        job.hidden = settings.hidden.clone();
+        let launch = (once.launch)(&ask, &home)?;
+        let (stdin, report) = (launch.stdin.clone(), launch.report.clone());
+        let mut job = settings.job(program, launch, &home, ask.tools.as_ref());
         job.keep = Some(Keep::new(home));
         let mut process = self.runner.start(&job, place)?;
-        process.feed(launch.stdin);
-        let model = ask.model.clone().unwrap_or_else(|| settings.describe.id.to_string());
+        process.feed(stdin);
         Ok(Running {
             waiting_for: format!("the answer of {}", process.name()),
-            reader: (settings.driver.reader)(&ask),
-            answer: Answer::new(call.cx.id.to_string(), model),
+            reader: (once.reader)(&ask),
+            answer,
             process,
             patience,
-            report: launch.report,
+            report,
             prompt: ask.prompt,
-            at: (settings.describe.id.clone(), call.target.model.clone()),
             _home: job.keep,
         })
+    }
+}
+
+impl AgentSettings {
+    /// The program as it is started in this home.
+    fn job(&self, program: PathBuf, launch: Launch, home: &Home, tools: Option<&Tools>) -> Job {
+        let variables = home.variables(&self.driver.layout).into_iter().chain(launch.variables);
+        let environment = variables.fold(self.environment.clone(), |all, (name, value)| all.with(name, value));
+        let folder = tools.map_or_else(|| home.work(), |tools| tools.folder.clone());
+        let mut job = Job::new(program).with_args(launch.args).with_environment(environment);
+        job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());
+        job.hidden = self.hidden.clone();
+        job
+    }
+
+    /// Whether the agent goes by a key of its own instead of the user's login.
+    fn has_key(&self) -> bool {
+        self.driver.keys.iter().any(|name| self.environment.get(name).is_some())
     }
 }
 
@@ -216,15 +299,35 @@ impl Provider for AgentProvider {
             (_, Some(other)) if other.availability().is_ready() => return other.generate(call).await,
             (refused, _) => return Err(at(super::missing(self.settings.program, &refused, self.settings.install))),
         };
-        let running = self.begin(&call, program).await.map_err(at)?;
-        Ok(DeltaStream::new(stream::unfold(Some(running), |running| async {
-            let mut running = running?;
-            match running.next().await {
-                Ok((event, true)) => Some((Ok(event), Some(running))),
-                Ok((event, false)) => Some((Ok(event), None)),
-                Err(error) => Some((Err(error.at(&running.at.0, running.at.1.as_ref())), None)),
+        let going = self.begin(&call, program).await.map_err(at)?;
+        let (id, model) = (self.settings.describe.id.clone(), call.target.model.clone());
+        Ok(DeltaStream::new(stream::unfold(Some(going), move |going| {
+            let (id, model) = (id.clone(), model.clone());
+            async move {
+                let mut going = going?;
+                match going.next().await {
+                    Ok((event, true)) => Some((Ok(event), Some(going))),
+                    Ok((event, false)) => Some((Ok(event), None)),
+                    Err(error) => Some((Err(error.at(&id, model.as_ref())), None)),
+                }
             }
         })))
+    }
+}
+
+/// A request under way. Dropping it ends the program that answers.
+enum Going {
+    Once(Box<Running>),
+    Turn(Box<Turn>),
+}
+
+impl Going {
+    /// The next event, and whether more will come.
+    async fn next(&mut self) -> Result<(Event, bool)> {
+        match self {
+            Self::Once(running) => running.next().await,
+            Self::Turn(turn) => turn.next().await,
+        }
     }
 }
 
@@ -238,7 +341,6 @@ struct Running {
     /// Kept to be left out of what the program says when it fails.
     prompt: String,
     waiting_for: String,
-    at: (ProviderId, Option<ModelName>),
     /// Until the report is read; the group holds it as well.
     _home: Option<Keep>,
 }
@@ -307,6 +409,17 @@ fn known<T: serde::de::DeserializeOwned>(name: &str, line: &[u8]) -> Result<Opti
         Error::protocol(format!("{name} printed a line that is not understood ({error}): {shown}"))
             .with_hint("its version may be too old or too new: see `llm-router doctor`")
     })
+}
+
+/// Words in which programs say that they do not know an option or a command.
+const UNKNOWN: &[&str] = &["unexpected argument", "unrecognized subcommand", "unknown option", "unknown command"];
+
+/// An error of a program that ended: one that did not know what it was told is too old for this router.
+fn outdated(error: Error, install: &str) -> Error {
+    if !UNKNOWN.iter().any(|words| error.message().contains(words)) {
+        return error;
+    }
+    Error::unavailable(format!("this version is too old: {}", error.message())).with_hint(install)
 }
 
 /// The error of an agent that says in words of its own what went wrong.

@@ -115,7 +115,7 @@ const CLAUDE: Agent = Agent {
     model_variable: None,
     default_model: None,
     named_only: None,
-    passed: &["ANTHROPIC_*", "CLAUDE_*", "AWS_REGION", "CLOUD_ML_REGION"],
+    passed: &["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "AWS_REGION", "CLOUD_ML_REGION"],
     given: &[],
     install: "install it with: npm install -g @anthropic-ai/claude-code",
 };
@@ -195,9 +195,10 @@ impl Agent {
         let mut describe = self.described(settings)?;
         describe.capabilities = driver.takes.without(&settings.lacks);
         // It says when it is at work, also before its first word.
-        describe.liveness = Liveness::Progress;
+        describe.liveness = if settings.agent { Liveness::End } else { Liveness::Progress };
         let passed = self.passed(settings);
-        let keys = settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();
+        let keys =
+            settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();
         let made = AgentSettings {
             describe,
             models: command::models(settings)?,
@@ -301,7 +302,7 @@ mod tests {
     use crate::deps::SystemClock;
     use crate::error::ErrorKind;
     use crate::ids::RequestId;
-    use crate::provider::{Availability, Call, Context, Provider, Target, http::HttpClient};
+    use crate::provider::{Availability, Call, Context, Target, http::HttpClient};
     use crate::request::Request;
     use crate::response::collect;
 
@@ -322,20 +323,20 @@ mod tests {
         (folder, environment.with("PATH", path))
     }
 
-    fn made(agent: &Agent, settings: &ProviderSettings, environment: &Environment) -> Result<CommandProvider> {
-        agent.provider(settings, environment, Runner::default())
+    fn made(agent: &Agent, settings: &ProviderSettings, environment: &Environment) -> Result<Arc<dyn DynProvider>> {
+        agent.provider(settings, environment, Runner::default()).map(|(provider, _)| provider)
     }
 
-    async fn answer(provider: &CommandProvider, model: Option<&str>) -> Result<String> {
+    async fn answer(provider: &dyn DynProvider, model: Option<&str>) -> Result<String> {
         let cx = Context::new(HttpClient::default(), Arc::new(SystemClock), RequestId::from_parts(1, 2));
         let target = Target::new(provider.describe().id.clone(), model.map(|name| ModelName::new(name).unwrap()));
         let call = Arc::new(Call::new(Arc::new(Request::new("-say it")), target, cx));
-        Ok(collect(Provider::generate(provider, call).await?).await?.text())
+        Ok(collect(provider.generate(call).await?).await?.text())
     }
 
     #[tokio::test]
     async fn each_plain_form_calls_its_program_safely() {
-        let (_folder, environment) = stand_ins(&["codex", "copilot", "claude"]);
+        let (_folder, environment) = stand_ins(&["codex", "copilot"]);
         for (id, line, own, model) in [
             (
                 "codex",
@@ -350,18 +351,11 @@ mod tests {
                 "GITHUB_TOKEN",
                 Some("m1"),
             ),
-            (
-                "claude",
-                "<claude><-p><--output-format><text><--strict-mcp-config><--disable-slash-commands>\
-                 <--no-session-persistence><--max-turns><1><--tools><><--model><m1>",
-                "ANTHROPIC_API_KEY",
-                Some("m1"),
-            ),
         ] {
             let provider = made(agent(id).unwrap(), &ProviderSettings::default(), &environment).unwrap();
-            assert_eq!(Provider::availability(&provider), Availability::Ready);
+            assert_eq!(provider.availability(), Availability::Ready);
             assert!(provider.describe().agent);
-            let text = answer(&provider, model).await.unwrap();
+            let text = answer(&*provider, model).await.unwrap();
             let mut lines = text.lines();
             assert_eq!((lines.next(), lines.next()), (Some(line), Some("-say it")));
             let canaries: Vec<_> = text.lines().filter(|line| line.contains("canary")).collect();
@@ -376,7 +370,7 @@ mod tests {
         let settings = ProviderSettings { command: Some("mine -p {prompt}".into()), ..Default::default() };
         for agent in AGENTS {
             let provider = made(agent, &settings, &environment).unwrap();
-            let text = answer(&provider, None).await.unwrap();
+            let text = answer(&*provider, None).await.unwrap();
             assert_eq!(text.lines().next(), Some("<mine><-p><"), "{}", agent.id);
         }
         let broken = ProviderSettings { command: Some("mine 'x".into()), ..Default::default() };
@@ -388,11 +382,9 @@ mod tests {
         let (_folder, environment) = stand_ins(&["npx"]);
         for agent in AGENTS {
             let provider = made(agent, &ProviderSettings::default(), &environment).unwrap();
-            let Availability::Missing { what, hint } = Provider::availability(&provider) else {
-                panic!("{}", agent.id)
-            };
+            let Availability::Missing { what, hint } = provider.availability() else { panic!("{}", agent.id) };
             assert!(!what.is_empty() && !hint.is_empty());
-            match answer(&provider, None).await {
+            match answer(&*provider, None).await {
                 Ok(text) => assert!(agent.named_only.is_some() && text.starts_with("<npx>"), "{text}"),
                 Err(error) => {
                     assert!(agent.named_only.is_none() && error.kind() == ErrorKind::ProviderUnavailable, "{error}");
@@ -400,7 +392,7 @@ mod tests {
             }
         }
         let gemini = made(&GEMINI, &ProviderSettings::default(), &environment).unwrap();
-        let Availability::Missing { what, .. } = Provider::availability(&gemini) else { panic!() };
+        let Availability::Missing { what, .. } = gemini.availability() else { panic!() };
         assert!(what.contains("GEMINI_CLI_CMD"), "{what}");
     }
 

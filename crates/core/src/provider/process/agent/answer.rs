@@ -159,7 +159,7 @@ mod tests {
         let mut laws = Laws::default();
         assert!(deltas.iter().all(|delta| laws.check(delta).is_ok()));
         assert!(matches!(deltas.first(), Some(Delta::Start { model, .. }) if model == "told"));
-        assert_eq!(deltas.len(), 10, "{deltas:?}");
+        assert_eq!(deltas.len(), 11, "{deltas:?}");
         assert!(answer.is_finished() && answer.take().is_empty());
     }
 }

@@ -1,19 +1,22 @@
-//! Claude Code: how `claude -p` is started and how its `stream-json` lines are read.
+//! Claude Code: how `claude -p` is started. How its lines are read is `claude/lines.rs`, how it fails `claude/failed.rs`.
 //!
-//! A line is an object with a `type`: `stream_event` wraps an event of the Messages API as it streamed, `assistant` repeats a whole message, `result` is the
-//! last word. On errors of the API `result.subtype` stays `success`: `is_error` tells.
+//! Everything is said to it as one line of `stream-json` on its standard input, whatever the prompt holds; its system prompt is a file. What it would look for by
+//! itself is turned off one by one, because the one switch for all (`--bare`) keeps the user's login out as well: settings with hooks in them, instructions of
+//! projects, servers of tools, and files that a prompt names as `@path`, which it would read and send even with no tools at all.
+
+mod failed;
+mod lines;
+
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{Answer, Ended, Reader};
+use self::lines::Lines;
 use super::home::{Home, Layout};
-use super::{Ask, Driver, Launch, NEUTRAL, failed, known};
-use crate::delta::FinishReason;
+use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Way};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Capabilities;
-use crate::usage::Usage;
 
 pub(in super::super) const CLAUDE: Driver = Driver {
     layout: Layout {
@@ -25,208 +28,140 @@ pub(in super::super) const CLAUDE: Driver = Driver {
     keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
     takes: Capabilities {
         images: true,
-        json_schema: false,
+        json_schema: true,
         tools: false,
         audio: false,
         files: false,
         multiple_choices: false,
     },
-    takes_effort: false,
+    takes_effort: true,
+    takes_max_tokens: true,
     modes: &["dontAsk", "plan", "acceptEdits", "bypassPermissions"],
-    launch,
-    reader: |_| Box::new(Lines::default()),
+    way: Way::Once(Once { launch, reader: |ask| Box::new(Lines::new(ask)) }),
 };
 
-fn launch(ask: &Ask, _: &Home) -> Result<Launch> {
-    let mut args: Vec<String> = [
-        "-p",
-        "--output-format",
-        "stream-json",
-        "--include-partial-messages",
-        "--verbose",
-        "--strict-mcp-config",
-        "--disable-slash-commands",
-        "--no-session-persistence",
-    ]
-    .map(String::from)
-    .into();
+/// Said always.
+const WORDS: &[&str] = &[
+    "-p",
+    "--input-format",
+    "stream-json",
+    "--output-format",
+    "stream-json",
+    "--include-partial-messages",
+    "--verbose",
+    "--no-session-persistence",
+    "--strict-mcp-config",
+    "--disable-slash-commands",
+    "--setting-sources=",
+];
+
+const VARIABLES: &[(&str, &str)] = &[
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1"),
+    // Files that the prompt names.
+    ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
+    ("ENABLE_CLAUDEAI_MCP_SERVERS", "0"),
+    // The router asks again, and the next target too; a model that was named is never another one.
+    ("CLAUDE_CODE_MAX_RETRIES", "0"),
+    ("CLAUDE_CODE_DISABLE_REFUSAL_RETRY", "1"),
+    ("CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK", "1"),
+    ("CLAUDE_CODE_DISABLE_MODEL_ACCESS_FALLBACK", "1"),
+];
+
+/// Efforts in the domain's words, and its own.
+const EFFORTS: &[(&str, &str)] =
+    &[("minimal", "low"), ("low", "low"), ("medium", "medium"), ("high", "high"), ("xhigh", "xhigh"), ("max", "max")];
+
+/// The pictures that it passes on; of others it makes a sentence for the model.
+const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+/// Bytes that a schema may have: it is an argument, and the system takes none of 128 KiB.
+const SCHEMA: usize = 120 << 10;
+
+/// How often it may ask the model with a schema: the answer is a call of a tool, and a wrong one may be mended.
+const SCHEMA_TURNS: &str = "4";
+
+fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
+    let mut args: Vec<String> = WORDS.iter().map(|&word| word.to_owned()).collect();
+    let mut variables: Vec<_> = VARIABLES.iter().map(|&(name, value)| (name, value.to_owned())).collect();
     if ask.has_key {
-        // It keeps the user's login out, so it is for those alone who have a key.
         args.push("--bare".into());
-    }
-    args.extend(["--system-prompt".into(), ask.system.clone().unwrap_or_else(|| NEUTRAL.into())]);
-    args.extend(ask.model.iter().flat_map(|model| ["--model".into(), model.clone()]));
-    match &ask.tools {
-        Some(tools) => args.extend(["--permission-mode".into(), tools.mode.clone()]),
-        None => args.extend(["--max-turns", "1", "--tools", ""].map(String::from)),
-    }
-    let stdin = if ask.pictures.is_empty() {
-        Bytes::from(ask.prompt.clone())
     } else {
-        args.extend(["--input-format", "stream-json"].map(String::from));
-        let picture = |picture: &super::Picture| {
-            json!({"type": "image", "source": {"type": "base64", "media_type": picture.mime, "data": picture.data}})
-        };
-        let mut content: Vec<_> = ask.pictures.iter().map(picture).collect();
-        content.push(json!({"type": "text", "text": ask.prompt}));
-        Bytes::from(format!("{}\n", json!({"type": "user", "message": {"role": "user", "content": content}})))
+        // What it refreshes of a login is written where the login is, at once and under its own lock.
+        variables.extend(storage(ask).map(|folder| ("CLAUDE_SECURESTORAGE_CONFIG_DIR", folder.display().to_string())));
+    }
+    let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
+    let (words, system) = match &ask.tools {
+        // Its own prompt says how its tools are used.
+        Some(_) => ("--append-system-prompt-file", ask.system.as_deref()),
+        None => ("--system-prompt-file", Some(ask.system.as_deref().unwrap_or(NEUTRAL))),
     };
-    let variables = [
-        ("DISABLE_AUTOUPDATER", "1"),
-        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-        // The router asks again, and the next target too.
-        ("CLAUDE_CODE_MAX_RETRIES", "0"),
-    ];
-    let variables = variables.map(|(name, value)| (name, value.to_owned())).into();
-    Ok(Launch { args, stdin, variables, report: None })
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    /// Text of whole messages, for versions that stream none.
-    whole: String,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Line {
-    StreamEvent {
-        event: Streamed,
-    },
-    Assistant {
-        message: Whole,
-    },
-    Result(Box<Last>),
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Streamed {
-    MessageStart {
-        message: Named,
-    },
-    ContentBlockDelta {
-        delta: Piece,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    model: String,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Piece {
-    TextDelta {
-        text: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Whole {
-    #[serde(default)]
-    model: String,
-    #[serde(default)]
-    content: Vec<Block>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Block {
-    Text {
-        text: String,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Last {
-    #[serde(default)]
-    subtype: String,
-    #[serde(default)]
-    is_error: bool,
-    api_error_status: Option<u16>,
-    #[serde(default)]
-    result: String,
-    stop_reason: Option<String>,
-    total_cost_usd: Option<f64>,
-    #[serde(default)]
-    usage: Counts,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Counts {
-    input_tokens: u64,
-    cache_creation_input_tokens: u64,
-    cache_read_input_tokens: u64,
-    output_tokens: u64,
-}
-
-impl Reader for Lines {
-    fn line(&mut self, line: &[u8], answer: &mut Answer) -> Result<()> {
-        match known::<Line>("claude", line)? {
-            Some(Line::StreamEvent { event: Streamed::MessageStart { message } }) => answer.model(&message.model),
-            Some(Line::StreamEvent { event: Streamed::ContentBlockDelta { delta } }) => match delta {
-                Piece::TextDelta { text } => answer.text(text),
-                Piece::ThinkingDelta { thinking } => answer.thoughts(thinking),
-                Piece::Other => {}
-            },
-            Some(Line::Assistant { message }) => {
-                answer.model(&message.model);
-                for piece in message.content {
-                    if let Block::Text { text } = piece {
-                        self.whole.push_str(&text);
-                    }
-                }
-            }
-            Some(Line::Result(last)) => self.last(&last, answer)?,
-            _ => {}
-        }
-        Ok(())
+    if let Some(system) = system {
+        option(words, &home.write("system.md", system.as_bytes())?.display().to_string());
     }
-
-    fn end(&mut self, _: &Ended<'_>, _: &mut Answer) -> Result<()> {
-        Ok(())
+    if let Some(model) = &ask.model {
+        option("--model", model);
     }
+    match ask.effort.as_deref() {
+        None => {}
+        Some("none") => variables.push(("MAX_THINKING_TOKENS", "0".into())),
+        Some(word) => option("--effort", own_effort(word)?),
+    }
+    if let Some(most) = ask.max_tokens {
+        variables.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", most.to_string()));
+    }
+    if let Some(schema) = &ask.schema {
+        let text = schema.schema.get();
+        if text.len() > SCHEMA {
+            let said = format!("the schema has {} bytes, and claude takes {SCHEMA}", text.len());
+            return Err(Error::new(ErrorKind::CallerTooLarge, said).with_hint("ask with a smaller schema"));
+        }
+        option("--json-schema", text);
+    }
+    match &ask.tools {
+        Some(tools) => option("--permission-mode", &tools.mode),
+        None => {
+            option("--max-turns", if ask.schema.is_some() { SCHEMA_TURNS } else { "1" });
+            args.push("--tools=".into());
+        }
+    }
+    Ok(Launch { args, stdin: message(ask)?, variables, report: None })
 }
 
-impl Lines {
-    fn last(&mut self, last: &Last, answer: &mut Answer) -> Result<()> {
-        if last.is_error || last.subtype != "success" {
-            let said = if last.result.is_empty() { &last.subtype } else { &last.result };
-            return Err(match last.api_error_status {
-                Some(404) => Error::new(ErrorKind::CallerModelUnknown, format!("claude: {said}")),
-                _ => failed("claude", said, ErrorKind::ProviderServerError),
-            });
-        }
-        if !answer.has_begun() {
-            answer.text(std::mem::take(&mut self.whole));
-        }
-        let Counts { input_tokens, cache_creation_input_tokens: written, cache_read_input_tokens: read, output_tokens } =
-            last.usage;
-        let mut usage = Usage::new(input_tokens + written + read, output_tokens);
-        (usage.cache_read, usage.cache_write) = (read, written);
-        usage.cost_micros = last.total_cost_usd.filter(|cost| *cost > 0.0).map(|cost| (cost * 1e6).ceil() as u64);
-        answer.usage(usage);
-        let reason = match last.stop_reason.as_deref() {
-            Some("max_tokens") => FinishReason::Length,
-            Some("refusal") => FinishReason::Refusal,
-            _ => FinishReason::Stop,
-        };
-        answer.finish(reason, last.stop_reason.clone());
-        Ok(())
+/// The folder of the user's own login, where there is one and he has not named another.
+fn storage(ask: &Ask) -> Option<PathBuf> {
+    let named = ask.environment.get("CLAUDE_SECURESTORAGE_CONFIG_DIR").is_some();
+    let folder = CLAUDE.layout.original(&ask.environment).filter(|_| !named)?;
+    folder.is_dir().then_some(folder)
+}
+
+fn own_effort(word: &str) -> Result<&'static str> {
+    EFFORTS.iter().find(|(known, _)| *known == word).map(|(_, own)| *own).ok_or_else(|| {
+        Error::unsupported(format!("claude knows no effort {word:?}"))
+            .with_hint("use none, minimal, low, medium, high, xhigh or max")
+    })
+}
+
+/// What is asked, as one line.
+fn message(ask: &Ask) -> Result<Bytes> {
+    let mut content = ask.pictures.iter().map(picture).collect::<Result<Vec<_>>>()?;
+    if content.is_empty() && ask.prompt.trim().is_empty() {
+        return Err(Error::invalid("the prompt is empty").with_hint("give a prompt"));
     }
+    // A text that is one of its slash commands would be obeyed and not asked; one that is in two pieces is none.
+    let cut = ask.prompt.len() - ask.prompt.strip_prefix('/').map_or(ask.prompt.len(), str::len);
+    let (slash, rest) = ask.prompt.split_at(cut);
+    let texts = [slash, rest].into_iter().filter(|text| !text.is_empty());
+    content.extend(texts.map(|text| json!({"type": "text", "text": text})));
+    Ok(Bytes::from(format!("{}\n", json!({"type": "user", "message": {"role": "user", "content": content}}))))
+}
+
+fn picture(picture: &Picture) -> Result<serde_json::Value> {
+    if !PICTURES.contains(&picture.mime.as_str()) {
+        return Err(Error::unsupported(format!("claude takes no picture of the type {}", picture.mime))
+            .with_hint(format!("send one of {}", PICTURES.join(", "))));
+    }
+    let source = json!({"type": "base64", "media_type": picture.mime, "data": picture.data});
+    Ok(json!({"type": "image", "source": source}))
 }

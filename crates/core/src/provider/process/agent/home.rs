@@ -29,7 +29,7 @@ pub(in super::super) struct Layout {
 
 impl Layout {
     /// The folder in which the user's own things are, as the user's environment has it.
-    fn original(&self, environment: &Environment) -> Option<PathBuf> {
+    pub(in super::super) fn original(&self, environment: &Environment) -> Option<PathBuf> {
         let named = environment.get(self.variable).map(PathBuf::from);
         match named {
             Some(path) if self.names_home => Some(path.join(self.folder)),
@@ -164,7 +164,10 @@ impl Home {
     }
 
     /// Gives back a login that the agent wrote anew over the link.
-    fn give_back(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where the original cannot be replaced.
+    pub(in super::super) fn give_back(&self) -> io::Result<()> {
         for (link, original) in &self.links {
             let meta = fs::symlink_metadata(link)?;
             if !meta.is_file() || meta.len() == 0 {
@@ -194,7 +197,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const LAYOUT: Layout = Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"] };
+    const LAYOUT: Layout =
+        Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"] };
 
     fn user() -> (tempfile::TempDir, Environment) {
         let user = tempfile::tempdir().unwrap();

@@ -1,0 +1,6 @@
+//! The coding agents' providers from outside: stand-ins replay what the real programs printed (see `support.rs`), and write down how they were started.
+#![allow(clippy::unwrap_used)]
+
+mod claude;
+mod stand_in;
+mod support;
