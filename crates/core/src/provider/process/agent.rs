@@ -7,6 +7,7 @@
 
 mod answer;
 mod claude;
+mod codex;
 mod home;
 mod rpc;
 mod talk;
@@ -34,6 +35,7 @@ use crate::request::{JsonSchema, ResponseFormat};
 use crate::secret::Secret;
 
 pub(super) use claude::CLAUDE;
+pub(super) use codex::CODEX;
 
 /// How one agent is driven.
 #[derive(Debug)]

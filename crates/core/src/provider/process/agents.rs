@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, Driver, Tools};
+use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, Driver, Tools};
 use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
@@ -51,9 +51,9 @@ const CODEX: Agent = Agent {
     aliases: &["codex"],
     variable: None,
     program: "codex",
-    driver: None,
-    plain: Some(&["exec"]),
-    model_words: &["-m", "{model}"],
+    driver: Some(&CODEX_DRIVER),
+    plain: None,
+    model_words: &[],
     model_variable: None,
     default_model: Some("gpt-5.1-codex-mini"),
     named_only: None,
