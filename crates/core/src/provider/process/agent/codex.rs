@@ -35,6 +35,7 @@ pub(in super::super) const CODEX: Driver = Driver {
         multiple_choices: false,
     },
     takes_effort: true,
+    takes_max_tokens: false,
     modes: &["read-only", "workspace-write", "danger-full-access"],
     way: Way::Served(Served { framing: Framing::Lines, start, greet: |_| Box::new(Greeting::default()), talk }),
 };
@@ -107,7 +108,9 @@ fn start(setup: &Setup<'_>, home: &Home) -> Result<Launch> {
     let more = if setup.tools.is_some() { WITH_TOOLS } else { NO_TOOLS };
     let settings = SETTINGS.iter().chain(more).copied().chain(["model_provider=\"router\"", &provider]);
     let settings = settings.flat_map(|setting| ["-c".to_owned(), setting.to_owned()]);
-    Ok(Launch { args: ["app-server".to_owned()].into_iter().chain(settings).collect(), ..Launch::default() })
+    // Its databases are its own too, wherever the user keeps his.
+    let variables = vec![("CODEX_SQLITE_HOME", home.folder().display().to_string())];
+    Ok(Launch { args: ["app-server".to_owned()].into_iter().chain(settings).collect(), variables, ..Launch::default() })
 }
 
 /// Tells who we are, and learns whether anybody is logged in.
