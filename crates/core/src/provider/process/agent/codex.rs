@@ -447,7 +447,11 @@ impl Turn {
             ("completed", _) if self.open.is_some() && !answer.has_text() => {
                 answer.finish(FinishReason::Refusal, None);
             }
-            ("completed", _) => answer.finish(FinishReason::Stop, None),
+            ("completed", _) if answer.has_text() => answer.finish(FinishReason::Stop, None),
+            ("completed", _) => {
+                return Err(Error::protocol("codex ended the turn and said nothing")
+                    .with_hint("the model gave no answer: ask again, or another model"));
+            }
             (_, Some(error)) => match error.end() {
                 Some((reason, raw)) => answer.finish(reason, Some(raw.to_owned())),
                 None => return Err(error.told(&self.reset)),
