@@ -147,13 +147,13 @@ impl Runner {
         })
     }
 
-    /// Ends every group: politely, then certainly, and waits until they are gone. At most [`GRACE`] and a moment.
+    /// Ends every group: politely, then certainly, and waits until they are gone with the folders that were made for them. At most [`GRACE`] and a moment.
     pub async fn shutdown(&self) {
-        let groups = self.groups();
+        let groups: Vec<_> = self.known().into_iter().filter(|group| !group.is_cleared()).collect();
         groups.iter().for_each(Shared::end);
         for group in groups {
             // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
-            let _ = tokio::time::timeout(GRACE + AFTERLIFE, group.exited()).await;
+            let _ = tokio::time::timeout(GRACE + AFTERLIFE, group.cleared()).await;
         }
     }
 
@@ -174,8 +174,12 @@ impl Runner {
     }
 
     fn groups(&self) -> Vec<Arc<Shared>> {
+        self.known().into_iter().filter(|group| !group.is_gone()).collect()
+    }
+
+    fn known(&self) -> Vec<Arc<Shared>> {
         let groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.iter().filter_map(Weak::upgrade).filter(|group| !group.is_gone()).collect()
+        groups.iter().filter_map(Weak::upgrade).collect()
     }
 }
 

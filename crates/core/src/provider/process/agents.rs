@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, Driver, Tools};
+use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, Driver, Tools};
 use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
@@ -51,9 +51,9 @@ const CODEX: Agent = Agent {
     aliases: &["codex"],
     variable: None,
     program: "codex",
-    driver: None,
-    plain: Some(&["exec"]),
-    model_words: &["-m", "{model}"],
+    driver: Some(&CODEX_DRIVER),
+    plain: None,
+    model_words: &[],
     model_variable: None,
     default_model: Some("gpt-5.1-codex-mini"),
     named_only: None,
@@ -218,6 +218,12 @@ impl Agent {
 
     /// Where and how it may use its tools.
     fn tools(&self, driver: &Driver, settings: &ProviderSettings) -> Result<Option<Tools>> {
+        let named = settings.permission_mode.as_deref().or(settings.sandbox.as_deref());
+        let mode = named.or(driver.modes.first().copied()).unwrap_or_default();
+        if !driver.modes.contains(&mode) {
+            return Err(Error::invalid(format!("{} knows no permission mode {mode:?}", self.id))
+                .with_hint(format!("use one of {}", driver.modes.join(", "))));
+        }
         if !settings.agent {
             return Ok(None);
         }
@@ -225,11 +231,11 @@ impl Agent {
             return Err(Error::invalid(format!("{} may use its tools, and no folder is named for them", self.id))
                 .with_hint(format!("set folder under [providers.{}]", self.id)));
         };
-        let named = settings.permission_mode.as_deref().or(settings.sandbox.as_deref());
-        let mode = named.or(driver.modes.first().copied()).unwrap_or_default();
-        if !driver.modes.contains(&mode) {
-            return Err(Error::invalid(format!("{} knows no permission mode {mode:?}", self.id))
-                .with_hint(format!("use one of {}", driver.modes.join(", "))));
+        if settings.skip_git_repo_check == Some(false) && !folder.ancestors().any(|above| above.join(".git").exists()) {
+            return Err(Error::invalid(format!("{} is in no git repository", folder.display())).with_hint(format!(
+                "name another folder, or leave out skip_git_repo_check under [providers.{}]",
+                self.id
+            )));
         }
         Ok(Some(Tools { folder, mode: mode.to_owned() }))
     }
@@ -247,7 +253,7 @@ impl Agent {
         describe.agent = true;
         let command = match own {
             Some(line) => Some(Template::parse(line)?),
-            None => self.plain_form(settings)?,
+            None => self.plain_form()?,
         };
         let mut made = CommandSettings::new(describe, command, environment, &self.passed(settings));
         if own.is_none() {
@@ -273,21 +279,9 @@ impl Agent {
     }
 
     /// The agent's own plain form, where it has one.
-    fn plain_form(&self, settings: &ProviderSettings) -> Result<Option<Template>> {
+    fn plain_form(&self) -> Result<Option<Template>> {
         let Some(args) = self.plain else { return Ok(None) };
-        let mut words = [&[self.program], args].concat();
-        if self.id == CODEX.id {
-            const SANDBOXES: &[&str] = &["read-only", "workspace-write", "danger-full-access"];
-            let sandbox = settings.sandbox.as_deref().unwrap_or("read-only");
-            if !SANDBOXES.contains(&sandbox) {
-                return Err(Error::invalid(format!("CODEX_SANDBOX is {sandbox:?}, which Codex does not know"))
-                    .with_hint(format!("use one of {}", SANDBOXES.join(", "))));
-            }
-            if settings.skip_git_repo_check.unwrap_or(true) {
-                words.push("--skip-git-repo-check");
-            }
-            words.extend(["--sandbox", sandbox]);
-        }
+        let words = [&[self.program], args].concat();
         Ok(Some(Template::of(&words, self.model_words)))
     }
 }
@@ -337,21 +331,13 @@ mod tests {
     #[tokio::test]
     async fn each_plain_form_calls_its_program_safely() {
         let (_folder, environment) = stand_ins(&["codex", "copilot"]);
-        for (id, line, own, model) in [
-            (
-                "codex",
-                "<codex><exec><--skip-git-repo-check><--sandbox><read-only><-m><gpt-5.1-codex-mini>",
-                "OPENAI_API_KEY",
-                None,
-            ),
-            (
-                "copilot_cli",
-                "<copilot><-s><--no-auto-update><--available-tools=none><--no-custom-instructions><--no-ask-user>\
+        for (id, line, own, model) in [(
+            "copilot_cli",
+            "<copilot><-s><--no-auto-update><--available-tools=none><--no-custom-instructions><--no-ask-user>\
                  <--disable-builtin-mcps><--no-remote><--no-color>",
-                "GITHUB_TOKEN",
-                Some("m1"),
-            ),
-        ] {
+            "GITHUB_TOKEN",
+            Some("m1"),
+        )] {
             let provider = made(agent(id).unwrap(), &ProviderSettings::default(), &environment).unwrap();
             assert_eq!(provider.availability(), Availability::Ready);
             assert!(provider.describe().agent);
@@ -413,15 +399,21 @@ mod tests {
 
     #[test]
     fn codex_keeps_its_sandbox() {
-        let words = |sandbox: &str, skip| {
-            CODEX.plain_form(&ProviderSettings {
+        let tools = |sandbox: &str, agent, folder: &str, skip| {
+            let settings = ProviderSettings {
+                agent,
                 sandbox: Some(sandbox.to_owned()),
-                skip_git_repo_check: Some(skip),
+                folder: Some(folder.into()),
+                skip_git_repo_check: skip,
                 ..Default::default()
-            })
+            };
+            CODEX.tools(&CODEX_DRIVER, &settings)
         };
-        let args = words("workspace-write", false).unwrap().unwrap().render("p", None).unwrap().args;
-        assert_eq!(args, ["exec", "--sandbox", "workspace-write"]);
-        assert!(words("none", true).unwrap_err().hint().unwrap().contains("read-only"));
+        assert_eq!(tools("workspace-write", true, "/", None).unwrap().unwrap().mode, "workspace-write");
+        assert_eq!(tools("workspace-write", false, "/", None).unwrap(), None);
+        assert!(tools("none", false, "/", None).unwrap_err().hint().unwrap().contains("read-only"));
+        let here = env!("CARGO_MANIFEST_DIR");
+        assert!(tools("read-only", true, here, Some(false)).unwrap().is_some());
+        assert!(tools("read-only", true, "/proc", Some(false)).unwrap_err().message().contains("/proc"));
     }
 }

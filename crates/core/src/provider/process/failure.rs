@@ -71,7 +71,9 @@ impl Tail {
         let whole = if self.cut { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
         let asked: HashSet<&str> = prompt.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let whole = if asked.is_empty() { whole.to_owned() } else { whole.replace(prompt.trim(), "\n") };
-        let unasked = |line: &&str| !line.trim().is_empty() && !asked.contains(line.trim());
+        // Where in its own code it happened says nothing to anybody here, and takes the place of what happened.
+        let frame = |line: &str| line.starts_with("    at ");
+        let unasked = |line: &&str| !line.trim().is_empty() && !frame(line) && !asked.contains(line.trim());
         let mut kept: Vec<&str> = whole.lines().filter(unasked).collect();
         kept.dedup();
         let calls_itself_error = |line: &&str| line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("error"));
@@ -209,6 +211,9 @@ mod tests {
         let mut banner = Tail::default();
         banner.push(b"Agent 1.0\nsession: 1\nERROR: no\nERROR: no\n  at once\n");
         assert_eq!(banner.text("", &[Secret::new("at once")]), "ERROR: no\n  …");
+        let mut trace = Tail::default();
+        trace.push(b"SomeError: no\n    at main (file:///a.js:1:2)\n    at async b:3:4 {\n  code: 7\n}\n");
+        assert_eq!(trace.text("", &[]), "SomeError: no\n  code: 7\n}");
         let mut long = Tail::default();
         (0..400).for_each(|n| long.push(format!("{n} hf_abcDEF0123456789 and words\n").as_bytes()));
         let text = long.text("", &[]);

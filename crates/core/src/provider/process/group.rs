@@ -32,6 +32,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     exit: watch::Sender<Option<Option<ExitStatus>>>,
+    /// Whether what was kept for it is gone as well.
+    cleared: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ impl Group {
             state: Mutex::new(State::Running),
             changed: Condvar::new(),
             exit: watch::Sender::new(None),
+            cleared: watch::Sender::new(false),
         });
         let group = Self(shared.clone());
         // The child moves to the thread only if there is one: a second handle by way of the option.
@@ -61,6 +64,7 @@ impl Group {
                 shared.wait(child);
             }
             drop(keep);
+            shared.cleared.send_replace(true);
         });
         if let Err(error) = started {
             if let Some(child) = take(&slot) {
@@ -161,6 +165,16 @@ impl Shared {
 
     pub(super) fn is_gone(&self) -> bool {
         *self.state() == State::Gone
+    }
+
+    /// Whether nothing of it is left, neither processes nor what was kept for them.
+    pub(super) fn is_cleared(&self) -> bool {
+        *self.cleared.borrow()
+    }
+
+    /// Waits until nothing of it is left.
+    pub(super) async fn cleared(&self) {
+        let _ = self.cleared.subscribe().wait_for(|cleared| *cleared).await;
     }
 
     /// Waits for the program's end: its status, or `None` where the system would not tell.

@@ -41,6 +41,7 @@ pub(in super::super) struct Answer {
     /// What nobody has taken yet.
     new: Vec<Delta>,
     begun: bool,
+    texts: bool,
     /// The block that is open, and whether it is one of thoughts.
     open: Option<bool>,
     blocks: u32,
@@ -86,6 +87,11 @@ impl Answer {
         self.begun
     }
 
+    /// Whether any text was said.
+    pub(in super::super) fn has_text(&self) -> bool {
+        self.texts
+    }
+
     /// Whether it is whole.
     pub(in super::super) fn is_finished(&self) -> bool {
         self.finished
@@ -113,6 +119,7 @@ impl Answer {
             return;
         }
         self.begin();
+        self.texts |= !thoughts;
         if self.open != Some(thoughts) {
             self.close();
             let kind = if thoughts { BlockKind::Reasoning { redacted: false } } else { BlockKind::Text };

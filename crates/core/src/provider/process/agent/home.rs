@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::super::Environment;
 use crate::error::{Error, Result};
@@ -48,6 +48,12 @@ impl Layout {
         self.logins.iter().map(seen).collect()
     }
 }
+
+/// How often its removal is tried.
+const REMOVALS: usize = 25;
+
+/// How long between two tries.
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(20);
 
 /// A private home. Dropping it removes it.
 #[derive(Debug)]
@@ -188,6 +194,13 @@ impl Drop for Home {
     fn drop(&mut self) {
         if let Err(error) = self.give_back() {
             tracing::warn!("a login that an agent refreshed could not be kept: {error}");
+        }
+        // What was killed a moment ago may still write here.
+        for _ in 0..REMOVALS {
+            match fs::remove_dir_all(self.root.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(BETWEEN_REMOVALS),
+                _ => break,
+            }
         }
     }
 }

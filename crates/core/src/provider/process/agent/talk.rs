@@ -84,7 +84,8 @@ impl Turn {
         call: &Call,
         answer: Answer,
     ) -> Result<Self> {
-        let mut patience = Patience::new(call, call.request.stream);
+        // Who uses tools is silent for as long as one of them works.
+        let mut patience = Patience::new(call, call.request.stream && ask.tools.is_none());
         let name = pool.name();
         let busy = format!("a free place for {name}");
         let place = patience.wait(&busy, async { Ok(pool.place(&program).await) }).await?;

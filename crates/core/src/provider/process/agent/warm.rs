@@ -38,8 +38,8 @@ const START: Duration = Duration::from_secs(30);
 /// How long a server that closed its output may take to end, before it is ended.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Requests that one server answers; then a new one takes its place, whatever the old one has piled up.
-const TURNS: u32 = 200;
+/// Requests that one server answers; then a new one takes its place. Codex keeps about a megabyte of each.
+const TURNS: u32 = 50;
 
 /// The servers of one provider.
 #[derive(Debug)]
