@@ -8,6 +8,7 @@
 mod answer;
 mod claude;
 mod home;
+mod login;
 mod rpc;
 mod talk;
 mod warm;
@@ -386,9 +387,12 @@ impl Running {
 /// The most of a report that is read.
 const REPORT: u64 = 1 << 20;
 
+/// The end of a report.
 fn report(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
+    let mut file = std::fs::File::open(path).ok()?;
+    let over = file.metadata().ok()?.len().saturating_sub(REPORT);
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(over)).ok()?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, REPORT), &mut bytes).ok()?;
     Some(bytes)
 }
