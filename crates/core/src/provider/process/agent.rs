@@ -7,6 +7,9 @@
 
 mod answer;
 mod claude;
+mod copilot;
+mod copilot_events;
+mod copilot_server;
 mod home;
 mod login;
 mod rpc;
@@ -28,13 +31,15 @@ use super::transcript::{self, Picture, Said};
 use super::{CommandProvider, Environment, Folder, Job, Keep, Limits, Process, Resolved, Runner, failure, resolve};
 use crate::delta::{DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{ModelName, ProviderId};
+use crate::ids::ModelName;
 use crate::provider::patience::Patience;
 use crate::provider::{Availability, Call, Capabilities, Describe, Provider};
 use crate::request::{JsonSchema, ResponseFormat};
 use crate::secret::Secret;
 
 pub(super) use claude::CLAUDE;
+pub(super) use copilot::COPILOT;
+pub(super) use copilot_server::COPILOT_SERVER;
 
 /// How one agent is driven.
 #[derive(Debug)]
@@ -78,9 +83,9 @@ pub(super) struct Once {
 pub(super) struct Served {
     framing: Framing,
     /// Says how it is started, for whatever requests will come. It may write files into the home.
-    start: fn(&Setup, &Home) -> Result<Launch>,
+    start: fn(&Setup<'_>, &Home) -> Result<Launch>,
     /// What is said to one that was just started; over when it is ready for a request.
-    greet: fn(&Setup) -> Box<dyn Talk>,
+    greet: fn(&Setup<'_>) -> Box<dyn Talk>,
     /// The talk about a request. It may write files into the server's home.
     talk: fn(&Ask, &Home) -> Result<Box<dyn Talk>>,
 }
