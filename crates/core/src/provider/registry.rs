@@ -112,7 +112,6 @@ const AWAITED: &[(&str, &[&str], &str, &str)] = &[
         "no Python worker runs ipfs_accelerate_py",
         "use another provider: this build drives no such worker",
     ),
-    ("copilot_sdk", &[], "no driver for the Copilot CLI's server is linked", "use copilot_cli"),
     ("local_hf", &["hf", "huggingface"], "no Python worker runs transformers", "use `local`, the embedded engine"),
     ("local", &[], "the embedded engine is not linked", "use the llm-router command, or link llm-router-local"),
 ];

@@ -8,7 +8,11 @@
 mod answer;
 mod claude;
 mod codex;
+mod copilot;
+mod copilot_events;
+mod copilot_server;
 mod home;
+mod login;
 mod rpc;
 mod talk;
 mod warm;
@@ -36,6 +40,8 @@ use crate::secret::Secret;
 
 pub(super) use claude::CLAUDE;
 pub(super) use codex::CODEX;
+pub(super) use copilot::COPILOT;
+pub(super) use copilot_server::COPILOT_SERVER;
 
 /// How one agent is driven.
 #[derive(Debug)]
@@ -388,9 +394,12 @@ impl Running {
 /// The most of a report that is read.
 const REPORT: u64 = 1 << 20;
 
+/// The end of a report.
 fn report(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
+    let mut file = std::fs::File::open(path).ok()?;
+    let over = file.metadata().ok()?.len().saturating_sub(REPORT);
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(over)).ok()?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, REPORT), &mut bytes).ok()?;
     Some(bytes)
 }

@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::agent::{AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, Driver, Tools};
+use super::agent::{
+    AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver, Tools,
+};
 use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
@@ -67,22 +69,30 @@ const COPILOT: Agent = Agent {
     aliases: &[],
     variable: Some("COPILOT_CLI_CMD"),
     program: "copilot",
-    driver: None,
-    plain: Some(&[
-        "-s",
-        "--no-auto-update",
-        "--available-tools=none",
-        "--no-custom-instructions",
-        "--no-ask-user",
-        "--disable-builtin-mcps",
-        "--no-remote",
-        "--no-color",
-    ]),
+    driver: Some(&COPILOT_DRIVER),
+    plain: None,
     model_words: &[],
-    model_variable: Some("COPILOT_MODEL"),
+    model_variable: None,
     default_model: None,
     named_only: Some("npx --yes @github/copilot -p {prompt}"),
-    passed: &["COPILOT_*", "GH_TOKEN", "GITHUB_TOKEN", "GH_HOST"],
+    // By name: COPILOT_ALLOW_ALL would undo its permissions, and COPILOT_CUSTOM_INSTRUCTIONS_DIRS its empty folder.
+    passed: &[
+        "COPILOT_HOME",
+        "COPILOT_MODEL",
+        "COPILOT_PROVIDER_*",
+        "COPILOT_OFFLINE",
+        "COPILOT_GITHUB_TOKEN",
+        "COPILOT_GH_HOST",
+        "COPILOT_CACHE_HOME",
+        "COPILOT_PKG_CACHE_HOME",
+        "COPILOT_PROXY_KERBEROS_SPN",
+        "GH_TOKEN",
+        "GITHUB_TOKEN",
+        "GH_HOST",
+        "GH_CONFIG_DIR",
+        // Where the system's store of passwords is reached, which may hold its login.
+        "DBUS_SESSION_BUS_ADDRESS",
+    ],
     given: &[],
     install: "install it with: npm install -g @github/copilot",
 };
@@ -126,6 +136,7 @@ pub const AGENTS: &[Agent] = &[
     COPILOT,
     GEMINI,
     CLAUDE,
+    Agent { id: "copilot_sdk", variable: None, driver: Some(&COPILOT_SERVER), named_only: None, ..COPILOT },
     Agent { id: "claude_py", aliases: &["claude"], ..CLAUDE },
     Agent { id: "gemini_py", ..GEMINI },
 ];

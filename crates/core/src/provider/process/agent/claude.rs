@@ -24,6 +24,7 @@ pub(in super::super) const CLAUDE: Driver = Driver {
         folder: ".claude",
         names_home: false,
         logins: &[".credentials.json"],
+        members: &[],
     },
     keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
     takes: Capabilities {

@@ -3,7 +3,8 @@
 //! Agents keep settings, sessions, caches and logs below their home, and obey instructions that they find there. So each start gets a private folder with a
 //! home, an empty working folder and a place for temporary files; all of it goes when the program's group is gone. The file that holds the login is a link
 //! to the user's own, so a token that the agent refreshes in place reaches the original. An agent that writes a new file over the link instead is
-//! followed: the new file takes the original's place when the program has ended.
+//! followed: the new file takes the original's place when the program has ended. Where an agent keeps its login in a file among other settings, the home
+//! gets a file with the login's members alone, and members that were refreshed go back into the original (`login.rs`).
 
 use std::fs;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::super::Environment;
+use super::login::Copied;
 use crate::error::{Error, Result};
 
 /// Where an agent keeps its things.
@@ -25,6 +27,9 @@ pub(in super::super) struct Layout {
     pub(in super::super) names_home: bool,
     /// The files that hold the login, in that folder.
     pub(in super::super) logins: &'static [&'static str],
+    /// The members of these files that are the login, where they are JSON with other settings in it: then the home gets files with these members alone.
+    /// Without any, the files themselves are linked to.
+    pub(in super::super) members: &'static [&'static str],
 }
 
 impl Layout {
@@ -62,6 +67,7 @@ pub(in super::super) struct Home {
     folder: PathBuf,
     /// The links to logins, and what each leads to.
     links: Vec<(PathBuf, PathBuf)>,
+    copies: Vec<Copied>,
 }
 
 impl Home {
@@ -80,10 +86,16 @@ impl Home {
             for folder in [&folder, &path.join("work"), &path.join("tmp")] {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
-            let mut home = Self { root, folder, links: Vec::new() };
+            let mut home = Self { root, folder, links: Vec::new(), copies: Vec::new() };
             if let Some(original) = layout.original(environment).filter(|_| login) {
                 for name in layout.logins {
-                    home.link(&original.join(name), name)?;
+                    if layout.members.is_empty() {
+                        let link = home.folder.join(name);
+                        home.link(&original.join(name), link)?;
+                    } else {
+                        let copied = Copied::new(&original.join(name), home.folder.join(name), layout.members)?;
+                        home.copies.extend(copied);
+                    }
                 }
             }
             Ok(home)
@@ -94,10 +106,9 @@ impl Home {
         })
     }
 
-    fn link(&mut self, original: &Path, name: &str) -> io::Result<()> {
+    fn link(&mut self, original: &Path, link: PathBuf) -> io::Result<()> {
         // What the link leads to is the file itself, so that a new one takes its place and not that of a link of the user's own.
         let Ok(original) = original.canonicalize() else { return Ok(()) };
-        let link = self.folder.join(name);
         if let Some(above) = link.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(above)?;
         }
@@ -159,6 +170,9 @@ impl Home {
 
     fn write_at(&self, path: PathBuf, bytes: &[u8]) -> Result<PathBuf> {
         let wrote = || -> io::Result<()> {
+            if let Some(above) = path.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(above)?;
+            }
             let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             io::Write::write_all(&mut file, bytes)
         };
@@ -169,7 +183,7 @@ impl Home {
         }
     }
 
-    /// Gives back a login that the agent wrote anew over the link.
+    /// Gives back a login that the agent wrote anew over the link, or into its copy.
     ///
     /// # Errors
     /// Where the original cannot be replaced.
@@ -186,7 +200,7 @@ impl Home {
             new.as_file().sync_all()?;
             new.persist(original)?;
         }
-        Ok(())
+        self.copies.iter().try_for_each(Copied::give_back)
     }
 }
 
@@ -211,7 +225,7 @@ mod tests {
     use super::*;
 
     const LAYOUT: Layout =
-        Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"] };
+        Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"], members: &[] };
 
     fn user() -> (tempfile::TempDir, Environment) {
         let user = tempfile::tempdir().unwrap();
