@@ -53,7 +53,8 @@ pub(super) struct Agent {
     program: &'static str,
     /// How to come by it.
     install: &'static str,
-    /// The tokens of its first request with all, few and none of its tools, as the embedded model counts them: a question of two words, in an empty folder, in the version of the row's comment.
+    /// The tokens of its first request with all, few and none of its tools: a question of two words, in an empty folder, in the version of the row's comment, as the embedded model's
+    /// vocabulary counts them or as the router estimates them, whichever is more. All are those of a conversation at a terminal, where agents have more of them.
     tokens: [u64; 3],
     /// What is left with few and with none.
     kept: [&'static str; 2],
@@ -114,7 +115,7 @@ pub(super) const AGENTS: &[Agent] = &[
         provider: "claude_code",
         program: "claude",
         install: "npm install -g @anthropic-ai/claude-code",
-        tokens: [12_000, 1_100, 250],
+        tokens: [13_260, 1_010, 120],
         kept: [
             "the tools Bash, Edit and Read, and reads no CLAUDE.md, hooks, plugins or MCP servers (--bare)",
             "no tools, and reads no CLAUDE.md, hooks, plugins or MCP servers (--bare)",
@@ -136,7 +137,7 @@ pub(super) const AGENTS: &[Agent] = &[
         provider: "codex_cli",
         program: "codex",
         install: "npm install -g @openai/codex",
-        tokens: [10_000, 1_600, 900],
+        tokens: [12_420, 1_210, 60],
         kept: [
             "its shell tools, short instructions, and reads no AGENTS.md, skills or plugins",
             "no shell, short instructions, and reads no AGENTS.md, skills or plugins",
@@ -150,7 +151,7 @@ pub(super) const AGENTS: &[Agent] = &[
         provider: "copilot_cli",
         program: "copilot",
         install: "npm install -g @github/copilot",
-        tokens: [12_000, 4_700, 2_000],
+        tokens: [14_340, 4_600, 1_900],
         kept: [
             "the tools bash, view, create and edit, and reads no custom instructions",
             "no tools, and reads no custom instructions",
@@ -174,7 +175,7 @@ pub(super) const AGENTS: &[Agent] = &[
         provider: "gemini_cli",
         program: "gemini",
         install: "npm install -g @google/gemini-cli",
-        tokens: [10_000, 2_300, 300],
+        tokens: [12_400, 2_110, 150],
         kept: ["the tools that read, write, edit and run, and short instructions", "no tools, and short instructions"],
         unset: &[
             "GEMINI_API_KEY_AUTH_MECHANISM",
@@ -319,7 +320,11 @@ fn codex(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     let without: &[&str] = match ask.tools {
         Tools::All => &[],
         Tools::Few => &["goals", "multi_agent", "apps", "plugins"],
-        Tools::None => &["goals", "multi_agent", "apps", "plugins", "shell_tool", "unified_exec"],
+        Tools::None => {
+            told.push("include_environment_context=false".to_owned());
+            told.push("tools.experimental_request_user_input.enabled=false".to_owned());
+            &["goals", "multi_agent", "apps", "plugins", "shell_tool", "unified_exec", "view_image"]
+        }
     };
     told.into_iter().for_each(|setting| start.args.extend(["-c".into(), setting.into()]));
     without.iter().for_each(|feature| start.args.extend(["--disable".into(), feature.into()]));
@@ -365,8 +370,7 @@ fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     // Whatever it asks a model for has one of these behind it, and the last that fits holds.
     let small = ["base", "agent-history-provider-summarizer"].into_iter().chain(COMPRESSIONS.iter().copied());
     let one = |of: &str, model: &str| json!({ "match": { "model": of }, "modelConfig": { "model": model } });
-    let models: Vec<Value> =
-        small.map(|of| one(of, ask.small)).chain([one("chat-base", ask.model)]).collect();
+    let models: Vec<Value> = small.map(|of| one(of, ask.small)).chain([one("chat-base", ask.model)]).collect();
     put(&mut settings, &["modelConfigs", "customOverrides"], Value::Array(models));
     if ask.tools != Tools::All {
         let core: &[&str] = match ask.tools {
@@ -440,5 +444,7 @@ fn answer(window: u64) -> u64 {
 
 /// Whether a word is this option, with its value behind it or not.
 fn is_option(word: &OsStr, option: &str) -> bool {
-    word.to_str().and_then(|word| word.strip_prefix(option)).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    word.to_str()
+        .and_then(|word| word.strip_prefix(option))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }

@@ -11,9 +11,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use llm_router::provider::process::GRACE;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group, waitid};
 use tokio::signal::unix::{Signal as Hears, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -40,7 +38,9 @@ pub(super) async fn run(program: &Path, start: &Start) -> Outcome {
         Some(0) => Ok(()),
         Some(code) => Err(Failure::Said(code)),
         // As a shell says it.
-        None => Err(Failure::Said(128_u8.saturating_add(status.signal().and_then(|s| u8::try_from(s).ok()).unwrap_or(0)))),
+        None => {
+            Err(Failure::Said(128_u8.saturating_add(status.signal().and_then(|s| u8::try_from(s).ok()).unwrap_or(0))))
+        }
     }
 }
 
@@ -57,7 +57,9 @@ struct Running {
 impl Running {
     fn start(program: &Path, start: &Start) -> Outcome<Self> {
         let mut command = Command::new(program);
-        start.unset.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in start.unset {
+            command.env_remove(name);
+        }
         command.args(&start.args).envs(start.variables.iter().map(|(name, value)| (name, value)));
         let leads = std::fs::File::open("/dev/tty").is_err();
         if leads {

@@ -231,7 +231,9 @@ fn target(model: Option<&str>, targets: &[Value]) -> Option<Target> {
     let chosen = *chosen.or(planned.first())?;
     let name = model.map(str::to_owned).or_else(|| {
         let provider = chosen["provider"].as_str()?;
-        let model = chosen["model"].as_str().map(|model| model.rsplit_once('@').filter(|_| provider == "local").map_or(model, |(name, _)| name));
+        let model = chosen["model"]
+            .as_str()
+            .map(|model| model.rsplit_once('@').filter(|_| provider == "local").map_or(model, |(name, _)| name));
         Some(model.map_or_else(|| provider.to_owned(), |model| format!("{provider}/{model}")))
     })?;
     // Of several that may answer, the router leaves out those that are too small.
@@ -257,7 +259,8 @@ struct Running {
 /// Where this machine reaches the server of a configuration; nowhere where it speaks TLS, which the agents would have to be told to believe.
 fn address(settings: &ServerSettings) -> Option<SocketAddr> {
     let host = settings.host.trim_matches(['[', ']']);
-    let ip: IpAddr = if host.eq_ignore_ascii_case("localhost") { Ipv4Addr::LOCALHOST.into() } else { host.parse().ok()? };
+    let ip: IpAddr =
+        if host.eq_ignore_ascii_case("localhost") { Ipv4Addr::LOCALHOST.into() } else { host.parse().ok()? };
     let ip = match ip {
         ip if ip.is_loopback() => ip,
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -322,7 +325,10 @@ async fn explained(http: &HttpClient, base: &str, key: &Secret, model: Option<&s
         return Ok(said["targets"].take());
     }
     let why = said["detail"].as_str().unwrap_or("it does not say who would answer").to_owned();
-    Err(Failure::usage(format!("{base}: {why}"), said["hint"].as_str().unwrap_or("`llm-router models` lists the models")))
+    Err(Failure::usage(
+        format!("{base}: {why}"),
+        said["hint"].as_str().unwrap_or("`llm-router models` lists the models"),
+    ))
 }
 
 /// The key in a file, narrowed to what the run may do.

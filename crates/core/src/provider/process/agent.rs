@@ -166,8 +166,7 @@ impl AgentProvider {
         let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !ask.has_key)?);
         let launch = (settings.driver.launch)(&ask, &home)?;
         let variables = home.variables(&settings.driver.layout).into_iter().chain(launch.variables);
-        let environment =
-            variables.fold(settings.environment.clone(), |all, (name, value)| all.with(name, value));
+        let environment = variables.fold(settings.environment.clone(), |all, (name, value)| all.with(name, value));
         let folder = ask.tools.as_ref().map_or_else(|| home.work(), |tools| tools.folder.clone());
         let mut job = Job::new(program).with_args(launch.args).with_environment(environment);
         job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());

@@ -197,7 +197,8 @@ impl Agent {
         // It says when it is at work, also before its first word.
         describe.liveness = Liveness::Progress;
         let passed = self.passed(settings);
-        let keys = settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();
+        let keys =
+            settings.credentials.iter().filter_map(Credential::at_hand).chain(settings.headers.values()).cloned();
         let made = AgentSettings {
             describe,
             models: command::models(settings)?,

@@ -64,9 +64,7 @@ fn launch(ask: &Ask, _: &Home) -> Result<Launch> {
         Bytes::from(ask.prompt.clone())
     } else {
         args.extend(["--input-format", "stream-json"].map(String::from));
-        let picture = |picture: &super::Picture| {
-            json!({"type": "image", "source": {"type": "base64", "media_type": picture.mime, "data": picture.data}})
-        };
+        let picture = |picture: &super::Picture| json!({"type": "image", "source": {"type": "base64", "media_type": picture.mime, "data": picture.data}});
         let mut content: Vec<_> = ask.pictures.iter().map(picture).collect();
         content.push(json!({"type": "text", "text": ask.prompt}));
         Bytes::from(format!("{}\n", json!({"type": "user", "message": {"role": "user", "content": content}})))

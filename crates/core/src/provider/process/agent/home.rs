@@ -194,7 +194,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const LAYOUT: Layout = Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"] };
+    const LAYOUT: Layout =
+        Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"] };
 
     fn user() -> (tempfile::TempDir, Environment) {
         let user = tempfile::tempdir().unwrap();
