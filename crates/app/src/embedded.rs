@@ -96,6 +96,7 @@ impl Embedded {
         // But for tools, what it can do does not depend on the file.
         let mut describe = Makes::Text.describe(ProviderId::new(ID)?, &text.name);
         describe.embedding_model = vectors.as_ref().map(|model| model.name.clone());
+        describe.window = Some(common.window());
         let mut with_tools = describe.clone();
         with_tools.capabilities.tools = true;
         Ok(Self { describe, with_tools, text, vectors, common })

@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Be a tool server for MCP clients, over standard input and output
     Mcp,
+    /// Start a coding agent that asks this router, and so runs on any provider
+    Run(Run),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -179,6 +181,45 @@ pub(crate) struct Serve {
     /// Port to bind; 0 lets the system choose [default: 8000]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The agent: claude, codex, copilot or gemini
+    #[arg(value_name = "AGENT")]
+    pub agent: String,
+
+    /// Model: a route, PROVIDER/MODEL, or a name that a provider lists [default: the first that would answer]
+    #[arg(short, long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Model of the agent's small tasks, titles and summaries [default: the same]
+    #[arg(long, value_name = "NAME")]
+    pub small_model: Option<String>,
+
+    /// Which of its tools the agent has: all, few or none [default: as many as the model has room for]
+    #[arg(long, value_name = "HOW MANY", value_parser = ["all", "few", "none"])]
+    pub tools: Option<String>,
+
+    /// Most dollars of this run: 1 or 0.50
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
+
+    /// With a budget: models of unknown price too, which count as free
+    #[arg(long)]
+    pub unpriced: bool,
+
+    /// How long the agent may ask: 30m, 12h, 90d [default: to the end of the run]
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<String>,
+
+    /// A file with a key of the router that serves already
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+
+    /// What the agent itself is given
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod mcp;
 mod models;
 mod providers;
 mod pull;
+mod run;
 mod serve;
 mod test;
 mod usage;
@@ -47,7 +48,11 @@ pub(crate) fn run(cli: Cli) -> Outcome {
             return interruptible(None, async { serve_worker(task).await.map_err(Failure::from) }).await;
         }
         let app = open(environment, &global, &command)?;
-        let outcome = interruptible(Some(app.runner()), Box::pin(dispatch(&app, &global, &command))).await;
+        let outcome = match &command {
+            // What it starts hears signals as well, and says what they mean.
+            Command::Run(args) => Box::pin(run::run(&app, args)).await,
+            _ => interruptible(Some(app.runner()), Box::pin(dispatch(&app, &global, &command))).await,
+        };
         app.close().await;
         outcome
     });
@@ -72,7 +77,11 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
         Command::Mcp => mcp::run(app).await,
-        Command::Config(_) | Command::Completions { .. } | Command::Serve(_) | Command::Worker { .. } => Ok(()),
+        Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Run(_)
+        | Command::Serve(_)
+        | Command::Worker { .. } => Ok(()),
     }
 }
 
@@ -88,7 +97,7 @@ fn open(environment: Environment, global: &Global, command: &Command) -> Outcome
         flags = flags.set("--offline", "local.offline", "true");
     }
     // A process that stays keeps the engine apart, so that a crash there ends one answer and not the client's session.
-    let home = if matches!(command, Command::Mcp) { Home::child()? } else { Home::Here };
+    let home = if matches!(command, Command::Mcp | Command::Run(_)) { Home::child()? } else { Home::Here };
     let app = App::open(environment, &flags, home).map_err(Failure::Usage)?;
     if !matches!(command, Command::Doctor(_)) {
         output::show_downloads(&app);

@@ -5,7 +5,8 @@
 #![allow(clippy::print_stderr)]
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llm_router::Error;
 use llm_router::config::Environment;
@@ -47,6 +48,34 @@ pub(crate) fn install(debug: bool, environment: &Environment) -> Outcome {
     Ok(())
 }
 
+/// The most lines that are kept for later.
+const HELD: usize = 200;
+
+/// The lines of a time in which the terminal is somebody else's.
+static LATER: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Vec<String>>> {
+    LATER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives nothing is written to a terminal; what was to be said is said at its end.
+pub(crate) struct Held(());
+
+/// Has a program that draws on the terminal have it for itself.
+pub(crate) fn hold() -> Held {
+    if io::stderr().is_terminal() {
+        *held() = Some(Vec::new());
+    }
+    Held(())
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let lines = held().take().unwrap_or_default();
+        let _ = io::stderr().lock().write_all(lines.concat().as_bytes());
+    }
+}
+
 /// Writes each event as a line.
 struct Lines;
 
@@ -58,6 +87,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut text = Text::default();
         event.record(&mut text);
         let line = line(*event.metadata().level(), event.metadata().target(), &text);
+        if let Some(lines) = &mut *held() {
+            lines.truncate(HELD - 1);
+            return lines.push(line);
+        }
         // Where nobody can read it there is nobody to tell.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }

@@ -112,7 +112,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Commands of the project's plan that this version does not have: a person who read of one should not look for a typing error.
-const PLANNED: [&str; 3] = ["mcp", "run", "peers"];
+const PLANNED: [&str; 1] = ["peers"];
 
 fn planned(error: &clap::Error) -> Option<Error> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };

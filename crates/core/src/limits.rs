@@ -246,6 +246,13 @@ impl Holder {
         &self.name
     }
 
+    /// The id of the key that it is; none for a derived one, which is narrower and not the same, and for what has no id.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        let (_, id) = self.name.rsplit_once('#').filter(|_| self.what == "key")?;
+        Some(id)
+    }
+
     /// What it may do besides asking.
     #[must_use]
     pub fn role(&self) -> Role {

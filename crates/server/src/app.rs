@@ -81,7 +81,8 @@ impl Server {
     pub(crate) fn renewed(&self, router: Router, others: bool) -> Result<Self> {
         let old = &self.0;
         let mut options = ServerOptions::of(router.settings());
-        (options.connections, options.access_log) = (old.options.connections, old.options.access_log.clone());
+        (options.connections, options.own) = (old.options.connections, old.options.own);
+        options.access_log.clone_from(&old.options.access_log);
         let mut door = Door::new(router.settings(), router.deps().keyring.as_ref())?;
         door.follow(&old.door);
         if others && door.keys.is_open() && !router.settings().server.public {
@@ -92,7 +93,8 @@ impl Server {
             .with_hint("keep [[server.api_keys]], or set `public = true` under [server] if everybody may ask"));
         }
         let fetcher = fetcher(&router)?;
-        let router = if others || !door.keys.is_open() { exposed::only_configured(&router) } else { router };
+        let all = !others && (door.keys.is_open() || options.own);
+        let router = if all { router } else { exposed::only_configured(&router) };
         Ok(Self(Arc::new(Inner {
             router,
             options,
@@ -111,7 +113,8 @@ impl Server {
     fn with(router: Router, options: ServerOptions, fetcher: Option<Fetcher>) -> Result<Self> {
         let door = Door::new(router.settings(), router.deps().keyring.as_ref())?;
         let log = options.access_log.as_deref().map(AccessLog::open).transpose()?.map(Arc::new);
-        let router = if door.keys.is_open() { router } else { exposed::only_configured(&router) };
+        let all = door.keys.is_open() || options.own;
+        let router = if all { router } else { exposed::only_configured(&router) };
         let counts = Arc::new(Counts::new(router.deps().clock.now()));
         let slots = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
         let shared = router.deps().store.clone().filter(|_| router.settings().store.url.is_some());

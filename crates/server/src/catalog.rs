@@ -12,8 +12,11 @@ use llm_router::ids::ModelName;
 use llm_router::provider::Describe;
 use llm_router::provider::registry::{Automatic, Entry};
 use llm_router::router::Router;
+use llm_router::router::resolve::is_invited;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+
+use crate::door::Caller;
 
 /// How long a list is used.
 const KEPT: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub(crate) struct Listed {
     pub(crate) owner: String,
     /// Whether it makes vectors and no text.
     pub(crate) embeds: bool,
+    /// Whether only those see it whose keys its provider names.
+    pub(crate) invites: bool,
 }
 
 /// The list, as it was a moment ago.
@@ -40,8 +45,17 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// All models that can be named. Who asks while others are being asked waits for the same list.
-    pub(crate) async fn all(&self, router: &Router) -> Arc<Vec<Listed>> {
+    /// All models that this caller can name.
+    pub(crate) async fn all(&self, router: &Router, caller: &Caller) -> Arc<Vec<Listed>> {
+        let all = self.list(router).await;
+        if all.iter().all(|model| model.is_for(router, caller)) {
+            return all;
+        }
+        Arc::new(all.iter().filter(|model| model.is_for(router, caller)).cloned().collect())
+    }
+
+    /// What anybody could name. Who asks while others are being asked waits for the same list.
+    async fn list(&self, router: &Router) -> Arc<Vec<Listed>> {
         let mut kept = self.kept.lock().await;
         if let Some((since, list)) = kept.as_ref().filter(|(since, _)| since.elapsed() < KEPT) {
             let _ = since;
@@ -58,8 +72,8 @@ impl Catalog {
     }
 
     /// The model of an id as listed, or of a provider's own name for it where only one has that name.
-    pub(crate) async fn find(&self, router: &Router, asked: &str) -> Option<Listed> {
-        let all = self.all(router).await;
+    pub(crate) async fn find(&self, router: &Router, asked: &str, caller: &Caller) -> Option<Listed> {
+        let all = self.all(router, caller).await;
         let named = |model: &&Listed| model.id.split_once('/').is_some_and(|(_, name)| name == asked);
         let exact = all.iter().find(|model| model.id == asked);
         // A provider's name alone is its default model's.
@@ -68,7 +82,9 @@ impl Catalog {
                 .entries()
                 .iter()
                 .find(|entry| entry.is(&asked.to_ascii_lowercase()) && answers_clients(entry))?;
-            Some(Listed { id: String::new(), owner: entry.id.to_string(), embeds: false })
+            let alone =
+                Listed { id: String::new(), owner: entry.id.to_string(), embeds: false, invites: invites(entry) };
+            Some(alone).filter(|alone| alone.is_for(router, caller))
         };
         let found = exact.or_else(|| all.iter().find(named)).cloned().or_else(alone)?;
         Some(Listed { id: asked.to_owned(), ..found })
@@ -78,7 +94,12 @@ impl Catalog {
 async fn list(router: &Router) -> Vec<Listed> {
     let routes = router.settings().routes.keys();
     let mut all: Vec<Listed> = routes
-        .map(|route| Listed { id: route.clone(), owner: "llm-router".to_owned(), embeds: says_embeddings(route) })
+        .map(|route| Listed {
+            id: route.clone(),
+            owner: "llm-router".to_owned(),
+            embeds: says_embeddings(route),
+            invites: false,
+        })
         .collect();
     let entries = router.entries().iter().filter(|entry| answers_clients(entry));
     let asked = join_all(entries.map(|entry| async move { (entry, models_of(router, entry).await) })).await;
@@ -90,6 +111,7 @@ async fn list(router: &Router) -> Vec<Listed> {
             id: format!("{}/{model}", entry.id),
             owner: entry.id.to_string(),
             embeds: embedding_model.as_ref() == Some(&model) || says_embeddings(model.as_str()),
+            invites: invites(entry),
         }));
     }
     all
@@ -100,10 +122,22 @@ fn says_embeddings(model: &str) -> bool {
     model.to_ascii_lowercase().contains("embed")
 }
 
-/// Whether a provider is one that this server's clients can reach. Nothing is said for a server that may not even be there.
+impl Listed {
+    /// Whether a caller's requests reach it.
+    fn is_for(&self, router: &Router, caller: &Caller) -> bool {
+        !self.invites || is_invited(&self.owner, caller.key.as_deref(), router.settings())
+    }
+}
+
+/// Whether only some of this server's clients can reach a provider: it may use tools on this machine.
+fn invites(entry: &Entry) -> bool {
+    entry.provider.describe().agent
+}
+
+/// Whether a provider is one that clients of this server can reach. Nothing is said for a server that may not even be there.
 fn answers_clients(entry: &Entry) -> bool {
-    let describe = entry.provider.describe();
-    entry.automatic != Automatic::No && !describe.agent && !describe.guess && entry.provider.availability().is_ready()
+    let guess = entry.provider.describe().guess;
+    entry.automatic != Automatic::No && !guess && entry.provider.availability().is_ready()
 }
 
 async fn models_of(router: &Router, entry: &Entry) -> Vec<ModelName> {

@@ -32,6 +32,8 @@ pub(crate) struct GoogleKey;
 pub(crate) struct Caller {
     /// The name of the key that was shown, where keys are configured.
     pub(crate) name: Option<Arc<str>>,
+    /// As settings name that key: one that was made by its id, one of the configuration by its name. None for a derived key.
+    pub(crate) key: Option<Arc<str>>,
     /// The team of that key.
     pub(crate) team: Option<Arc<str>>,
     /// Where the caller's stored answers are: its own place, its team's, or everybody's.

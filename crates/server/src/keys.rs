@@ -68,7 +68,8 @@ impl ClientKeys {
                 _ => team.as_ref().zip(keyring).and_then(|(team, keyring)| keyring.team(team)).cloned(),
             };
             let team = team.as_deref().map(Arc::from);
-            let caller = Caller { name: Some(Arc::from(name.as_str())), team, namespace, admin: *admin, holder };
+            let name: Option<Arc<str>> = Some(Arc::from(name.as_str()));
+            let caller = Caller { key: name.clone(), name, team, namespace, admin: *admin, holder };
             keys.push((caller, secret));
         }
         let made = keyring.filter(|_| settings.server.virtual_keys).cloned();
@@ -92,7 +93,8 @@ impl ClientKeys {
             let (name, namespace) = (Some(Arc::clone(holder.name())), holder.namespace().clone());
             let admin = holder.role() == Role::Admin;
             // Its team is the holder's business.
-            return Ok(Caller { name, team: None, namespace, admin, holder: Some(holder) });
+            let key = holder.key_id().map(Arc::from);
+            return Ok(Caller { name, key, team: None, namespace, admin, holder: Some(holder) });
         }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time taken does not tell which one was nearly right.

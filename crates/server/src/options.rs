@@ -28,6 +28,8 @@ pub struct ServerOptions {
     pub reread: Duration,
     /// Where a line about each request goes: `stdout`, `stderr` or an absolute path.
     pub access_log: Option<String>,
+    /// Whether only the owner of the environment has a key: what merely lies there is reached with it too.
+    pub own: bool,
 }
 
 impl Default for ServerOptions {
@@ -51,6 +53,7 @@ impl ServerOptions {
             ping_after: server.ping_after,
             reread: Duration::from_secs(2),
             access_log: server.access_log.clone(),
+            own: false,
         }
     }
 }

@@ -107,6 +107,7 @@ pub(crate) fn context(headers: &HeaderMap) -> Option<TraceContext> {
 /// `caller_invalid_request` for a header that cannot be read.
 pub(crate) fn read(headers: &HeaderMap, caller: &Caller, request: &mut Request) -> Result<()> {
     request.riders.namespace.clone_from(&caller.namespace);
+    request.riders.key.clone_from(&caller.key);
     // Few requests have any; each is looked for by its text.
     if headers.keys().any(|name| name.as_str().starts_with(OWN)) {
         read_own(headers, request)?;

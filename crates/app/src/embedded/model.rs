@@ -54,6 +54,11 @@ impl Common {
         source::resolve(source, options, &self.hub, &report).await.map_err(unfetched)
     }
 
+    /// The tokens of a prompt and its answer together, unless the model was made for fewer.
+    pub(super) fn window(&self) -> u64 {
+        u64::try_from(self.engine_options().window).unwrap_or(u64::MAX)
+    }
+
     fn engine_options(&self) -> EngineOptions {
         // One-shot commands ask one thing at a time; memory for more would take longer to get than the answer.
         let mut options = match self.around.home {

@@ -114,7 +114,7 @@ async fn happened(app: &App, global: &Global, id: &RequestId, args: &Explain) ->
 }
 
 /// The key in a file: on a command line others would see it.
-fn key_in(file: &Path) -> Outcome<Secret> {
+pub(super) fn key_in(file: &Path) -> Outcome<Secret> {
     let (input, what): (Box<dyn Read>, _) = if file == Path::new("-") {
         (Box::new(std::io::stdin()), "standard input".to_owned())
     } else {

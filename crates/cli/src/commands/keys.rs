@@ -272,7 +272,7 @@ fn limits(args: &KeyLimits) -> Outcome<Limits> {
     Ok(limits)
 }
 
-fn money(option: &str, text: Option<&str>) -> Outcome<Option<u64>> {
+pub(super) fn money(option: &str, text: Option<&str>) -> Outcome<Option<u64>> {
     let Some(text) = text else { return Ok(None) };
     let wrong = || Failure::usage(format!("{option}: {text:?} is no amount of dollars"), "write 1, 0.50 or 12.000001");
     parse_dollars(text).map(Some).ok_or_else(wrong)
@@ -280,7 +280,11 @@ fn money(option: &str, text: Option<&str>) -> Outcome<Option<u64>> {
 
 /// When a key that is made now holds no more, in seconds since 1970.
 fn expires(args: &KeyLimits) -> Outcome<Option<u64>> {
-    let Some(text) = &args.ttl else { return Ok(None) };
+    args.ttl.as_deref().map(until).transpose()
+}
+
+/// The second since 1970 that is so long from now: `30m`, `12h`, `90d`.
+pub(super) fn until(text: &str) -> Outcome<u64> {
     let wrong =
         || Failure::Usage(Error::invalid(format!("--ttl: {text:?} is no time")).with_hint("write 30m, 12h or 90d"));
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -289,7 +293,7 @@ fn expires(args: &KeyLimits) -> Outcome<Option<u64>> {
     let count: u64 = count.parse().map_err(|_| wrong())?;
     let length =
         unit.and_then(|(_, length)| count.checked_mul(length)).filter(|length| (1..=LONGEST_TTL).contains(length));
-    Ok(Some(seconds(SystemTime::now()) + length.ok_or_else(wrong)?))
+    Ok(seconds(SystemTime::now()) + length.ok_or_else(wrong)?)
 }
 
 /// A hundred years: more is a slip.

@@ -14,6 +14,7 @@ mod log;
 mod programs;
 mod providers;
 mod pulls;
+mod run;
 mod stores;
 mod support;
 mod terminal;

@@ -252,13 +252,13 @@ keys! {
     "providers.*.privacy", Kind::Word(PRIVACY), "", "\"trusted\"";
         "Who sees what is sent to it. Unset is `local` for an address on this machine and `any` for all else. A `command` is `any` too: its program may pass the prompt on to anybody, so a request that must stay here (`--offline`, `router.privacy`) leaves it out unless this says `local`." => |s, n, v| at(s, n, |p| p.privacy = v.parsed());
     "providers.*.agent", Kind::Flag, "false", "true";
-        "Whether it may use tools on this machine: such a provider answers the command and the library only." => |s, n, v| at(s, n, |p| put(&mut p.agent, v.flag()));
+        "Whether it may use tools on this machine: such a provider answers the command and the library only, and the keys that `remote` names." => |s, n, v| at(s, n, |p| put(&mut p.agent, v.flag()));
     "providers.*.folder", Kind::Path, "", "\"~/project\"";
         "The folder in which an agent with `agent = true` uses its tools. Without tools an agent works in an empty folder of its own." => |s, n, v| at(s, n, |p| p.folder = v.path());
     "providers.*.permission_mode", Kind::Text, "", "\"plan\"";
         "What an agent with `agent = true` may do with its tools, in its own words: Claude Code's and Gemini's permission modes, Codex's sandboxes, Copilot's `read-only` or `allow-all`. Unset is the first that its page names." => |s, n, v| at(s, n, |p| p.permission_mode = v.text());
     "providers.*.remote", Kind::List, "", "[\"3f29b1c07a5d4e68\"]";
-        "The ids of the keys whose requests reach an agent with `agent = true` over HTTP, MCP or peers as well. Whoever holds one of them can have that agent work on this machine." => |s, n, v| at(s, n, |p| put(&mut p.remote, v.list()));
+        "The keys whose requests reach an agent with `agent = true` over HTTP, MCP or peers as well: of a key that was made its id (`llm-router keys ls`), of one of `server.api_keys` its name. Keys derived from one of them do not. Whoever holds one can have that agent work on this machine." => |s, n, v| at(s, n, |p| put(&mut p.remote, v.list()));
     "providers.*.enabled", Kind::Flag, "", "false";
         "`false` takes it out of every plan; `true` admits `accelerate`." => |s, n, v| at(s, n, |p| p.enabled = v.flag());
     "providers.*.balance", Kind::Word(&["order", "random", "round_robin", "least_busy"]), "\"order\"", "\"round_robin\"";

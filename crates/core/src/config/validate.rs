@@ -22,6 +22,8 @@ use crate::request::Substitute;
 
 /// The ways to give one key; a stronger source that uses one of them replaces whichever a weaker source used.
 const FORMS_OF_A_KEY: &[&str] = &["api_key", "api_key_env", "api_key_file", "api_key_command"];
+/// Hexadecimal digits of the id of a key that was made (`limits/grant.rs`).
+const KEY_ID: usize = 16;
 const CLIENT_KEYS: &str = "server.api_keys.[]";
 const CREDENTIALS: &str = "providers.*.credentials.[]";
 const FORMS_OF_A_CLIENT_KEY: &[&str] = &["key", "key_env", "key_file"];
@@ -371,6 +373,9 @@ impl<'a> Check<'a> {
             let verb = if unset.len() == 1 { "is" } else { "are" };
             return (!unset.is_empty()).then(|| format!("{} {verb} not set", unset.join(", ")));
         }
+        if path == "providers.*.remote" {
+            return self.nobody(spot, &value.list()?);
+        }
         let text = value.text()?;
         let provider = |name: &str| ProviderId::new(name).ok().and_then(|id| self.settings.providers.get(&id));
         if path.ends_with("key_env") {
@@ -383,6 +388,20 @@ impl<'a> Check<'a> {
             return (sends_key && open).then(|| "a key goes over the network unencrypted: use https".to_owned());
         }
         None
+    }
+
+    /// Whom `remote` names in vain. Which keys were made is in the state store, and not known here; what their ids look like is.
+    fn nobody(&self, spot: &Spot, named: &[String]) -> Option<String> {
+        let id = ProviderId::new(spot.names.first()?).ok()?;
+        let server = &self.settings.server;
+        if !self.settings.providers.get(&id).is_some_and(|provider| provider.agent || provider.command.is_some()) {
+            return Some("it has no effect: without `agent = true` it has no tools, and answers everybody".to_owned());
+        }
+        let made = |name: &str| server.virtual_keys && is_key_id(name);
+        let nobody = |name: &&String| !made(name) && server.api_keys.iter().all(|key| key.name != **name);
+        let nobody: Vec<_> = named.iter().filter(nobody).cloned().collect();
+        let hint = "give the id of a key that `llm-router keys ls` shows, or the name of one of `server.api_keys`";
+        (!nobody.is_empty()).then(|| format!("no key is called {}: {hint}", nobody.join(", ")))
     }
 
     /// What has no effect beside what the other keys of the router say.
@@ -399,6 +418,11 @@ impl<'a> Check<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether a text has the form of a made key's id.
+fn is_key_id(text: &str) -> bool {
+    text.len() == KEY_ID && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Whether an address after `http://` is neither of this machine nor of a private network.

@@ -35,6 +35,9 @@ pub struct Describe {
     /// Whether it is known to go on behind the beginning of an answer that a conversation ends with.
     #[serde(default)]
     pub prefill: bool,
+    /// The context window of its model in tokens, where it knows it and the tables of vendors' models cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
 }
 
 /// What shows that a provider is at work on a streamed answer, and so by which deadline it is waited for.
@@ -65,6 +68,7 @@ impl Describe {
             guess: false,
             liveness: Liveness::default(),
             prefill: false,
+            window: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! How the answer is made: sampling and thought, who may answer and see the request, and what the cache may do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -95,6 +96,9 @@ pub struct Riders {
     /// The highest price of a target: what a million of its tokens may cost, in micro-dollars, of prompt or answer, whichever is dearer. A target of unknown price is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_price: Option<u64>,
+    /// The key that a client of a server showed, as settings name it: one that was made by its id, one of the configuration by its name. The door that saw the key says it; no body can.
+    #[serde(skip)]
+    pub key: Option<Arc<str>>,
 }
 
 /// When an answer is given out. Until then another target may take over unseen.

@@ -42,6 +42,8 @@ pub struct Explained {
     /// Its context window in tokens, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
+    /// Whether it takes tools.
+    pub tools: bool,
     /// Its breakers that are not closed.
     pub breakers: Vec<String>,
     /// The key of its stored answer.
@@ -97,6 +99,7 @@ impl Router {
         let (provider, model) = (candidate.provider.as_str(), candidate.model.as_ref());
         let target = Target::new(candidate.provider.clone(), model.cloned());
         let entry = self.entries().iter().find(|entry| entry.id == *provider);
+        let describe = entry.map(|entry| entry.provider.describe());
         let breakers = self.breakers().into_iter();
         let open = breakers.filter(|state| state.provider == *provider && state.covers(model, candidate.key));
         Explained {
@@ -109,7 +112,8 @@ impl Router {
             reason: candidate.reason.clone(),
             score: candidate.score.clone(),
             price: self.deps().prices.of(provider, model.map(|model| model.as_str())).map(Dollars::of),
-            window: windows::of(&target, self.settings()),
+            window: windows::of(&target, self.settings()).or_else(|| describe.and_then(|describe| describe.window)),
+            tools: describe.is_some_and(|describe| describe.capabilities.tools),
             breakers: open.map(|state| state.to_string()).collect(),
             key: None,
         }

@@ -10,6 +10,7 @@ mod routes;
 
 use std::sync::Arc;
 
+pub use self::admit::is_invited;
 pub(super) use self::admit::{DOCTOR, next_step};
 use self::names::Choice;
 pub(super) use self::routes::{Chain, Group, Seat, chain};

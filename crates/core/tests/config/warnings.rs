@@ -49,3 +49,21 @@ fn what_has_no_effect_beside_other_keys_is_said() {
     assert_eq!(warnings("[router]\nmodel_fallback = true\nsubstitute = 'any'"), [""; 0]);
     assert_eq!(warnings("[router]\nsubstitute = 'never'"), [""; 0]);
 }
+
+#[test]
+fn whom_an_agent_lets_in_in_vain_is_said() {
+    let warnings = |text: &str| {
+        let case = case().file(text);
+        let warnings: Vec<_> = case.loaded().warnings.iter().map(|warning| case.tidy(&warning.to_string())).collect();
+        warnings.into_iter().filter(|warning| warning.contains("remote")).collect::<Vec<_>>()
+    };
+    let agent = "[providers.claude_code]\nagent = true\nfolder = '/srv'\nremote = ['3f29b1c07a5d4e68', 'desk']\n";
+    let keys = "[server]\nvirtual_keys = true\napi_keys = [{ name = 'desk', key = 'k' }]\n";
+    assert_eq!(warnings(&format!("{agent}{keys}")), [""; 0]);
+    let said = warnings(agent);
+    assert!(matches!(said.as_slice(), [one] if one.contains("no key is called 3f29b1c07a5d4e68, desk")), "{said:?}");
+    let said = warnings(&format!("{agent}{}", keys.replace("virtual_keys = true\n", "")));
+    assert!(matches!(said.as_slice(), [one] if one.contains("no key is called 3f29b1c07a5d4e68:")), "{said:?}");
+    let said = warnings(&format!("{}{keys}", agent.replace("agent = true\nfolder = '/srv'\n", "")));
+    assert!(matches!(said.as_slice(), [one] if one.contains("it has no effect")), "{said:?}");
+}

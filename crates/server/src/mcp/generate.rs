@@ -68,6 +68,7 @@ pub(super) async fn run(
 ) -> Result<CallToolResult> {
     let mut request = wanted.into_request()?;
     request.riders.namespace.clone_from(&caller.namespace);
+    request.riders.key.clone_from(&caller.key);
     let mut progress = context.meta.get_progress_token().map(|token| Progress::new(token, context.peer.clone()));
     request.stream = progress.is_some();
     let mut answer = mcp

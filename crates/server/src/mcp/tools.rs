@@ -178,9 +178,11 @@ pub(super) async fn call(
             Ok(wanted) => generate::run(mcp, wanted, caller, context).await,
             Err(error) => Err(error),
         },
-        "list_providers" => read::<Nothing>(arguments).and_then(|Nothing {}| structured(&Providers::of(&mcp.router))),
+        "list_providers" => {
+            read::<Nothing>(arguments).and_then(|Nothing {}| structured(&Providers::of(&mcp.router, caller)))
+        }
         "list_models" => match read(arguments) {
-            Ok(of) => list_models(mcp, of).await,
+            Ok(of) => list_models(mcp, of, caller).await,
             Err(error) => Err(error),
         },
         "cache_get" => match read(arguments) {
@@ -220,8 +222,8 @@ pub(super) fn structured(value: &impl Serialize) -> Result<CallToolResult> {
     Ok(CallToolResult::structured(value))
 }
 
-async fn list_models(mcp: &Mcp, of: ModelsOf) -> Result<CallToolResult> {
-    let all = mcp.catalog.all(&mcp.router).await;
+async fn list_models(mcp: &Mcp, of: ModelsOf, caller: &Caller) -> Result<CallToolResult> {
+    let all = mcp.catalog.all(&mcp.router, caller).await;
     let wanted = all.iter().filter(|model| of.provider.as_ref().is_none_or(|provider| model.owner == *provider));
     let models = wanted.map(|model| Model { id: model.id.clone(), owner: model.owner.clone() }).collect();
     structured(&Models { models })
@@ -247,5 +249,6 @@ async fn cache_get(mcp: &Mcp, Key { key }: Key, caller: &Caller) -> Result<CallT
 async fn explain(mcp: &Mcp, wanted: generate::Wanted, caller: &Caller) -> Result<CallToolResult> {
     let mut request: Request = wanted.into_request()?;
     request.riders.namespace.clone_from(&caller.namespace);
+    request.riders.key.clone_from(&caller.key);
     structured(&Explanation { targets: mcp.router.explained(&request, Door::NativeApi).await? })
 }

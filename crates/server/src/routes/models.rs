@@ -132,11 +132,15 @@ impl From<&Listed> for GoogleModel {
     }
 }
 
+fn caller(head: &Parts) -> Caller {
+    head.extensions.get::<Caller>().cloned().unwrap_or_default()
+}
+
 /// `GET /v1/models`, `GET /v1beta/models`: all models that can be named.
 pub(crate) async fn all(State(server): State<Server>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let shape = Shape::of(&head);
-    let models = server.0.catalog.all(&server.0.router).await;
+    let models = server.0.catalog.all(&server.0.router, &caller(&head)).await;
     let models = allowed(&server.0.router, &head, models);
     let page = |size, after| Page::of(&head, size, after).map(|page| page.take(&models));
     let answered = match shape {
@@ -163,7 +167,7 @@ pub(crate) async fn all(State(server): State<Server>, request: Request) -> Respo
 pub(crate) async fn one(State(server): State<Server>, Path(id): Path<String>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let shape = Shape::of(&head);
-    let found = server.0.catalog.find(&server.0.router, &id).await;
+    let found = server.0.catalog.find(&server.0.router, &id, &caller(&head)).await;
     let Some(model) = found.filter(|model| limited(&head).is_none_or(|holder| allows(&server.0.router, holder, model)))
     else {
         let shown: String = id.chars().take(80).collect();
@@ -252,8 +256,9 @@ mod tests {
 
     #[test]
     fn pages_are_read_and_taken() {
-        let models: Vec<Listed> =
-            ["a/1", "b/2", "c/3"].map(|id| Listed { id: id.to_owned(), owner: String::new(), embeds: false }).into();
+        let models: Vec<Listed> = ["a/1", "b/2", "c/3"]
+            .map(|id| Listed { id: id.to_owned(), owner: String::new(), embeds: false, invites: false })
+            .into();
         let (all, more) = page("").unwrap().take(&models);
         assert_eq!((all.len(), more), (3, false));
         let (some, more) = page("limit=1&after_id=a%2F1").unwrap().take(&models);

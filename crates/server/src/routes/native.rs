@@ -18,7 +18,7 @@ use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::provider::Availability;
 use llm_router::request::Request;
 use llm_router::router::Router;
-use llm_router::router::resolve::{Door, Entry};
+use llm_router::router::resolve::{Door, Entry, is_invited};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -139,10 +139,12 @@ pub(crate) struct ProviderDetails {
 }
 
 impl ProviderDetails {
-    pub(crate) fn of(entry: &Entry) -> Self {
+    fn of(entry: &Entry, router: &Router, caller: &Caller) -> Self {
         let describe = entry.provider.describe();
         let (available, missing) = match entry.provider.availability() {
-            Availability::Ready if describe.agent => {
+            Availability::Ready
+                if describe.agent && !is_invited(entry.id.as_str(), caller.key.as_deref(), router.settings()) =>
+            {
                 (Some(false), Some("it may use tools on this machine and answers no server's clients".to_owned()))
             }
             Availability::Ready if describe.guess => (None, None),
@@ -162,8 +164,9 @@ impl ProviderDetails {
 }
 
 impl Providers {
-    pub(crate) fn of(router: &Router) -> Self {
-        let mut details: Vec<_> = router.entries().iter().map(ProviderDetails::of).collect();
+    pub(crate) fn of(router: &Router, caller: &Caller) -> Self {
+        let details = router.entries().iter().map(|entry| ProviderDetails::of(entry, router, caller));
+        let mut details: Vec<_> = details.collect();
         for state in router.breakers() {
             let provider = details.iter_mut().find(|details| state.provider == *details.id);
             provider.into_iter().for_each(|details| details.breakers.push(state.to_string()));
@@ -178,8 +181,9 @@ impl Providers {
 }
 
 /// `GET /api/v0/ai/llm/providers`: who could answer. Nobody is asked.
-pub(crate) async fn providers(State(server): State<Server>) -> Response {
-    json_of(StatusCode::OK, &Providers::of(&server.0.router))
+pub(crate) async fn providers(State(server): State<Server>, caller: Option<Extension<Caller>>) -> Response {
+    let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
+    json_of(StatusCode::OK, &Providers::of(&server.0.router, &caller))
 }
 
 /// Whether anybody could answer.

@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod observe;
 mod protocols;
+mod remote;
 mod replay;
 mod rules;
 mod sharing;

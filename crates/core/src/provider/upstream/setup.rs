@@ -39,6 +39,7 @@ impl HttpProvider {
                 (None, None) => None,
             },
             embedding_model: None,
+            window: None,
             dialects: spoken.iter().map(|one| one.how.dialect).collect(),
             capabilities: preset.map_or(Capabilities::ALL, |preset| preset.capabilities).without(&settings.lacks),
             privacy: settings.privacy.unwrap_or(if loopback { Privacy::Local } else { Privacy::Any }),

@@ -148,7 +148,10 @@ fn refuse(
     if describe.privacy > request.riders.privacy {
         return Some(too_public(entry, scope.settings));
     }
-    if describe.agent && !scope.door.is_here() {
+    if describe.agent
+        && !scope.door.is_here()
+        && !is_invited(entry.id.as_str(), request.riders.key.as_deref(), scope.settings)
+    {
         return Some(Refusal::new(
             ErrorKind::PolicyForbidden,
             "it may use tools on this machine and answers the command and the library only",
@@ -167,6 +170,12 @@ fn refuse(
     lacks(describe.capabilities, needs)
         .filter(|_| !only)
         .map(|what| Refusal::new(ErrorKind::CallerUnsupported, format!("it does not take {what}"), ""))
+}
+
+/// Whether the owner of a provider that may use tools on this machine lets a key's requests reach it from elsewhere: `remote` names the key. What was derived from it is another key.
+pub fn is_invited(provider: &str, key: Option<&str>, settings: &Settings) -> bool {
+    let own = settings.providers.iter().find(|(id, _)| id.as_str() == provider);
+    own.zip(key).is_some_and(|((_, own), key)| own.remote.iter().any(|named| named == key))
 }
 
 /// A target that costs more than the request allows, or may.

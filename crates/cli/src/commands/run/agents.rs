@@ -1,0 +1,450 @@
+//! The agents as a table: what each is told so that it asks this router, and how many tokens its first request takes.
+//!
+//! Only what must differ is said, so that an agent is its user's own in everything else: by variables first, by arguments where it has no variable, and by a file of ours where it believes
+//! neither. The key is in no argument, which other users of the machine could read. What the programs really do was looked at in the versions that stand beside the numbers.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use llm_router::config::Environment;
+use llm_router::provider::process::{Resolved, resolve};
+use llm_router::secret::Secret;
+use serde_json::{Value, json};
+
+use super::folder::Folder;
+use crate::output::{Failure, Outcome};
+
+/// How many of its tools an agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tools {
+    /// As its user has it.
+    All,
+    /// Those that read, change and run, and short instructions.
+    Few,
+    /// None, and short instructions.
+    None,
+}
+
+impl Tools {
+    /// From most to least.
+    pub(super) const ALL: [Self; 3] = [Self::All, Self::Few, Self::None];
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tools| tools.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Few => "few",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    /// What it is called here.
+    pub(super) name: &'static str,
+    /// The provider that drives the same program.
+    pub(super) provider: &'static str,
+    /// The executable.
+    program: &'static str,
+    /// How to come by it.
+    install: &'static str,
+    /// The tokens of its first request with all, few and none of its tools: a question of two words, in an empty folder, in the version of the row's comment, as the embedded model's
+    /// vocabulary counts them or as the router estimates them, whichever is more. All are those of a conversation at a terminal, where agents have more of them.
+    tokens: [u64; 3],
+    /// What is left with few and with none.
+    kept: [&'static str; 2],
+    /// Variables that would lead it elsewhere, or be shown to the router as its key.
+    unset: &'static [&'static str],
+    /// Says how it is pointed at the router.
+    how: fn(&Ask<'_>, &mut Start) -> Outcome,
+}
+
+/// What an agent is to be told.
+pub(super) struct Ask<'a> {
+    /// Where the router listens, without a path.
+    pub(super) base: &'a str,
+    /// The key to show there.
+    pub(super) key: &'a Secret,
+    /// The model.
+    pub(super) model: &'a str,
+    /// The model of its small tasks.
+    pub(super) small: &'a str,
+    /// The model's window in tokens, where it is known.
+    pub(super) window: Option<u64>,
+    /// How many of its tools it has.
+    pub(super) tools: Tools,
+    /// Where files for it are written.
+    pub(super) folder: &'a Folder,
+    /// The user's variables.
+    pub(super) environment: &'a Environment,
+    /// What the user tells it.
+    pub(super) args: &'a [OsString],
+}
+
+/// How a program is started.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Start {
+    /// Its arguments.
+    pub(super) args: Vec<OsString>,
+    /// Variables that it has besides the user's.
+    pub(super) variables: Vec<(&'static str, String)>,
+    /// Variables of the user's that it has not.
+    pub(super) unset: &'static [&'static str],
+}
+
+impl Start {
+    fn arg(&mut self, word: impl Into<OsString>) {
+        self.args.push(word.into());
+    }
+
+    fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.push((name, value.into()));
+    }
+}
+
+/// The agents.
+pub(super) const AGENTS: &[Agent] = &[
+    // 2.1.330
+    Agent {
+        name: "claude",
+        provider: "claude_code",
+        program: "claude",
+        install: "npm install -g @anthropic-ai/claude-code",
+        tokens: [13_260, 1_010, 120],
+        kept: [
+            "the tools Bash, Edit and Read, and reads no CLAUDE.md, hooks, plugins or MCP servers (--bare)",
+            "no tools, and reads no CLAUDE.md, hooks, plugins or MCP servers (--bare)",
+        ],
+        unset: &[
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "ANTHROPIC_UNIX_SOCKET",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_USE_FOUNDRY",
+            "CLAUDE_CODE_USE_VERTEX",
+        ],
+        how: claude,
+    },
+    // 0.169.0
+    Agent {
+        name: "codex",
+        provider: "codex_cli",
+        program: "codex",
+        install: "npm install -g @openai/codex",
+        tokens: [12_420, 1_210, 60],
+        kept: [
+            "its shell tools, short instructions, and reads no AGENTS.md, skills or plugins",
+            "no shell, short instructions, and reads no AGENTS.md, skills or plugins",
+        ],
+        unset: &[],
+        how: codex,
+    },
+    // 1.0.102
+    Agent {
+        name: "copilot",
+        provider: "copilot_cli",
+        program: "copilot",
+        install: "npm install -g @github/copilot",
+        tokens: [14_340, 4_600, 1_900],
+        kept: [
+            "the tools bash, view, create and edit, and reads no custom instructions",
+            "no tools, and reads no custom instructions",
+        ],
+        unset: &[
+            "COPILOT_PROVIDER_API_KEY_COMMAND",
+            "COPILOT_PROVIDER_AZURE_API_VERSION",
+            "COPILOT_PROVIDER_BEARER_TOKEN",
+            "COPILOT_PROVIDER_HEADERS",
+            "COPILOT_PROVIDER_MAX_OUTPUT_TOKENS",
+            "COPILOT_PROVIDER_MAX_PROMPT_TOKENS",
+            "COPILOT_PROVIDER_MODEL_ID",
+            "COPILOT_PROVIDER_TRANSPORT",
+            "COPILOT_PROVIDER_WIRE_MODEL",
+        ],
+        how: copilot,
+    },
+    // 0.61.0
+    Agent {
+        name: "gemini",
+        provider: "gemini_cli",
+        program: "gemini",
+        install: "npm install -g @google/gemini-cli",
+        tokens: [12_400, 2_110, 150],
+        kept: ["the tools that read, write, edit and run, and short instructions", "no tools, and short instructions"],
+        unset: &[
+            "GEMINI_API_KEY_AUTH_MECHANISM",
+            "GEMINI_CLI_CUSTOM_HEADERS",
+            "GOOGLE_API_KEY",
+            "GOOGLE_GENAI_USE_GCA",
+            "GOOGLE_GENAI_USE_VERTEXAI",
+        ],
+        how: gemini,
+    },
+];
+
+/// What an agent is told in place of its own long instructions: with tools, and without.
+const INSTRUCTIONS: [&str; 2] = [
+    "You are a coding agent at the user's terminal. Look at files before you change them, change no more than was asked for, and say shortly what you did.\n",
+    "You are a helpful assistant at the user's terminal. You have no tools here: answer from what you are told.\n",
+];
+
+impl Agent {
+    /// Where its program is.
+    pub(super) fn program(&self, environment: &Environment) -> Outcome<PathBuf> {
+        let failed = |what: String, hint: String| Err(Failure::usage(what, &hint));
+        match resolve(self.program, environment.get("PATH")) {
+            Resolved::Found(program) => Ok(program),
+            Resolved::NotExecutable(file) => {
+                failed(format!("{} may not be executed", file.display()), format!("chmod +x {}", file.display()))
+            }
+            Resolved::NotFound => failed(
+                format!("{} is not installed: no folder of PATH has it", self.program),
+                format!("install it with: {}", self.install),
+            ),
+        }
+    }
+
+    /// The tokens of its first request.
+    pub(super) fn tokens(&self, tools: Tools) -> u64 {
+        let [all, few, none] = self.tokens;
+        match tools {
+            Tools::All => all,
+            Tools::Few => few,
+            Tools::None => none,
+        }
+    }
+
+    /// What is left of it, in words.
+    pub(super) fn kept(&self, tools: Tools) -> &'static str {
+        let [few, none] = self.kept;
+        match tools {
+            Tools::All => "all of its tools",
+            Tools::Few => few,
+            Tools::None => none,
+        }
+    }
+
+    /// How it is started, before what the user tells it.
+    pub(super) fn start(&self, ask: &Ask<'_>) -> Outcome<Start> {
+        let mut start = Start { unset: self.unset, ..Start::default() };
+        (self.how)(ask, &mut start)?;
+        directly(ask.environment, &mut start);
+        Ok(start)
+    }
+}
+
+/// Where the user has a proxy, what is meant for this machine does not go through it.
+fn directly(environment: &Environment, start: &mut Start) {
+    const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    if PROXIES.iter().all(|name| environment.get(name).is_none()) {
+        return;
+    }
+    let before = environment.get("NO_PROXY").or_else(|| environment.get("no_proxy"));
+    let without = before.map_or_else(|| "127.0.0.1,localhost".to_owned(), |own| format!("{own},127.0.0.1,localhost"));
+    for name in ["NO_PROXY", "no_proxy"] {
+        start.set(name, &*without);
+    }
+}
+
+/// Claude Code believes the variables of its settings file before those of its environment, and those of a file that it is given before both.
+fn claude(ask: &Ask<'_>, start: &mut Start) -> Outcome {
+    let mut told = vec![
+        ("ANTHROPIC_BASE_URL", ask.base.to_owned()),
+        ("ANTHROPIC_AUTH_TOKEN", ask.key.expose().to_owned()),
+        ("ANTHROPIC_SMALL_FAST_MODEL", ask.small.to_owned()),
+        ("ANTHROPIC_DEFAULT_HAIKU_MODEL", ask.small.to_owned()),
+    ];
+    for name in [
+        "ANTHROPIC_MODEL",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL",
+        "ANTHROPIC_DEFAULT_FABLE_MODEL",
+        "CLAUDE_CODE_SUBAGENT_MODEL",
+    ] {
+        told.push((name, ask.model.to_owned()));
+    }
+    if let Some(window) = ask.window {
+        told.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
+        told.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", answer(window).to_string()));
+    }
+    match ask.tools {
+        Tools::All => {}
+        Tools::Few => start.arg("--bare"),
+        // Of one word with its value, or it would take what follows for tools as well.
+        Tools::None => start.args.extend(["--bare", "--tools="].map(OsString::from)),
+    }
+    if !ask.args.iter().any(|word| is_option(word, "--settings")) {
+        let env: serde_json::Map<String, Value> =
+            told.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
+        start.arg("--settings");
+        start.arg(ask.folder.write("settings.json", &json!({ "env": env }).to_string())?);
+    }
+    told.into_iter().for_each(|(name, value)| start.set(name, value));
+    Ok(())
+}
+
+/// Codex takes everything as settings on its command line, which go before those of its file.
+fn codex(ask: &Ask<'_>, start: &mut Start) -> Outcome {
+    let provider = format!(
+        "model_providers.llm-router={{name=\"llm-router\",base_url={},env_key=\"{CODEX_KEY}\",wire_api=\"responses\"}}",
+        Value::from(format!("{}/v1", ask.base))
+    );
+    let mut told = vec![
+        format!("model={}", Value::from(ask.model)),
+        "model_provider=\"llm-router\"".to_owned(),
+        provider,
+        format!("review_model={}", Value::from(ask.model)),
+    ];
+    if let Some(window) = ask.window {
+        told.push(format!("model_context_window={window}"));
+    }
+    if ask.tools != Tools::All {
+        let file = instructions(ask)?;
+        told.push(format!("model_instructions_file={}", Value::from(file.display().to_string())));
+        for less in [
+            "web_search=\"disabled\"",
+            "project_doc_max_bytes=0",
+            "include_permissions_instructions=false",
+            "skills.include_instructions=false",
+            "skills.bundled.enabled=false",
+        ] {
+            told.push(less.to_owned());
+        }
+    }
+    let without: &[&str] = match ask.tools {
+        Tools::All => &[],
+        Tools::Few => &["goals", "multi_agent", "apps", "plugins"],
+        Tools::None => {
+            told.push("include_environment_context=false".to_owned());
+            told.push("tools.experimental_request_user_input.enabled=false".to_owned());
+            &["goals", "multi_agent", "apps", "plugins", "shell_tool", "unified_exec", "view_image"]
+        }
+    };
+    told.into_iter().for_each(|setting| start.args.extend(["-c".into(), setting.into()]));
+    without.iter().for_each(|feature| start.args.extend(["--disable".into(), feature.into()]));
+    start.set(CODEX_KEY, ask.key.expose());
+    Ok(())
+}
+
+/// The variable in which Codex finds the key.
+const CODEX_KEY: &str = "LLM_ROUTER_KEY";
+
+/// Copilot has a variable for each thing, which go before its settings.
+fn copilot(ask: &Ask<'_>, start: &mut Start) -> Outcome {
+    start.set("COPILOT_PROVIDER_BASE_URL", format!("{}/v1", ask.base));
+    start.set("COPILOT_PROVIDER_TYPE", "openai");
+    start.set("COPILOT_PROVIDER_WIRE_API", "completions");
+    start.set("COPILOT_PROVIDER_API_KEY", ask.key.expose());
+    start.set("COPILOT_MODEL", ask.model);
+    if let Some(window) = ask.window {
+        start.set("COPILOT_PROVIDER_MAX_PROMPT_TOKENS", (window - answer(window)).to_string());
+        start.set("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS", answer(window).to_string());
+    }
+    let tools = match ask.tools {
+        Tools::All => return Ok(()),
+        Tools::Few => "--available-tools=bash,view,create,edit",
+        // An empty list is none at all, and a name that no tool has leaves none.
+        Tools::None => "--available-tools=none",
+    };
+    start.args.extend([tools, "--disable-builtin-mcps", "--no-custom-instructions"].map(OsString::from));
+    Ok(())
+}
+
+/// Gemini CLI takes an address from a variable only together with a kind of login that stands in settings; those of the system go before the user's, and where they are a variable says.
+fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
+    const SYSTEM: &str = "GEMINI_CLI_SYSTEM_SETTINGS_PATH";
+    const DEFAULTS: &str = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH";
+    let system = match ask.environment.get(SYSTEM) {
+        Some(named) => PathBuf::from(named),
+        None if cfg!(target_os = "macos") => PathBuf::from("/Library/Application Support/GeminiCli/settings.json"),
+        None => PathBuf::from("/etc/gemini-cli/settings.json"),
+    };
+    let mut settings = read_settings(&system)?;
+    put(&mut settings, &["security", "auth", "selectedType"], json!("gemini-api-key"));
+    // Whatever it asks a model for has one of these behind it, and the last that fits holds.
+    let small = ["base", "agent-history-provider-summarizer"].into_iter().chain(COMPRESSIONS.iter().copied());
+    let one = |of: &str, model: &str| json!({ "match": { "model": of }, "modelConfig": { "model": model } });
+    let models: Vec<Value> = small.map(|of| one(of, ask.small)).chain([one("chat-base", ask.model)]).collect();
+    put(&mut settings, &["modelConfigs", "customOverrides"], Value::Array(models));
+    if ask.tools != Tools::All {
+        let core: &[&str] = match ask.tools {
+            Tools::None => &[],
+            _ => &["read_file", "replace", "run_shell_command", "write_file"],
+        };
+        put(&mut settings, &["tools", "core"], json!(core));
+        put(&mut settings, &["context", "includeDirectoryTree"], json!(false));
+        start.set("GEMINI_SYSTEM_MD", instructions(ask)?.display().to_string());
+    }
+    let file = ask.folder.write("settings.json", &settings.to_string())?;
+    start.set(SYSTEM, file.display().to_string());
+    if ask.environment.get(DEFAULTS).is_none() {
+        // Looked for beside the settings where nothing is said.
+        start.set(DEFAULTS, system.with_file_name("system-defaults.json").display().to_string());
+    }
+    start.set("GOOGLE_GEMINI_BASE_URL", ask.base);
+    start.set("GEMINI_API_KEY", ask.key.expose());
+    start.set("GEMINI_MODEL", ask.model);
+    Ok(())
+}
+
+/// The names under which Gemini CLI shortens a conversation, which stand for themselves.
+const COMPRESSIONS: &[&str] = &[
+    "chat-compression-3-pro",
+    "chat-compression-3-flash",
+    "chat-compression-3.1-flash-lite",
+    "chat-compression-2.5-pro",
+    "chat-compression-2.5-flash",
+    "chat-compression-2.5-flash-lite",
+    "chat-compression-default",
+];
+
+/// The settings that a machine's administrator made, which hold as well.
+fn read_settings(file: &std::path::Path) -> Outcome<Value> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(json!({})),
+        Err(error) => return Err(Failure::io(&file.display().to_string(), &error)),
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(settings)) => Ok(Value::Object(settings)),
+        _ => Err(Failure::usage(
+            format!("{}: its settings are no JSON object, and must hold for this run too", file.display()),
+            "remove the comments in it, or point GEMINI_CLI_SYSTEM_SETTINGS_PATH at another file",
+        )),
+    }
+}
+
+/// Sets a value below these names.
+fn put(settings: &mut Value, path: &[&str], value: Value) {
+    let mut at = settings;
+    for name in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[*name];
+    }
+    *at = value;
+}
+
+fn instructions(ask: &Ask<'_>) -> Outcome<PathBuf> {
+    let [with, without] = INSTRUCTIONS;
+    ask.folder.write("instructions.md", if ask.tools == Tools::None { without } else { with })
+}
+
+/// The tokens that an answer may have, of a window that a prompt must have room in.
+fn answer(window: u64) -> u64 {
+    (window / 4).clamp(1, 32_000)
+}
+
+/// Whether a word is this option, with its value behind it or not.
+fn is_option(word: &OsStr, option: &str) -> bool {
+    word.to_str()
+        .and_then(|word| word.strip_prefix(option))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+}
