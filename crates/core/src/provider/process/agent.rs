@@ -244,19 +244,9 @@ impl AgentProvider {
         let busy = format!("a free place for {}", settings.program);
         let place = patience.wait(&busy, async { Ok(self.runner.place(&program).await) }).await?;
         let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !ask.has_key)?);
-<<<<<<< HEAD
         let launch = (once.launch)(&ask, &home)?;
         let (stdin, report) = (launch.stdin.clone(), launch.report.clone());
         let mut job = settings.job(program, launch, &home, ask.tools.as_ref());
-=======
-        let launch = (settings.driver.launch)(&ask, &home)?;
-        let variables = home.variables(&settings.driver.layout).into_iter().chain(launch.variables);
-        let environment = variables.fold(settings.environment.clone(), |all, (name, value)| all.with(name, value));
-        let folder = ask.tools.as_ref().map_or_else(|| home.work(), |tools| tools.folder.clone());
-        let mut job = Job::new(program).with_args(launch.args).with_environment(environment);
-        job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());
-        job.hidden = settings.hidden.clone();
->>>>>>> runcmd
         job.keep = Some(Keep::new(home));
         let mut process = self.runner.start(&job, place)?;
         process.feed(stdin);
