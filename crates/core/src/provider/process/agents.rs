@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::agent::{
-    AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver, Tools,
+    AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver,
+    Tools,
 };
 use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};

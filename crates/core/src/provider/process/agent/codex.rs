@@ -23,7 +23,7 @@ use crate::provider::Capabilities;
 use crate::usage::Usage;
 
 pub(in super::super) const CODEX: Driver = Driver {
-    layout: Layout { variable: "CODEX_HOME", folder: ".codex", names_home: false, logins: &[LOGIN] },
+    layout: Layout { variable: "CODEX_HOME", folder: ".codex", names_home: false, logins: &[LOGIN], members: &[] },
     // A login is stronger than `OPENAI_API_KEY`, as it is for Codex itself; see `key`.
     keys: &[KEY],
     takes: Capabilities {

@@ -34,6 +34,7 @@ pub(in super::super) const COPILOT: Driver = Driver {
         multiple_choices: false,
     },
     takes_effort: true,
+    takes_max_tokens: false,
     modes: MODES,
     way: Way::Once(Once { launch, reader: |_| Box::new(Lines::default()) }),
 };
@@ -95,7 +96,8 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     }
     for (at, picture) in ask.pictures.iter().enumerate() {
         let bytes = STANDARD.decode(&picture.data).map_err(|error| {
-            Error::invalid(format!("picture {} is not in base64: {error}", at + 1)).with_hint("send its bytes in base64")
+            Error::invalid(format!("picture {} is not in base64: {error}", at + 1))
+                .with_hint("send its bytes in base64")
         })?;
         let end = picture.mime.strip_prefix("image/").filter(|end| end.bytes().all(|byte| byte.is_ascii_lowercase()));
         let file = home.write(&format!("picture-{}.{}", at + 1, end.unwrap_or("png")), &bytes)?;
@@ -129,7 +131,14 @@ fn prompt(ask: &Ask) -> Result<String> {
 fn session() -> String {
     let random = fastrand::u128(..);
     let part = |shift: u32, bits: u32| (random >> shift) & ((1 << bits) - 1);
-    format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", part(96, 32), part(80, 16), part(64, 12), part(52, 12), part(0, 48))
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        part(96, 32),
+        part(80, 16),
+        part(64, 12),
+        part(52, 12),
+        part(0, 48)
+    )
 }
 
 /// What it may do. Without tools no tool has the one name that is allowed; an empty list would allow all.

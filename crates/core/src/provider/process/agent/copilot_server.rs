@@ -35,6 +35,7 @@ pub(in super::super) const COPILOT_SERVER: Driver = Driver {
         multiple_choices: false,
     },
     takes_effort: true,
+    takes_max_tokens: false,
     modes: &["read-only", ALL],
     way: Way::Served(Served { framing: Framing::Heads, start, greet: |_| Box::new(Greeting), talk }),
 };
@@ -67,7 +68,9 @@ fn start(setup: &Setup<'_>, home: &Home) -> Result<Launch> {
 
 /// The model that the user's environment names.
 fn own_model(users: &Environment) -> Option<&str> {
-    ["COPILOT_MODEL", "COPILOT_PROVIDER_WIRE_MODEL", "COPILOT_PROVIDER_MODEL_ID"].iter().find_map(|name| users.get(name))
+    ["COPILOT_MODEL", "COPILOT_PROVIDER_WIRE_MODEL", "COPILOT_PROVIDER_MODEL_ID"]
+        .iter()
+        .find_map(|name| users.get(name))
 }
 
 /// What is said to a server that was just started.
@@ -186,9 +189,7 @@ fn created(ask: &Ask, folder: PathBuf) -> Result<Value> {
 
 /// What is asked in the session.
 fn sent(ask: &Ask) -> Value {
-    let picture = |(at, picture): (usize, &super::Picture)| {
-        json!({"type": "blob", "mimeType": picture.mime, "data": picture.data, "displayName": format!("picture {}", at + 1)})
-    };
+    let picture = |(at, picture): (usize, &super::Picture)| json!({"type": "blob", "mimeType": picture.mime, "data": picture.data, "displayName": format!("picture {}", at + 1)});
     let mut send = json!({"prompt": ask.prompt});
     if !ask.pictures.is_empty() {
         send["attachments"] = ask.pictures.iter().enumerate().map(picture).collect();

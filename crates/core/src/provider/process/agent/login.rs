@@ -111,7 +111,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (original, copy) = (folder.path().join("config.json"), folder.path().join("copy.json"));
         let at = |text: &str| copied(folder.path(), text).unwrap();
-        let copied = at("// Managed.\n{\n  // One more.\n  \"tokens\": {\"a\": \"https://x\"},\n  \"plugins\": [1]\n}\n");
+        let copied =
+            at("// Managed.\n{\n  // One more.\n  \"tokens\": {\"a\": \"https://x\"},\n  \"plugins\": [1]\n}\n");
         assert_eq!(fs::read_to_string(&copy).unwrap(), r#"{"tokens":{"a":"https://x"}}"#);
         assert!(!format!("{copied:?}").contains("https"));
         // Unchanged, garbage, or gone: the original stays as it is.
