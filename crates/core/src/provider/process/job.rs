@@ -39,7 +39,7 @@ pub enum Folder {
 
 /// Something that must stay until a program's group is gone, and goes with it.
 #[derive(Clone)]
-pub struct Keep(Arc<dyn Any + Send + Sync>);
+pub struct Keep(#[allow(dead_code, reason = "held, never read")] Arc<dyn Any + Send + Sync>);
 
 impl Keep {
     /// Keeps this.
