@@ -11,6 +11,7 @@ mod join;
 pub mod keys;
 pub mod names;
 pub mod origin;
+mod output;
 mod parse;
 mod reference;
 mod route;
@@ -32,6 +33,7 @@ use crate::secret::Secret;
 pub use crate::request::Timeouts;
 pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
+pub use output::{Condition, LinesSettings, OutputForm, Pick};
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use reference::{configuration_md, environment_md};
 pub use route::{Balance, RouteSettings};
@@ -187,6 +189,10 @@ pub struct ProviderSettings {
     pub upstream: Option<Framing>,
     /// The command line of a `command` provider or an agent, with its placeholders; its quotes are balanced.
     pub command: Option<String>,
+    /// How what that program prints becomes an answer.
+    pub output: OutputForm,
+    /// What its lines are, where its output is lines of JSON.
+    pub lines: LinesSettings,
     /// The variables that the program of `command`, or of an agent, may see besides those that every program sees.
     pub pass_env: Vec<String>,
     /// Who sees what is sent to it. Unset is `local` for an address on this machine, `any` for all else.

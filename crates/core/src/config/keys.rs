@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::output::{Condition, OutputForm, Pick};
 use super::value::{Kind, Value};
 use super::{Balance, CacheSettings, KeyLimits, ModelSettings, ProviderSettings, RouteSettings, Settings};
 use crate::dialect::{Dialect, Framing};
@@ -94,6 +95,11 @@ fn at(settings: &mut Settings, names: &[String], change: impl FnOnce(&mut Provid
     if let Some(id) = names.first().and_then(|name| ProviderId::new(name).ok()) {
         change(settings.providers.entry(id).or_default());
     }
+}
+
+/// A text that the settings' own reader takes; it took it when the value was read.
+fn read<T>(value: &Value, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+    value.text().and_then(|text| parse(&text).ok())
 }
 
 fn route<'a>(settings: &'a mut Settings, names: &[String]) -> &'a mut RouteSettings {
@@ -247,6 +253,24 @@ keys! {
         "Ask upstream for this framing whatever the caller asked for." => |s, n, v| at(s, n, |p| p.upstream = framing(v));
     "providers.*.command", Kind::Command, "", "\"my-agent --ask {prompt}\"";
         "The command line of a program that answers: split into words, then `{prompt}` and `{model}` are filled in; without `{prompt}` the prompt goes to its standard input. No shell." => |s, n, v| at(s, n, |p| p.command = v.text());
+    "providers.*.output", Kind::Output, "\"text\"", "\"/result/text\"";
+        "What the program of `command` prints: the answer's text, one JSON value in which the text stands at this pointer, or `lines` of JSON, which `lines.*` explain. Without `end`, lines end with the program's output." => |s, n, v| at(s, n, |p| put(&mut p.output, read(v, OutputForm::parse)));
+    "providers.*.lines.text", Kind::Pick, "", "\"/part/text where /type=text\"";
+        "Where a piece of the answer's text stands in a line." => |s, n, v| at(s, n, |p| p.lines.text = read(v, Pick::parse));
+    "providers.*.lines.thoughts", Kind::Pick, "", "\"/part/text where /type=reasoning\"";
+        "Where a piece of its thoughts stands." => |s, n, v| at(s, n, |p| p.lines.thoughts = read(v, Pick::parse));
+    "providers.*.lines.error", Kind::Pick, "", "\"/error/message\"";
+        "Where a line says what went wrong: the answer has failed." => |s, n, v| at(s, n, |p| p.lines.error = read(v, Pick::parse));
+    "providers.*.lines.end", Kind::Condition, "", "\"/type=done\"";
+        "The line with which a whole answer ends: one that ends without it was cut." => |s, n, v| at(s, n, |p| p.lines.end = read(v, Condition::parse));
+    "providers.*.lines.input_tokens", Kind::Pick, "", "\"/usage/input where /type=done\"";
+        "Where the tokens of the prompt are counted, cached ones included; the last count holds." => |s, n, v| at(s, n, |p| p.lines.input_tokens = read(v, Pick::parse));
+    "providers.*.lines.cached_tokens", Kind::Pick, "", "\"/usage/cached\"";
+        "Where those of them are counted that came from a cache." => |s, n, v| at(s, n, |p| p.lines.cached_tokens = read(v, Pick::parse));
+    "providers.*.lines.output_tokens", Kind::Pick, "", "\"/usage/output\"";
+        "Where the tokens of the answer are counted, thoughts included." => |s, n, v| at(s, n, |p| p.lines.output_tokens = read(v, Pick::parse));
+    "providers.*.lines.reasoning_tokens", Kind::Pick, "", "\"/usage/thoughts\"";
+        "Where those of them are counted that were thoughts." => |s, n, v| at(s, n, |p| p.lines.reasoning_tokens = read(v, Pick::parse));
     "providers.*.pass_env", Kind::VariableNames, "", "[\"MY_AGENT_KEY\"]";
         "The variables that the program of `command`, or of an agent, may see besides those that every program sees (`PATH`, `HOME`, language, proxies and the like). No error repeats their values." => |s, n, v| at(s, n, |p| put(&mut p.pass_env, v.list()));
     "providers.*.privacy", Kind::Word(PRIVACY), "", "\"trusted\"";

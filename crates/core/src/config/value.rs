@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::ids::{ModelName, ProviderId};
 use crate::secret::{Secret, mask};
 
+use super::output::{Condition, OutputForm, Pick};
 use super::parse::{
     address, argv, command, describe_error, dollars, duration, flag, groups, integer, path, plain, secret,
     show_duration, show_size, size, texts, url, variable_name, word,
@@ -62,6 +63,12 @@ pub enum Kind {
     VariableNames,
     /// A command line: words, with quotes where a word holds spaces.
     Command,
+    /// The form of a program's output.
+    Output,
+    /// A place in a line of JSON.
+    Pick,
+    /// What a line of JSON must hold.
+    Condition,
     /// Lists of targets.
     Groups,
     /// `host:port`.
@@ -92,6 +99,9 @@ impl Kind {
             Self::VariableName => "the name of a variable".into(),
             Self::VariableNames => "the name of a variable or a list of them".into(),
             Self::Command => "a command line".into(),
+            Self::Output => "`text`, `lines` or a JSON pointer such as `/result/text`".into(),
+            Self::Pick => "a JSON pointer, with ` where POINTER=VALUE` behind it where only some lines count".into(),
+            Self::Condition => "a JSON pointer, with `=VALUE` behind it where only that value counts".into(),
             Self::Groups => "lists of targets, each `provider`, `provider/model` or a route".into(),
             Self::Address => "`host:port`".into(),
         }
@@ -228,10 +238,19 @@ impl Kind {
                 texts(raw, self)?.iter().map(|text| variable_name(text).map(str::to_owned)).collect::<Read<_>>()?,
             ),
             Kind::Command => Value::Text(command(raw.text(self)?)?.to_owned()),
+            Kind::Output => Value::Text(said(raw.text(self)?, |text| OutputForm::parse(text).map(drop))?),
+            Kind::Pick => Value::Text(said(raw.text(self)?, |text| Pick::parse(text).map(drop))?),
+            Kind::Condition => Value::Text(said(raw.text(self)?, |text| Condition::parse(text).map(drop))?),
             Kind::Groups => Value::Groups(groups(raw)?),
             Kind::Address => Value::Text(address(raw.text(self)?)?.to_owned()),
         })
     }
+}
+
+/// A text that one of the settings' own readers takes.
+fn said(text: &str, read: impl Fn(&str) -> Result<(), String>) -> Read<String> {
+    read(text).map_err(|error| mask(&error).into_owned())?;
+    Ok(text.to_owned())
 }
 
 impl Value {

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::stream;
 
-use self::answer::{Answer, Ended, Reader};
+use self::answer::{Ended, Reader};
 use self::home::{Home, Layout};
 use self::rpc::Framing;
 use self::talk::{Talk, Turn};
@@ -38,6 +38,7 @@ use crate::provider::{Availability, Call, Capabilities, Describe, Provider};
 use crate::request::{JsonSchema, ResponseFormat};
 use crate::secret::Secret;
 
+pub(super) use answer::Answer;
 pub(super) use claude::CLAUDE;
 pub(super) use codex::CODEX;
 pub(super) use copilot::COPILOT;

@@ -11,7 +11,7 @@ use super::agent::{
     AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver,
     Tools,
 };
-use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Runner, Template, command};
+use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Output, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
@@ -278,6 +278,9 @@ impl Agent {
         let placed = own.is_some() || settings.skip_git_repo_check == Some(false);
         made.folder = if placed { Folder::Inherited } else { Folder::Private };
         made.hold = true;
+        if own.is_some() {
+            made.output = Output::of(settings)?;
+        }
         made.models = command::models(settings)?;
         made.hide_credentials(settings);
         made.install = self.install.to_owned();

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::output::Reader;
+use super::agent::Answer as Said;
+use super::output::{Piece, Reader};
 use super::{
     Environment, Folder, Job, Limits, Output, Process, Rendered, Resolved, Runner, Template, resolve, transcript,
 };
 use crate::config::ProviderSettings;
-use crate::delta::{BlockKind, Delta, DeltaStream, Event, FinishReason, Part};
+use crate::delta::{DeltaStream, Event, FinishReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ModelName, ProviderId};
 use crate::provider::patience::Patience;
@@ -93,7 +94,7 @@ impl CommandSettings {
 /// The provider of a `[providers.ID]` with a `command`. `environment` is all that was read; the program sees the common part of it and what `pass_env` names.
 ///
 /// # Errors
-/// `caller_invalid_request` for a command or a model name that cannot be read.
+/// `caller_invalid_request` for a command, a model name or a form of output that cannot be read.
 pub fn command_provider(
     id: ProviderId,
     settings: &ProviderSettings,
@@ -103,6 +104,7 @@ pub fn command_provider(
     let command = settings.command.as_deref().map(Template::parse).transpose()?;
     let mut made = CommandSettings::new(described(id, settings), command, environment, &settings.pass_env);
     made.models = models(settings)?;
+    made.output = Output::of(settings)?;
     made.hide_credentials(settings);
     Ok(CommandProvider::new(made, runner))
 }
@@ -208,17 +210,16 @@ impl CommandProvider {
         let place = patience.wait(&busy, async { Ok(self.runner.place(&job.program).await) }).await?;
         let mut process = self.runner.start(&job, place)?;
         process.feed(Bytes::from(stdin));
+        let model_said = model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string);
         Ok(Answer {
             waiting_for: format!("the answer of {}", process.name()),
+            reader: settings.output.reader(process.name()),
             process,
             patience,
-            reader: settings.output.reader(),
             streamed,
+            said: Said::new(call.cx.id.to_string(), model_said),
             held: String::new(),
             prompt,
-            begun: false,
-            id: call.cx.id.to_string(),
-            model: model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string),
             must_speak: settings.describe.agent,
             at: (settings.describe.id.clone(), model.cloned()),
         })
@@ -265,15 +266,14 @@ impl Provider for CommandProvider {
 struct Answer {
     process: Process,
     patience: Patience,
-    reader: Reader,
+    reader: Box<dyn Reader>,
     streamed: bool,
+    said: Said,
+    /// The text of an answer that is not given on before its end: it may be why there is none.
     held: String,
     /// Kept to be left out of what the program says when it fails.
     prompt: String,
-    begun: bool,
     waiting_for: String,
-    id: String,
-    model: String,
     must_speak: bool,
     at: (ProviderId, Option<ModelName>),
 }
@@ -283,39 +283,36 @@ impl Answer {
     async fn next(&mut self) -> Result<(Event, bool)> {
         while let Some(bytes) = self.patience.wait(&self.waiting_for, self.process.chunk()).await? {
             self.patience.begun();
-            let text = self.reader.push(&bytes)?;
-            if !self.streamed {
-                self.held.push_str(&text);
-            } else if !text.is_empty() {
-                return Ok((self.deltas(text).into(), true));
+            let pieces = self.reader.push(&bytes).map_err(|error| self.process.hiding(error))?;
+            self.say(pieces);
+            let deltas = if self.streamed { self.said.take() } else { Vec::new() };
+            if !deltas.is_empty() {
+                return Ok((deltas.into(), true));
             }
         }
         self.patience.wait(&self.waiting_for, self.process.exit_of(&self.prompt, &self.held)).await?;
-        self.reader.end()?;
-        let text = std::mem::take(&mut self.held);
-        if self.must_speak && !self.begun && text.is_empty() {
+        let pieces = self.reader.end().map_err(|error| self.process.hiding(error))?;
+        self.say(pieces);
+        if self.must_speak && !self.said.has_begun() {
             return Err(Error::protocol(format!("{} ended well and printed no answer", self.process.name()))
                 .with_hint("run it by hand with the same prompt to see why"));
         }
-        let mut deltas = self.deltas(text);
-        deltas.push(Delta::BlockEnd { choice: 0, block: 0 });
-        deltas.push(Delta::Finish { choice: 0, reason: FinishReason::Stop, raw_reason: None });
-        deltas.push(Delta::End);
-        Ok((deltas.into(), false))
+        self.said.finish(FinishReason::Stop, None);
+        Ok((self.said.take().into(), false))
     }
 
-    /// The deltas of a piece of text, with what must stand before the first one.
-    fn deltas(&mut self, text: String) -> Vec<Delta> {
-        let mut deltas = Vec::new();
-        if !self.begun {
-            let (id, model) = (std::mem::take(&mut self.id), std::mem::take(&mut self.model));
-            deltas.push(Delta::Start { id, model, created: None });
-            deltas.push(Delta::BlockStart { choice: 0, block: 0, kind: BlockKind::Text });
-            self.begun = true;
+    fn say(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    if !self.streamed {
+                        self.held.push_str(&text);
+                    }
+                    self.said.text(text);
+                }
+                Piece::Thoughts(text) => self.said.thoughts(text),
+                Piece::Usage(usage) => self.said.usage(usage),
+            }
         }
-        if !text.is_empty() {
-            deltas.push(Delta::BlockDelta { choice: 0, block: 0, part: Part::Text(text) });
-        }
-        deltas
     }
 }
