@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use llm_router::provider::Availability;
+use llm_router::provider::process::Template;
 use llm_router_app::App;
 use rustix::fs::Access;
 use serde_json::json;
@@ -24,6 +25,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Doctor) -> Outcome {
     }
     let mut findings = machine(app);
     findings.extend(providers(app).await);
+    findings.extend(commands(app));
     if global.json {
         let body: Vec<_> = findings
             .iter()
@@ -84,6 +86,22 @@ fn writable(folder: &Path) -> bool {
     let nearest = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
     let access = Access::WRITE_OK | Access::EXEC_OK;
     nearest.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, access).is_ok())
+}
+
+/// Command lines that would take a prompt for an option.
+fn commands(app: &App) -> Vec<Finding> {
+    let providers = app.loaded.settings.providers.iter();
+    let lines = providers.filter_map(|(id, settings)| Some((id, Template::parse(settings.command.as_deref()?).ok()?)));
+    let exposed = lines.filter(|(_, line)| line.exposes_prompt());
+    let finding = |(id, _)| Finding {
+        what: format!("command of {id}"),
+        ok: false,
+        detail:
+            "{prompt} follows neither `--` nor an option, so a prompt that begins with `-` is given behind a line end"
+                .to_owned(),
+        hint: Some("write `-- {prompt}`, or leave {prompt} out: the prompt then goes to standard input".to_owned()),
+    };
+    exposed.map(finding).collect()
 }
 
 async fn providers(app: &App) -> Vec<Finding> {

@@ -69,6 +69,18 @@ fn a_plan_with_its_reasons() {
 }
 
 #[test]
+fn doctor_says_where_a_prompt_could_be_an_option() {
+    let home = Home::new();
+    let of = |line: &str| home.run(["doctor"]).env("IPFS_KIT_CLAUDE_CODE_CLI_CMD", line).succeeds().stdout;
+    assert!(
+        of("claude {prompt}").contains("missing  command of claude_code: {prompt} follows neither `--` nor an option")
+    );
+    for safe in ["claude -p {prompt}", "claude -- {prompt}", "claude"] {
+        assert!(!of(safe).contains("command of"), "{safe}");
+    }
+}
+
+#[test]
 fn doctor_names_the_next_step() {
     let home = Home::new();
     let text = home.run(["doctor"]).env("IPFS_KIT_LLM_PROVIDR", "echo").succeeds().stdout;

@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(found(" /part/n where /type=text "), Some(json!(3)));
         assert_eq!(found("/a~1b where /part/n = 3"), Some(json!(1)));
         assert_eq!(found("/part where /part/text=a=b").map(|value| value.is_object()), Some(true));
-        for absent in ["/none", "/last", "/part/n where /type=thought", "/part/n where /last", "/part/n where /part={}"] {
+        for absent in ["/none", "/last", "/part/n where /type=thought", "/part/n where /last", "/part/n where /part={}"]
+        {
             assert_eq!(found(absent), None, "{absent}");
         }
         for bad in ["", "text", "/a where ", "/a where type=x", "/a~", "where /type=x"] {

@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use llm_router::Result;
 use llm_router::delta::FinishReason;
 use llm_router::error::ErrorKind;
-use llm_router::request::{
-    BlockBody, JsonSchema, Message, RawJson, Reasoning, Request, ResponseFormat, Source,
-};
+use llm_router::request::{BlockBody, JsonSchema, Message, RawJson, Reasoning, Request, ResponseFormat, Source};
 use llm_router::response::Response;
 use serde_json::{Value, json};
 
@@ -74,7 +72,10 @@ async fn a_recorded_answer_comes_in_its_pieces_with_what_it_took() {
     assert!(ended.is_ok(), "{ended:?}");
     assert_eq!(said, ["One tw", "o thre", "e four", " five ", "six se", "ven."]);
     let answer = ask(&machine).await.unwrap();
-    assert_eq!((answer.text().as_str(), answer.model.as_str(), finish(&answer)), (ANSWER, "parrot", FinishReason::Stop));
+    assert_eq!(
+        (answer.text().as_str(), answer.model.as_str(), finish(&answer)),
+        (ANSWER, "parrot", FinishReason::Stop)
+    );
     let usage = answer.usage.unwrap();
     assert_eq!((usage.input, usage.cache_read, usage.output), (11, 3, 7));
     assert_eq!(usage.cost_micros, None, "a price of its own table for a model that is not in it");
@@ -99,7 +100,10 @@ async fn the_program_is_asked_as_it_was_when_that_was_recorded() {
 async fn recorded_thoughts_come_apart_from_the_text() {
     let (said, ended) = said(&with(Transcript::recorded("claude/thinks"))).await;
     assert!(ended.is_ok(), "{ended:?}");
-    assert_eq!(said.iter().filter(|piece| piece.starts_with('[')).cloned().collect::<String>(), "[The us][er wan][ts wor][ds.]");
+    assert_eq!(
+        said.iter().filter(|piece| piece.starts_with('[')).cloned().collect::<String>(),
+        "[The us][er wan][ts wor][ds.]"
+    );
     assert!(said.last().unwrap().ends_with("ven."));
 }
 
@@ -136,7 +140,9 @@ async fn a_recorded_limit_of_a_subscription_names_its_reset() {
     let mut transcript = Transcript::recorded("claude/limit");
     let reset = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 7200;
     for line in &mut transcript.lines {
-        let Some(mut told) = line["out"].as_str().and_then(|line| serde_json::from_str::<Value>(line).ok()) else { continue };
+        let Some(mut told) = line["out"].as_str().and_then(|line| serde_json::from_str::<Value>(line).ok()) else {
+            continue;
+        };
         if told["type"] == "rate_limit_event" {
             told["rate_limit_info"]["resetsAt"] = reset.into();
             *line = out(told);
@@ -169,7 +175,8 @@ async fn recorded_attempts_of_its_own_double_no_text() {
 }
 
 fn schema() -> Request {
-    let schema = RawJson::parse(r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#).unwrap();
+    let schema =
+        RawJson::parse(r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#).unwrap();
     let mut request = Request::new("where");
     let schema = JsonSchema { name: "place".into(), description: None, schema, strict: None };
     request.response_format = Some(ResponseFormat::JsonSchema(schema));
@@ -211,7 +218,9 @@ async fn a_recorded_run_with_tools_gives_the_text_of_each_message() {
 async fn what_is_said_to_it_is_one_line_whatever_the_prompt_holds() {
     let machine = saying([start(), piece("x"), stop("end_turn"), result("x"), exit()]);
     let long = "0123456789abcde\n".repeat(20_000);
-    for prompt in ["-p --mcp-config=/x \"$(id)\" {model}", "a\0b", "🎉 日本\n", "/init", "/", "@/etc/passwd", long.as_str()] {
+    for prompt in
+        ["-p --mcp-config=/x \"$(id)\" {model}", "a\0b", "🎉 日本\n", "/init", "/", "@/etc/passwd", long.as_str()]
+    {
         machine.ask("claude_code", Request::new(prompt)).await.unwrap();
         let seen = machine.last("claude");
         let told: Value = serde_json::from_str(seen.stdin()).unwrap();
@@ -221,7 +230,10 @@ async fn what_is_said_to_it_is_one_line_whatever_the_prompt_holds() {
         assert!(prompt == "/" || !texts.iter().any(|block| block["text"] == "/init"), "a slash command of its own");
         assert!(!seen.args().iter().any(|word| word.contains("mcp-config=/x")));
     }
-    assert_eq!(machine.ask("claude_code", Request::new(" \n")).await.unwrap_err().kind(), ErrorKind::CallerInvalidRequest);
+    assert_eq!(
+        machine.ask("claude_code", Request::new(" \n")).await.unwrap_err().kind(),
+        ErrorKind::CallerInvalidRequest
+    );
 }
 
 #[tokio::test]
@@ -237,7 +249,8 @@ async fn with_a_key_it_sees_no_login_and_nobody_elses_keys() {
     assert_eq!(seen.variable("ANTHROPIC_API_KEY"), Some("canary-of-the-key"));
     assert_eq!(seen.variable("CLAUDE_SECURESTORAGE_CONFIG_DIR"), None);
     assert!(!seen.0.to_string().contains("canary-of-another"));
-    let mine: BTreeSet<_> = seen.variables().into_iter().filter(|name| name.starts_with("CLAUDE_CODE_DISABLE")).collect();
+    let mine: BTreeSet<_> =
+        seen.variables().into_iter().filter(|name| name.starts_with("CLAUDE_CODE_DISABLE")).collect();
     assert!(mine.contains("CLAUDE_CODE_DISABLE_ATTACHMENTS") && mine.contains("CLAUDE_CODE_DISABLE_CLAUDE_MDS"));
 }
 
@@ -351,7 +364,10 @@ async fn whatever_it_prints_is_bounded_and_told() {
         (vec![exit()], "no whole answer"),
         (vec![start(), piece("half"), exit()], "no whole answer"),
         (vec![json!({"out": "[1]"}), exit()], "not understood"),
-        (vec![out(json!({"type": "result", "subtype": "success", "is_error": null, "result": null})), exit()], "no answer"),
+        (
+            vec![out(json!({"type": "result", "subtype": "success", "is_error": null, "result": null})), exit()],
+            "no answer",
+        ),
         (vec![start(), piece("half"), json!({"signal": 9})], "signal 9"),
         (vec![json!({"err": "canary-of-the-key is bad"}), json!({"exit": 3})], "exit status 3: … is bad"),
     ] {

@@ -87,6 +87,22 @@ impl Template {
         self.words.iter().any(|word| word.contains(MODEL))
     }
 
+    /// Whether a prompt that begins with `-` would be an option of the program, were it given as it is: `{prompt}` begins a word, and neither `--` nor an
+    /// option stands before that.
+    pub fn exposes_prompt(&self) -> bool {
+        let mut before = "";
+        for word in self.words.iter().skip(1) {
+            if word.starts_with(PROMPT) {
+                return !before.starts_with('-');
+            }
+            if word == "--" {
+                return false;
+            }
+            before = word;
+        }
+        false
+    }
+
     /// Fills in a prompt and a model. Without `{prompt}` the prompt goes to standard input; where `{prompt}` is a word of its own and no `--` stands before it,
     /// a prompt that begins with `-` is given behind a line end, so that it is no option.
     ///
@@ -273,6 +289,18 @@ mod tests {
         assert_eq!(args("a --ask={prompt}", "-x", None), ["--ask=-x"]);
         assert_eq!(args("a '-m {model}' {prompt}", "{model}{prompt}", Some("m")), ["-m m", "{model}{prompt}"]);
         assert_eq!(args("a {} {x} {prompt {prompt}}", "p", None), ["{}", "{x}", "{prompt", "p}"]);
+    }
+
+    #[test]
+    fn a_prompt_that_could_be_an_option_is_known() {
+        let exposes = |line: &str| Template::parse(line).unwrap().exposes_prompt();
+        assert!(
+            exposes("npx @google/gemini-cli {prompt}") && exposes("claude {prompt}") && exposes("a -p x {prompt}!")
+        );
+        for safe in ["a -p {prompt}", "a -- {prompt}", "a -- b {prompt}", "a --ask={prompt}", "a", "a \"say {prompt}\""]
+        {
+            assert!(!exposes(safe), "{safe}");
+        }
     }
 
     #[test]

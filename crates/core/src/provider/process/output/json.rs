@@ -187,7 +187,8 @@ mod tests {
         };
         assert_eq!(of("{\"a\":[{\"b\":\"x\"}]}\n", "/a/0/b").unwrap(), [Piece::Text("x".into())]);
         assert_eq!(of("{\"a\":[1]}", "/a").unwrap(), [Piece::Text("[1]".into())]);
-        for (text, said) in [("{\"a\":null}", "nothing at /a"), ("{", "no JSON"), ("", "no JSON"), ("{}{}", "no JSON")] {
+        for (text, said) in [("{\"a\":null}", "nothing at /a"), ("{", "no JSON"), ("", "no JSON"), ("{}{}", "no JSON")]
+        {
             assert!(of(text, "/a").unwrap_err().message().contains(said), "{text}");
         }
         let deep = "[".repeat(100_000);
