@@ -163,7 +163,7 @@ async fn recorded_attempts_of_its_own_double_no_text() {
     let refused = ask(&with(Transcript::recorded("claude/refuses"))).await.unwrap();
     assert_eq!((refused.text().as_str(), finish(&refused)), ("I cannot help with that.", FinishReason::Refusal));
     let (said, ended) = said(&with(Transcript::recorded("claude/cut-stream-direct"))).await;
-    assert_eq!(said.concat(), "Half a sen");
+    assert_eq!(said.concat(), "Half a");
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ProviderConnection);
     // A stream of which nothing came is asked for again without one.
     let whole = ask(&with(Transcript::recorded("claude/not-streamed"))).await.unwrap();
