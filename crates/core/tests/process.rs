@@ -420,6 +420,43 @@ async fn a_provider_of_the_config_is_its_command() {
 }
 
 #[tokio::test]
+async fn the_output_of_a_command_is_read_as_its_config_says() {
+    use llm_router::config::{Condition, OutputForm, Pick};
+    let id = ProviderId::new("lab").unwrap();
+    let mut config = ProviderSettings::default();
+    config.command = Some("cat".into());
+    let made = |config: &ProviderSettings| command_provider(id.clone(), config, &environment(), Runner::default());
+    config.output = OutputForm::parse("/result/text").unwrap();
+    let whole = made(&config).unwrap();
+    assert_eq!(text_of(&whole, call("{\"result\": {\"text\": \"a\\nb\"}}")).await.unwrap(), "a\nb");
+    assert_eq!(text_of(&whole, call("{}")).await.unwrap_err().kind(), ErrorKind::ProviderProtocol);
+
+    config.output = OutputForm::Lines;
+    assert!(made(&config).unwrap_err().hint().unwrap().contains("lines.text"));
+    let pick = |text: &str| Some(Pick::parse(text).unwrap());
+    config.lines.text = pick("/text where /type=text");
+    config.lines.error = pick("/error");
+    config.lines.output_tokens = pick("/tokens");
+    config.lines.end = Some(Condition::parse("/type=done").unwrap());
+    let lines = made(&config).unwrap();
+    let said =
+        "{\"type\":\"text\",\"text\":\"a\"}\n{\"type\":\"text\",\"text\":\"b\"}\n{\"type\":\"done\",\"tokens\":7}\n";
+    let answer = collect(Provider::generate(&lines, Arc::new(call(said))).await.unwrap()).await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.usage.unwrap().output), ("ab", 7));
+    let many = "{\"type\":\"text\",\"text\":\"x\"}\n".repeat(100_000);
+    assert!(text_of(&lines, call(&many)).await.unwrap_err().message().contains("ends an answer"));
+    for (hostile, said) in [
+        ("{\"error\":\"usage limit reached\"}", "usage limit reached"),
+        ("garbage", "no JSON"),
+        ("{\"type\":", "no JSON"),
+        ("", "ends an answer"),
+    ] {
+        let error = text_of(&lines, call(&format!("{hostile}\n"))).await.unwrap_err();
+        assert!(error.message().contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn the_wrapper_types_run_their_program_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let (draft, program) = (folder.path().join("draft"), folder.path().join("claude"));

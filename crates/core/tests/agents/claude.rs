@@ -318,6 +318,19 @@ async fn tools_need_a_folder_and_a_mode_that_it_knows() {
     assert!(machine.provider("claude_code").unwrap_err().hint().unwrap().contains("dontAsk"));
 }
 
+#[tokio::test]
+async fn a_refused_login_is_known_until_it_changes() {
+    let machine = saying([]).file(".claude/.credentials.json", "{}");
+    let mark = |machine: &Machine| machine.provider("claude_code").unwrap().login_mark().unwrap();
+    let before = mark(&machine);
+    assert_eq!(mark(&machine), before);
+    assert!(!before.contains("canary"), "{before}");
+    let machine = machine.file(".claude/.credentials.json", "{\"another\": 1}");
+    let other = mark(&machine);
+    assert_ne!(other, before);
+    assert_ne!(mark(&machine.variable("ANTHROPIC_API_KEY", "another")), other);
+}
+
 // What no real program prints.
 
 #[tokio::test]

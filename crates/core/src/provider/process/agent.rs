@@ -301,6 +301,15 @@ impl Provider for AgentProvider {
         self.settings.models.clone()
     }
 
+    fn login_mark(&self) -> Option<String> {
+        let AgentSettings { driver, environment, .. } = &*self.settings;
+        let keys: Vec<_> =
+            driver.keys.iter().map(|name| environment.get(name).map(|key| Secret::new(key).fingerprint())).collect();
+        // Another program, or another login, has its chance at once.
+        let program = self.program().and_then(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path)));
+        Some(format!("{program:?} {keys:?} {:?}", driver.layout.logins(environment)))
+    }
+
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
         let program = match (self.resolve(), &self.settings.named_only) {

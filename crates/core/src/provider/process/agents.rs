@@ -172,6 +172,10 @@ impl Agent {
         let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
         match self.driver.filter(|_| own.is_none()) {
             Some(driver) => {
+                if Output::of(settings)? != Output::Text {
+                    return Err(Error::invalid(format!("{} has an output of its own, and no command", self.id))
+                        .with_hint("leave output out, or give the command whose output it is"));
+                }
                 let provider = self.driven(driver, settings, environment, runner)?;
                 let program = provider.program();
                 Ok((Arc::new(provider), program))
