@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claude;
+mod codex;
 mod stand_in;
 mod support;
+mod warm;

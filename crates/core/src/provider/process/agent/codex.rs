@@ -1,17 +1,21 @@
-//! Codex: how `codex app-server` is started, greeted and asked. How it fails is `codex/failure.rs`.
+//! Codex: how `codex app-server` is started, greeted and asked. What it says is in
+//! `codex/messages.rs`, how it fails in `codex/failure.rs`.
 //!
 //! A request is a thread of its own that is kept nowhere. Items come with their text in pieces (`item/agentMessage/delta`), counts of tokens beside them, and
 //! `turn/completed` is the last word. The services behind it are described here as a provider of Codex's own configuration: the built-in one asks five times
 //! more when it is refused, and repeats in the next try what it has said in the last.
 
 mod failure;
+mod messages;
 
 use std::ops::ControlFlow;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::failure::{Failure, Reset};
+use self::failure::Reset;
+use self::messages::{
+    Account, Counted, Item, Last, Of, Piece, Rerouted, Started, WithError, WithItem, WithTurn, WithUsage,
+};
 use super::answer::Answer;
 use super::home::{Home, Layout};
 use super::rpc::{Framing, Heard, Said, Says};
@@ -120,14 +124,6 @@ struct Greeting {
     account: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Account {
-    account: Option<Value>,
-    #[serde(default)]
-    requires_openai_auth: bool,
-}
-
 impl Talk for Greeting {
     fn begin(&mut self, says: &mut Says) -> Result<()> {
         let us = json!({"name": "ipfs-llm-router", "title": null, "version": env!("CARGO_PKG_VERSION")});
@@ -179,106 +175,6 @@ struct Turn {
     open: Option<String>,
     /// When a limit that was reached ends.
     reset: Reset,
-}
-
-#[derive(Deserialize)]
-struct Started {
-    thread: Named,
-    #[serde(default)]
-    model: String,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Piece {
-    thread_id: String,
-    item_id: String,
-    #[serde(default)]
-    delta: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Of<T> {
-    thread_id: String,
-    #[serde(flatten)]
-    what: T,
-}
-
-#[derive(Deserialize)]
-struct WithItem {
-    item: Item,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-enum Item {
-    AgentMessage {
-        id: String,
-        #[serde(default)]
-        text: String,
-    },
-    Reasoning {
-        id: String,
-        #[serde(default)]
-        summary: Vec<String>,
-        #[serde(default)]
-        content: Vec<String>,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WithUsage {
-    token_usage: Counted,
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    total: Counts,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Counts {
-    input_tokens: u64,
-    cached_input_tokens: u64,
-    cache_write_input_tokens: u64,
-    output_tokens: u64,
-    reasoning_output_tokens: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WithError {
-    error: Failure,
-    #[serde(default)]
-    will_retry: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Rerouted {
-    to_model: String,
-}
-
-#[derive(Deserialize)]
-struct WithTurn {
-    turn: Last,
-}
-
-#[derive(Deserialize)]
-struct Last {
-    #[serde(default)]
-    status: String,
-    error: Option<Failure>,
 }
 
 impl Talk for Turn {

@@ -94,17 +94,32 @@ impl Turn {
         let server = patience.wait(&start, pool.take(&program, place)).await?;
         let stale = server.was_used();
         let mut turn = Self { pool, program, ask, patience, answer, waiting_for, with: None, stale };
-        turn.say(server)?;
+        turn.say(server).await?;
         Ok(turn)
     }
 
-    fn say(&mut self, mut server: Server) -> Result<()> {
-        let mut talk = (self.pool.served().talk)(&self.ask, server.home())?;
+    /// Says the request to a server, or to a new one where this has ended while it rested.
+    async fn say(&mut self, mut server: Server) -> Result<()> {
+        let home = loop {
+            match server.home() {
+                Some(home) => break home,
+                None if self.stale => server = self.anew(server).await?,
+                None => return Err(server.died(&self.ask.prompt).await),
+            }
+        };
+        let mut talk = (self.pool.served().talk)(&self.ask, &home)?;
         server.begin_turn();
         talk.begin(server.rpc().says())?;
         server.rpc().send()?;
         self.with = Some((server, talk));
         Ok(())
+    }
+
+    /// A new server in the place of one that had ended while nobody looked; once for a request.
+    async fn anew(&mut self, ended: Server) -> Result<Server> {
+        self.stale = false;
+        let start = self.pool.start(&self.program, ended.leave());
+        self.patience.wait(&self.waiting_for, start).await
     }
 
     /// The next event, and whether more will come.
@@ -115,11 +130,14 @@ impl Turn {
             let heard = self.patience.wait(&self.waiting_for, heard).await;
             let flow = match heard {
                 Ok(Some(flow)) => flow,
-                Ok(None) if self.stale => {
-                    self.again().await?;
+                Ok(None) if !self.stale => return Err(server.died(&self.ask.prompt).await),
+                Ok(None) => {
+                    if let Some((ended, _)) = self.with.take() {
+                        let server = self.anew(ended).await?;
+                        self.say(server).await?;
+                    }
                     continue;
                 }
-                Ok(None) => return Err(server.died(&self.ask.prompt).await),
                 Err(error) => return Err(server.rpc().process().hiding(error)),
             };
             self.stale = false;
@@ -139,16 +157,6 @@ impl Turn {
                 return Ok((deltas.into(), true));
             }
         }
-    }
-
-    /// Asks a new server, once: the one from before had ended while nobody looked.
-    async fn again(&mut self) -> Result<()> {
-        self.stale = false;
-        let Some((server, _)) = self.with.take() else { return Ok(()) };
-        let place = server.leave();
-        let start = self.pool.start(&self.program, place);
-        let server = self.patience.wait(&self.waiting_for, start).await?;
-        self.say(server)
     }
 }
 

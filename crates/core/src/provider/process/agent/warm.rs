@@ -8,7 +8,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -54,7 +54,8 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) struct Server {
     rpc: Rpc,
-    home: Arc<Home>,
+    /// Its group keeps it, and it goes with the group.
+    home: Weak<Home>,
     seat: Seat,
     mark: Mark,
     turns: u32,
@@ -80,9 +81,9 @@ struct Mark {
 }
 
 impl Server {
-    /// Where it may find files of a request.
-    pub(super) fn home(&self) -> &Home {
-        &self.home
+    /// Where it may find files of a request; nothing where it has ended.
+    pub(super) fn home(&self) -> Option<Arc<Home>> {
+        self.home.upgrade()
     }
 
     /// Its messages.
@@ -184,9 +185,10 @@ impl Pool {
         let launch = (self.served.start)(&setup, &home)?;
         let mut job = settings.job(program.to_owned(), launch, &home, tools);
         let seat: Seat = Arc::new(Mutex::new(Some(place)));
-        job.keep = Some(Keep::new((home.clone(), seat.clone())));
+        let kept = Arc::downgrade(&home);
+        job.keep = Some(Keep::new((home, seat.clone())));
         let rpc = Rpc::new(self.runner.start(&job, Place::default())?, self.served.framing)?;
-        let mut server = Server { rpc, home, seat, mark, turns: 0 };
+        let mut server = Server { rpc, home: kept, seat, mark, turns: 0 };
         let mut talk = (self.served.greet)(&setup);
         let greeted = async {
             talk.begin(server.rpc.says())?;
@@ -214,7 +216,7 @@ impl Pool {
         if server.turns >= TURNS {
             return;
         }
-        if let Err(error) = server.home.give_back() {
+        if let Some(Err(error)) = server.home().map(|home| home.give_back()) {
             tracing::warn!("a login that an agent refreshed could not be kept: {error}");
         }
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -162,7 +162,7 @@ pub(super) fn refused(method: &str, refused: &Refused) -> Error {
     match (code, refused.code) {
         (Some("input_too_large"), _) => Error::new(ErrorKind::CallerTooLarge, message).with_hint("send less at once"),
         // It does not know the method, or not these parameters.
-        (None, -32601 | -32600 | -32602) => Error::new(ErrorKind::ProviderRejected, message)
+        (None, -32602..=-32600) => Error::new(ErrorKind::ProviderRejected, message)
             .with_hint("its version may be too old or too new: see `llm-router doctor`"),
         _ => Error::new(ErrorKind::ProviderServerError, message),
     }
