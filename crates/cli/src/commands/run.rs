@@ -7,6 +7,7 @@ mod agents;
 mod child;
 mod fit;
 mod folder;
+mod home;
 mod owner;
 mod place;
 
@@ -15,6 +16,7 @@ use llm_router_app::App;
 use self::agents::{AGENTS, Agent, Ask, Start};
 use self::fit::Target;
 use self::folder::Folder;
+use self::home::Lent;
 use self::place::Place;
 use crate::args::Run;
 use crate::log;
@@ -29,6 +31,7 @@ pub(crate) async fn run(app: &App, args: &Run) -> Outcome {
         let working = child::run(&ready.program, &ready.start);
         ready.place.serving(working).await
     };
+    ready.start.lent.iter().for_each(Lent::give_back);
     ready.place.leave().await;
     drop(ready.folder);
     outcome

@@ -42,8 +42,8 @@ fn plant_waiting(home: &Home, name: &str) {
         home,
         name,
         &format!(
-            "printf '%s\\n' \"$@\" > {at}.args\nenv > {at}.env\nfor word in \"$@\" \"$GEMINI_CLI_SYSTEM_SETTINGS_PATH\"; do \
-             case $word in */settings.json) cp \"$word\" {at}.settings;; esac; done\n\
+            "printf '%s\\n' \"$@\" > {at}.args\nenv > {at}.env\nfor word in \"$@\" \"$GEMINI_CLI_HOME/.gemini/settings.json\"; do \
+             case $word in */settings.json) test ! -e \"$word\" || cp \"$word\" {at}.settings;; esac; done\n\
              echo > {at}.ready\nread line < {at}.go\nexit 7"
         ),
     );
@@ -190,20 +190,18 @@ fn settings_that_must_differ_are_in_a_file_of_ours() {
 
     let home = Home::with(&fs::read_to_string(home.path("config/ipfs-llm-router/config.toml")).unwrap());
     plant_waiting(&home, "gemini");
-    let system = home.file(
-        "system.json",
-        r#"{"admin":{"kept":true},"security":{"auth":{"selectedType":"oauth-personal","other":1}}}"#,
-    );
-    let run = home.run(["run", "gemini", "-m", "lab/m", "--small-model", "lab/s"]);
-    let agent = Agent::start(&home, run.env("GEMINI_CLI_SYSTEM_SETTINGS_PATH", &system));
+    fs::create_dir(home.path(".gemini")).unwrap();
+    let own = r#"{"kept":true,"security":{"auth":{"selectedType":"oauth-personal","other":1}}} // mine"#;
+    let own = home.file(".gemini/settings.json", own);
+    let agent = Agent::start(&home, home.run(["run", "gemini", "-m", "lab/m", "--small-model", "lab/s"]));
     let settings: Value = serde_json::from_slice(&fs::read(home.path("said.settings")).unwrap()).unwrap();
-    assert_eq!((&settings["admin"]["kept"], &settings["security"]["auth"]["other"]), (&json!(true), &json!(1)));
+    assert_eq!((&settings["kept"], &settings["security"]["auth"]["other"]), (&json!(true), &json!(1)));
     assert_eq!(settings["security"]["auth"]["selectedType"], "gemini-api-key");
     let models = settings["modelConfigs"]["customOverrides"].as_array().unwrap();
     assert_eq!(models.first().unwrap()["modelConfig"]["model"], "lab/s");
     assert_eq!(models.last().unwrap()["modelConfig"]["model"], "lab/m");
     agent.ends();
-    assert!(fs::read_to_string(system).unwrap().contains("oauth-personal"), "the file itself is as it was");
+    assert!(fs::read_to_string(own).unwrap().contains("oauth-personal"), "the file itself is as it was");
 }
 
 #[test]

@@ -4,5 +4,6 @@
 mod keys;
 mod narrow;
 mod reloading;
+mod run;
 mod running;
 mod service;

@@ -4,7 +4,7 @@
 //! neither. The key is in no argument, which other users of the machine could read. What the programs really do was looked at in the versions that stand beside the numbers.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use llm_router::config::Environment;
 use llm_router::provider::process::{Resolved, resolve};
@@ -12,6 +12,7 @@ use llm_router::secret::Secret;
 use serde_json::{Value, json};
 
 use super::folder::Folder;
+use super::home::Lent;
 use crate::output::{Failure, Outcome};
 
 /// How many of its tools an agent has.
@@ -95,6 +96,8 @@ pub(super) struct Start {
     pub(super) variables: Vec<(&'static str, String)>,
     /// Variables of the user's that it has not.
     pub(super) unset: &'static [&'static str],
+    /// A home that it has for the run.
+    pub(super) lent: Option<Lent>,
 }
 
 impl Start {
@@ -356,37 +359,33 @@ fn copilot(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     Ok(())
 }
 
-/// Gemini CLI takes an address from a variable only together with a kind of login that stands in settings; those of the system go before the user's, and where they are a variable says.
+/// Gemini CLI takes an address from a variable only together with a kind of login that stands in its settings: `home.rs`.
 fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
-    const SYSTEM: &str = "GEMINI_CLI_SYSTEM_SETTINGS_PATH";
-    const DEFAULTS: &str = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH";
-    let system = match ask.environment.get(SYSTEM) {
-        Some(named) => PathBuf::from(named),
-        None if cfg!(target_os = "macos") => PathBuf::from("/Library/Application Support/GeminiCli/settings.json"),
-        None => PathBuf::from("/etc/gemini-cli/settings.json"),
-    };
-    let mut settings = read_settings(&system)?;
-    put(&mut settings, &["security", "auth", "selectedType"], json!("gemini-api-key"));
-    // Whatever it asks a model for has one of these behind it, and the last that fits holds.
-    let small = ["base", "agent-history-provider-summarizer"].into_iter().chain(COMPRESSIONS.iter().copied());
-    let one = |of: &str, model: &str| json!({ "match": { "model": of }, "modelConfig": { "model": model } });
-    let models: Vec<Value> = small.map(|of| one(of, ask.small)).chain([one("chat-base", ask.model)]).collect();
-    put(&mut settings, &["modelConfigs", "customOverrides"], Value::Array(models));
+    const HOME: &str = "GEMINI_CLI_HOME";
+    let named = ask.environment.get(HOME).map(PathBuf::from).or_else(|| ask.environment.home().map(Path::to_path_buf));
+    let real = named.ok_or_else(|| Failure::usage("there is no home for Gemini CLI", "set HOME"))?;
+    let lent = Lent::new(ask.folder, &real, |settings| {
+        put(settings, &["security", "auth", "selectedType"], json!("gemini-api-key"));
+        // Whatever it asks a model for has one of these behind it, and the last that fits holds.
+        let small = ["base", "agent-history-provider-summarizer"].into_iter().chain(COMPRESSIONS.iter().copied());
+        let one = |of: &str, model: &str| json!({ "match": { "model": of }, "modelConfig": { "model": model } });
+        let ours = small.map(|of| one(of, ask.small)).chain([one("chat-base", ask.model)]);
+        let own = settings["modelConfigs"]["customOverrides"].as_array().cloned().unwrap_or_default();
+        put(settings, &["modelConfigs", "customOverrides"], own.into_iter().chain(ours).collect());
+        if ask.tools != Tools::All {
+            let core: &[&str] = match ask.tools {
+                Tools::None => &[],
+                _ => &["read_file", "replace", "run_shell_command", "write_file"],
+            };
+            put(settings, &["tools", "core"], json!(core));
+            put(settings, &["context", "includeDirectoryTree"], json!(false));
+        }
+    })?;
     if ask.tools != Tools::All {
-        let core: &[&str] = match ask.tools {
-            Tools::None => &[],
-            _ => &["read_file", "replace", "run_shell_command", "write_file"],
-        };
-        put(&mut settings, &["tools", "core"], json!(core));
-        put(&mut settings, &["context", "includeDirectoryTree"], json!(false));
         start.set("GEMINI_SYSTEM_MD", instructions(ask)?.display().to_string());
     }
-    let file = ask.folder.write("settings.json", &settings.to_string())?;
-    start.set(SYSTEM, file.display().to_string());
-    if ask.environment.get(DEFAULTS).is_none() {
-        // Looked for beside the settings where nothing is said.
-        start.set(DEFAULTS, system.with_file_name("system-defaults.json").display().to_string());
-    }
+    start.set(HOME, lent.path.display().to_string());
+    start.lent = Some(lent);
     start.set("GOOGLE_GEMINI_BASE_URL", ask.base);
     start.set("GEMINI_API_KEY", ask.key.expose());
     start.set("GEMINI_MODEL", ask.model);
@@ -403,22 +402,6 @@ const COMPRESSIONS: &[&str] = &[
     "chat-compression-2.5-flash-lite",
     "chat-compression-default",
 ];
-
-/// The settings that a machine's administrator made, which hold as well.
-fn read_settings(file: &std::path::Path) -> Outcome<Value> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(json!({})),
-        Err(error) => return Err(Failure::io(&file.display().to_string(), &error)),
-    };
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(settings)) => Ok(Value::Object(settings)),
-        _ => Err(Failure::usage(
-            format!("{}: its settings are no JSON object, and must hold for this run too", file.display()),
-            "remove the comments in it, or point GEMINI_CLI_SYSTEM_SETTINGS_PATH at another file",
-        )),
-    }
-}
 
 /// Sets a value below these names.
 fn put(settings: &mut Value, path: &[&str], value: Value) {

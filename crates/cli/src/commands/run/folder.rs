@@ -14,7 +14,7 @@ use crate::output::{Failure, Outcome};
 pub(super) struct Folder(TempDir);
 
 impl Folder {
-    /// A new one below the state folder, else below the system's for temporary files: Gemini CLI believes no settings below a folder that anybody may write to.
+    /// A new one below the state folder, else below the system's for temporary files: what an agent changes in it can then be given back by a new name.
     pub(super) fn new(state: Option<&Path>) -> Outcome<Self> {
         let mine = fs::Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
@@ -27,6 +27,10 @@ impl Folder {
             None => builder.tempdir(),
         };
         made.map(Self).map_err(|error| Failure::io("a folder for the agent's files", &error))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// Writes a file and says where it is.

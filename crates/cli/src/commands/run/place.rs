@@ -374,3 +374,43 @@ fn chance() -> Result<[u8; 32], Error> {
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     read.map(|()| bytes).map_err(|error| Error::internal(format!("/dev/urandom: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_server_is_looked_for_on_this_machine_alone() {
+        let mut settings = ServerSettings::default();
+        let mut at = |host: &str| {
+            settings.host = host.to_owned();
+            address(&settings).map(|address| address.to_string())
+        };
+        assert_eq!(at("127.0.0.1").unwrap(), "127.0.0.1:8000");
+        assert_eq!(at("localhost").unwrap(), "127.0.0.1:8000");
+        assert_eq!(at("0.0.0.0").unwrap(), "127.0.0.1:8000");
+        assert_eq!(at("[::]").unwrap(), "[::1]:8000");
+        assert_eq!((at("192.168.1.9"), at("router.lan")), (None, None));
+        settings.host = "127.0.0.1".to_owned();
+        settings.tls_cert = Some("/cert.pem".into());
+        assert_eq!(address(&settings), None);
+    }
+
+    #[test]
+    fn the_first_that_takes_tools_answers_who_names_nobody() {
+        let one = |provider: &str, model: &str, available: Value, tools: bool, window: Value| json!({"provider": provider, "model": model, "planned": true, "available": available, "tools": tools, "window": window});
+        let text = one("agent", "t", json!(true), false, json!(null));
+        let guess = one("ollama", "g", json!(null), true, json!(null));
+        let lab = one("lab", "org/m", json!(true), true, json!(32_000));
+        let local = one("local", "small@0123456789abcdef", json!(true), false, json!(8192));
+        let all = [text.clone(), guess.clone(), lab.clone(), local.clone()];
+        let target = |model, all: &[Value]| super::target(model, all).map(|t| (t.name, t.window, t.tools));
+        assert_eq!(target(None, &all), Some(("lab/org/m".to_owned(), Some(32_000), true)));
+        assert_eq!(target(None, &[guess.clone(), local.clone()]), Some(("local/small".to_owned(), Some(8192), false)));
+        // Of a route with several targets the largest window counts, and an unknown one is no limit.
+        assert_eq!(target(Some("fast"), &[lab.clone(), local]), Some(("fast".to_owned(), Some(32_000), true)));
+        assert_eq!(target(Some("fast"), &[lab, guess]), Some(("fast".to_owned(), None, true)));
+        assert_eq!(target(None, &[]), None);
+    }
+}

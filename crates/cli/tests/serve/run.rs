@@ -1,0 +1,115 @@
+//! `run` beside a server that serves already: whose router the agent asks, with which key, and what is left of that key.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::keys::{CONFIG, says, status, until};
+use crate::service::Service;
+
+/// A server with this configuration, which says from then on where it listens.
+fn serve(home: &Path, config: &str) -> Service {
+    let service = Service::start_as(home, config, |command| {
+        command.env("HOME", home);
+    });
+    let config = config.replacen("[server]", &format!("[server]\nport = {}", service.address.port()), 1);
+    fs::write(home.join("router.toml"), config).unwrap();
+    service
+}
+
+/// An agent under way that said where and how it was to ask.
+struct Agent {
+    child: Child,
+    base: String,
+    key: String,
+}
+
+impl Agent {
+    fn start(home: &Path, words: &[&str]) -> Self {
+        let bin = home.join("bin");
+        if fs::create_dir(&bin).is_ok() {
+            let draft = home.join("draft");
+            fs::write(&draft, "#!/bin/sh\necho \"$ANTHROPIC_BASE_URL $ANTHROPIC_AUTH_TOKEN\"\nread line\n").unwrap();
+            fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+            // Copied by another program: a file that this process still has open for writing would be busy.
+            assert!(Command::new("cp").arg("-p").arg(&draft).arg(bin.join("claude")).status().unwrap().success());
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
+        command.env_clear().env("HOME", home).env("PATH", format!("{}:/usr/bin:/bin", bin.display())).current_dir("/");
+        command.arg("--config").arg(home.join("router.toml")).args(["run", "claude", "-m", "echo/x"]).args(words);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        let Some((base, key)) = said.trim().split_once(' ') else {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("it ended before the agent: {said}");
+        };
+        Self { base: base.to_owned(), key: key.to_owned(), child }
+    }
+
+    /// Lets it end; what we said meanwhile.
+    fn ends(mut self) -> String {
+        self.child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
+        said
+    }
+}
+
+#[test]
+fn a_server_that_takes_made_keys_is_asked_with_one_of_the_run() {
+    let home = tempfile::tempdir().unwrap();
+    let service = serve(home.path(), CONFIG);
+    let agent = Agent::start(home.path(), &["--budget", "1000", "--unpriced"]);
+    assert_eq!(agent.base, format!("http://{}", service.address));
+    assert_eq!(status(&service, &agent.key), 200);
+    let key = agent.key.clone();
+    let listed = || -> Value {
+        let all: Value = serde_json::from_str(&says(home.path(), &["keys", "ls", "--json"], "")).unwrap();
+        let all = all["keys"].as_array().unwrap().clone();
+        all.into_iter().find(|key| key["about"]["name"].as_str().unwrap().starts_with("run-claude-")).unwrap()
+    };
+    assert_eq!(listed()["about"]["limits"]["budget"], 1_000_000_000);
+    assert!(listed()["about"]["expires"].is_u64(), "one that nobody takes back ends by itself");
+    agent.ends();
+    assert!(!listed()["revoked"].is_null());
+    until(&service, &key, 401);
+
+    let file = home.path().join("key");
+    fs::write(&file, says(home.path(), &["keys", "create", "alice"], "")).unwrap();
+    let named = ["--ttl", "1h", "--key-file", file.to_str().unwrap()];
+    until(&service, fs::read_to_string(&file).unwrap().trim(), 200);
+    let agent = Agent::start(home.path(), &named);
+    assert_eq!(agent.base, format!("http://{}", service.address));
+    assert!(agent.key.contains('.'), "a narrower one is derived");
+    assert_eq!(status(&service, &agent.key), 200);
+    agent.ends();
+}
+
+#[test]
+fn another_server_is_asked_only_with_a_key_that_may_be_no_more_than_the_run() {
+    let fixed = CONFIG.replace("virtual_keys = true", "api_keys = [{ name = \"desk\", key = \"desk-key\" }]");
+    let admin =
+        CONFIG.replace("virtual_keys = true", "api_keys = [{ name = \"root\", key = \"root-key\", admin = true }]");
+    for (config, words, served, key) in [
+        (CONFIG.replace("virtual_keys = true", ""), &[][..], true, "none-is-wanted"),
+        (CONFIG.replace("virtual_keys = true", ""), &["--ttl", "1h"], false, "sk-llmr1-"),
+        (fixed.clone(), &[], true, "desk-key"),
+        (fixed, &["--budget", "1"], false, "sk-llmr1-"),
+        (admin, &[], false, "sk-llmr1-"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let service = serve(home.path(), &config);
+        let agent = Agent::start(home.path(), words);
+        assert_eq!(agent.base == format!("http://{}", service.address), served, "{config}");
+        assert!(agent.key.starts_with(key), "{}", agent.key);
+        let said = agent.ends();
+        assert!(served || said.contains("none is at hand") == config.contains("api_keys"), "{said}");
+    }
+}
