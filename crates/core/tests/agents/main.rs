@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claude;
+mod copilot;
+mod copilot_server;
 mod stand_in;
 mod support;
