@@ -3,6 +3,8 @@
 
 mod claude;
 mod codex;
+mod copilot;
+mod copilot_server;
 mod stand_in;
 mod support;
 mod warm;

@@ -148,6 +148,7 @@ impl StandIn {
         } else if let Some(name) = text("write") {
             let file = Path::new(&std::env::var_os("HOME").unwrap()).join(name);
             let text = text("text").unwrap_or_default();
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             if line["anew"] == true {
                 std::fs::write(file.with_extension("new"), text).unwrap();
                 std::fs::rename(file.with_extension("new"), file).unwrap();

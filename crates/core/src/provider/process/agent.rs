@@ -147,7 +147,7 @@ pub(super) struct Launch {
     pub(super) stdin: Bytes,
     /// Variables besides those that it is passed.
     pub(super) variables: Vec<(&'static str, String)>,
-    /// A file in which it leaves a report, read when it has ended.
+    /// A file in which it leaves a report, read when it has ended. A part `*` of the path is the one folder that is there.
     pub(super) report: Option<PathBuf>,
 }
 
@@ -407,11 +407,25 @@ const REPORT: u64 = 1 << 20;
 /// The end of a report.
 fn report(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path).ok()?;
+    let mut at = PathBuf::new();
+    for part in path {
+        if part == "*" {
+            let folders = std::fs::read_dir(&at).ok()?.flatten().filter(|entry| entry.path().is_dir());
+            // What begins with a dot is a program's own business.
+            at = folders.map(|entry| entry.path()).find(|path| !path.file_name().is_some_and(hidden))?;
+        } else {
+            at.push(part);
+        }
+    }
+    let mut file = std::fs::File::open(at).ok()?;
     let over = file.metadata().ok()?.len().saturating_sub(REPORT);
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(over)).ok()?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, REPORT), &mut bytes).ok()?;
     Some(bytes)
+}
+
+fn hidden(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What an agent is told where the request has no system prompt: its own speaks of tools that it does not have here.

@@ -70,7 +70,6 @@ const AGENT: &str = "router";
 const NO_COMMAND: char = '\u{2060}';
 
 fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
-    let session = session();
     let mut args: Vec<String> = [
         "--no-auto-update",
         "--no-custom-instructions",
@@ -86,7 +85,6 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     ]
     .map(String::from)
     .into();
-    args.push(format!("--session-id={session}"));
     args.extend(permissions(ask.tools.as_ref()).iter().map(|word| (*word).to_owned()));
     args.extend(ask.effort.iter().map(|effort| format!("--reasoning-effort={effort}")));
     if let Some(system) = &ask.system {
@@ -105,13 +103,14 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     }
     let mut variables = variables(&ask.environment, home, !ask.has_key);
     if let Some(model) = &ask.model {
-        variables.push(("COPILOT_MODEL", model.clone()));
+        // By the variable alone it would take another one where it does not know this one.
+        args.push(format!("--model={model}"));
         if ask.environment.get("COPILOT_PROVIDER_WIRE_MODEL").is_some() {
             // The one that was named goes over the wire, not another one of the environment.
             variables.push(("COPILOT_PROVIDER_WIRE_MODEL", model.clone()));
         }
     }
-    let report = Some(home.folder().join("session-state").join(session).join("events.jsonl"));
+    let report = Some(home.folder().join("session-state/*/events.jsonl"));
     Ok(Launch { args, stdin: Bytes::from(prompt(ask)?), variables, report })
 }
 
@@ -125,20 +124,6 @@ fn prompt(ask: &Ask) -> Result<String> {
         None | Some('/') => Ok(format!("{NO_COMMAND}{}", ask.prompt)),
         Some(_) => Ok(ask.prompt.clone()),
     }
-}
-
-/// A name for the session, of the form that the program asks for.
-fn session() -> String {
-    let random = fastrand::u128(..);
-    let part = |shift: u32, bits: u32| (random >> shift) & ((1 << bits) - 1);
-    format!(
-        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-        part(96, 32),
-        part(80, 16),
-        part(64, 12),
-        part(52, 12),
-        part(0, 48)
-    )
 }
 
 /// What it may do. Without tools no tool has the one name that is allowed; an empty list would allow all.

@@ -135,6 +135,12 @@ impl Session {
                     self.whole(piece, answer);
                 }
             }
+            "model.call_start" => {
+                let piece: Piece = event.data()?;
+                if piece.parent_tool_call_id.is_none() {
+                    answer.model(piece.model.as_deref().unwrap_or_default());
+                }
+            }
             "tool.execution_start" => self.worked = true,
             "assistant.usage" => self.used(&event.data()?),
             "model.response" => self.refusal = refusal(&event.data()?).or(self.refusal.take()),
