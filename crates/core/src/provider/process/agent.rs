@@ -11,6 +11,7 @@ mod codex;
 mod copilot;
 mod copilot_events;
 mod copilot_server;
+mod gemini;
 mod home;
 mod login;
 mod rpc;
@@ -42,6 +43,7 @@ pub(super) use claude::CLAUDE;
 pub(super) use codex::CODEX;
 pub(super) use copilot::COPILOT;
 pub(super) use copilot_server::COPILOT_SERVER;
+pub(super) use gemini::GEMINI;
 
 /// How one agent is driven.
 #[derive(Debug)]
