@@ -106,13 +106,9 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
         // Node keeps there what it compiled: a sixth of the processor time of a start.
         variables.push(("NODE_COMPILE_CACHE", format!("{cache}/ipfs-llm-router/node")));
     }
-    match &ask.tools {
-        Some(_) => {
-            let unset = SETTLED.iter().filter(|(name, _)| get(name).is_none());
-            variables.extend(unset.map(|(name, value)| (*name, (*value).to_owned())));
-        }
-        // What it says of an error would otherwise be lost behind where in its own code it happened.
-        None => variables.push(("NODE_OPTIONS", "--stack-trace-limit=0".to_owned())),
+    if ask.tools.is_some() {
+        let unset = SETTLED.iter().filter(|(name, _)| get(name).is_none());
+        variables.extend(unset.map(|(name, value)| (*name, (*value).to_owned())));
     }
     if let Some(file) = machine_login(ask) {
         variables.push(("GOOGLE_APPLICATION_CREDENTIALS", file));
@@ -164,7 +160,8 @@ fn settings(ask: &Ask, account: &str) -> Value {
     });
     if ask.tools.is_none() {
         settings["tools"] = json!({"core": [], "useRipgrep": false});
-        settings["model"] = json!({"maxSessionTurns": 1});
+        // Without tools there is nothing to loop over; text that repeats itself may well be what was asked for.
+        settings["model"] = json!({"maxSessionTurns": 1, "disableLoopDetection": true});
         settings["hooksConfig"] = json!({"enabled": false});
         settings["skills"] = json!({"enabled": false});
         settings["experimental"] = json!({"enableAgents": false});
