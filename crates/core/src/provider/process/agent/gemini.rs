@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Ended, Reader};
 use super::home::{Home, Layout};
-use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Way, known};
+use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Tools, Way, known};
 use crate::delta::FinishReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Capabilities;
@@ -80,6 +80,7 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     let mut args: Vec<String> = ["-o", "stream-json"].map(String::from).into();
     args.extend(ask.model.iter().flat_map(|model| ["-m".into(), model.clone()]));
     if let Some(tools) = &ask.tools {
+        harmless(tools)?;
         args.extend(["--approval-mode".into(), tools.mode.clone()]);
         // Its settings are those of the folder too; servers that they name are not started.
         args.extend(["--allowed-mcp-server-names", "none"].map(String::from));
@@ -116,6 +117,35 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     Ok(Launch { args, stdin, variables, report: Some(report) })
 }
 
+/// Settings of a folder that would run commands, or let the agent run them, whatever it is allowed to.
+const FOLDERS_OWN: &[&str] =
+    &["hooks", "hooksConfig", "tools", "mcp", "policyPaths", "adminPolicyPaths", "security", "telemetry", "agents"];
+
+/// Who lets it work in a folder makes it trust that folder: what settings stand there count, hooks among them. Only where everything is allowed they may.
+fn harmless(tools: &Tools) -> Result<()> {
+    let folder = tools.folder.join(".gemini");
+    let refused = |what: &str| {
+        let file = folder.join(what);
+        Err(Error::invalid(format!(
+            "{} may run commands that the permission mode {} does not allow",
+            file.display(),
+            tools.mode
+        ))
+        .with_hint("move it away, or set permission_mode = \"yolo\""))
+    };
+    if tools.mode == "yolo" {
+        return Ok(());
+    }
+    if folder.join("policies").exists() {
+        return refused("policies");
+    }
+    let Ok(text) = std::fs::read(folder.join("settings.json")) else { return Ok(()) };
+    match serde_json::from_slice::<serde_json::Map<String, Value>>(&text) {
+        Ok(settings) if !settings.keys().any(|key| FOLDERS_OWN.contains(&key.as_str())) => Ok(()),
+        _ => refused("settings.json"),
+    }
+}
+
 /// Whose account it goes by, in its own word.
 fn account(ask: &Ask, home: &Home) -> Result<&'static str> {
     let on = |name: &str| ask.environment.get(name) == Some("true");
@@ -138,7 +168,8 @@ fn machine_login(ask: &Ask) -> Option<String> {
     if get("GOOGLE_GENAI_USE_VERTEXAI") != Some("true") || named.is_some() {
         return None;
     }
-    let folder = get("CLOUDSDK_CONFIG").map(str::to_owned).or_else(|| Some(format!("{}/.config/gcloud", get("HOME")?)))?;
+    let folder =
+        get("CLOUDSDK_CONFIG").map(str::to_owned).or_else(|| Some(format!("{}/.config/gcloud", get("HOME")?)))?;
     let file = format!("{folder}/application_default_credentials.json");
     std::path::Path::new(&file).is_file().then_some(file)
 }
@@ -157,12 +188,12 @@ fn settings(ask: &Ask, account: &str) -> Value {
         },
         "advanced": {"autoConfigureMemory": false},
         "ide": {"enabled": false},
+        "hooksConfig": {"enabled": false},
     });
     if ask.tools.is_none() {
         settings["tools"] = json!({"core": [], "useRipgrep": false});
         // Without tools there is nothing to loop over; text that repeats itself may well be what was asked for.
         settings["model"] = json!({"maxSessionTurns": 1, "disableLoopDetection": true});
-        settings["hooksConfig"] = json!({"enabled": false});
         settings["skills"] = json!({"enabled": false});
         settings["experimental"] = json!({"enableAgents": false});
         settings["context"] = json!({
@@ -339,7 +370,9 @@ mod tests {
     #[test]
     fn the_last_reason_of_the_last_answer_counts() {
         let log = |reasons: &str| {
-            format!("{{\n  \"attributes\": {{\n    \"finish_reasons\": [\n      {reasons}\n    ],\n    \"a\": 1\n  }}\n}}\n")
+            format!(
+                "{{\n  \"attributes\": {{\n    \"finish_reasons\": [\n      {reasons}\n    ],\n    \"a\": 1\n  }}\n}}\n"
+            )
         };
         assert_eq!(reason(log("\"stop\",\n      \"length\"").as_bytes()), Some("length".into()));
         assert_eq!(reason((log("\"length\"") + &log("\"stop\"")).as_bytes()), Some("stop".into()));

@@ -49,10 +49,8 @@ const WORDS: &[(&str, ErrorKind)] = &[
 ];
 
 /// Complaints about an answer that ended, and how.
-const COMPLAINTS: &[(&str, FinishReason)] = &[
-    ("exceeded the token limit", FinishReason::Length),
-    ("blocked due to", FinishReason::ContentFilter),
-];
+const COMPLAINTS: &[(&str, FinishReason)] =
+    &[("exceeded the token limit", FinishReason::Length), ("blocked due to", FinishReason::ContentFilter)];
 
 /// The error of whoever is not logged in.
 pub(super) fn not_logged_in(what: &str) -> Error {
@@ -75,7 +73,9 @@ pub(super) fn said(message: &str, ended: &Ended<'_>) -> Error {
     let body = body(text);
     let decoded = match (&body, code) {
         (Some(body), _) => Some(decode(code, body)),
-        (None, Some(code)) => Some(decode(Some(code), &json!({"error": {"code": code, "message": text, "status": word}}))),
+        (None, Some(code)) => {
+            Some(decode(Some(code), &json!({"error": {"code": code, "message": text, "status": word}})))
+        }
         (None, None) => None,
     };
     let shown = body.as_ref().and_then(|body| body["error"]["message"].as_str()).unwrap_or(text);
@@ -88,7 +88,9 @@ pub(super) fn said(message: &str, ended: &Ended<'_>) -> Error {
         // The body was the agent's making.
         ErrorKind::CallerInvalidRequest => ErrorKind::ProviderRejected,
         // A minute's limit says when to ask again, a used-up quota that names no time is not over soon.
-        ErrorKind::ProviderRateLimited if text.contains("exceeded your current quota") && wait(text, ended).is_none() => {
+        ErrorKind::ProviderRateLimited
+            if text.contains("exceeded your current quota") && wait(text, ended).is_none() =>
+        {
             ErrorKind::ProviderQuotaExhausted
         }
         kind => kind,
@@ -116,10 +118,15 @@ pub(super) fn unsaid(ended: &Ended<'_>) -> Option<Error> {
     Some(match ended.status? {
         41 => not_logged_in(&format!("gemini: {}", shown(said, "nobody is logged in"))),
         42 => Error::invalid(format!("gemini: {}", shown(said, "nothing is asked"))),
-        52 => Error::new(ErrorKind::ProviderUnavailable, format!("gemini: {}", shown(said, "its settings are not right")))
-            .with_hint("see /etc/gemini-cli/settings.json and what its variables name"),
-        55 => Error::new(ErrorKind::ProviderUnavailable, format!("gemini: {}", shown(said, "it does not trust its folder")))
-            .with_hint("this version of it wants another word of trust: install the newest one"),
+        52 => {
+            Error::new(ErrorKind::ProviderUnavailable, format!("gemini: {}", shown(said, "its settings are not right")))
+                .with_hint("see /etc/gemini-cli/settings.json and what its variables name")
+        }
+        55 => Error::new(
+            ErrorKind::ProviderUnavailable,
+            format!("gemini: {}", shown(said, "it does not trust its folder")),
+        )
+        .with_hint("this version of it wants another word of trust: install the newest one"),
         1 if said.contains("Unknown argument") => {
             let what = said.lines().find(|line| line.contains("Unknown argument")).unwrap_or(first);
             Error::new(ErrorKind::ProviderUnavailable, format!("this gemini is too old or too new: {what}"))
