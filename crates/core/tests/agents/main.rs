@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod claude;
+mod gemini;
 mod stand_in;
 mod support;

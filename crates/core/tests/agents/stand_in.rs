@@ -11,7 +11,7 @@
 //! | `{"hold":"PATH"}` | opens that named pipe and keeps it open until the end: whoever reads it learns of that end |
 //! | `{"child":true}` | starts a child that holds everything this program has open, for long |
 //! | `{"write":"NAME","text":"…","anew":true}` | writes a file below `HOME`; `anew` by renaming another one over it |
-//! | `{"report":"--option","text":"…"}` | writes the file that this option names |
+//! | `{"report":"--option","text":"…"}` | writes the file that this option names, or this `$VARIABLE` |
 //! | `{"deaf":true}` | its standard input is not read |
 //! | `{"hang":true}` | goes on for ever |
 
@@ -155,7 +155,11 @@ impl StandIn {
                 std::fs::write(file, text).unwrap();
             }
         } else if let Some(option) = text("report") {
-            let file = self.args.iter().skip_while(|word| *word != option).nth(1).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "what it was started with is what it shows")]
+            let file = match option.strip_prefix('$') {
+                Some(name) => std::env::var(name).unwrap(),
+                None => self.args.iter().skip_while(|word| *word != option).nth(1).unwrap().clone(),
+            };
             std::fs::write(file, text("text").unwrap_or_default()).unwrap();
         } else if line["hang"] == true {
             loop {

@@ -343,6 +343,14 @@ impl Reader for Lines {
         if last.status != "success" {
             return Err(Error::protocol("gemini says that it failed, and not why"));
         }
+        if !answer.has_begun() && last.stats.total_tokens == 0 {
+            // It reckons up what a prompt takes, and where that is too much it asks nobody and says nothing.
+            return Err(Error::new(
+                ErrorKind::CallerContextLength,
+                "gemini finds the prompt longer than what the model takes",
+            )
+            .with_hint("shorten it, or name a model with a larger context"));
+        }
         let raw = ended.report.and_then(reason);
         let reason = match raw.as_deref() {
             Some("length") => FinishReason::Length,

@@ -65,12 +65,14 @@ pub(super) fn of_complaint(text: &str) -> Option<FinishReason> {
 
 /// The error that the message of a `result` line tells.
 pub(super) fn said(message: &str, ended: &Ended<'_>) -> Error {
-    let text = message.trim().trim_start_matches("[API Error: ");
+    let whole = message.trim().trim_start_matches("[API Error: ");
+    // What follows is advice of its own.
+    let text = whole.split("]\n").next().unwrap_or_default().trim_end_matches(']');
     let (code, word) = ANSWERS
         .iter()
         .find(|(exit, ..)| ended.status == Some(*exit))
         .map_or((None, ""), |(_, code, word)| (Some(*code), *word));
-    let body = body(text);
+    let body = body(whole);
     let decoded = match (&body, code) {
         (Some(body), _) => Some(decode(code, body)),
         (None, Some(code)) => {
@@ -79,7 +81,7 @@ pub(super) fn said(message: &str, ended: &Ended<'_>) -> Error {
         (None, None) => None,
     };
     let shown = body.as_ref().and_then(|body| body["error"]["message"].as_str()).unwrap_or(text);
-    let shown = format!("gemini: {}", shown.split("]\n").next().unwrap_or_default().trim_end_matches(']'));
+    let shown = format!("gemini: {shown}");
     let Some(decoded) = decoded else {
         let kind = class(ended).or_else(|| words(text)).unwrap_or(ErrorKind::ProviderServerError);
         return Error::new(kind, shown);
