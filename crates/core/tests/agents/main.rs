@@ -3,5 +3,6 @@
 
 mod claude;
 mod gemini;
+mod hostile;
 mod stand_in;
 mod support;

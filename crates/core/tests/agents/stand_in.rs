@@ -5,7 +5,7 @@
 //!
 //! | line | is |
 //! |---|---|
-//! | `{"out":"…","times":N}` | the text so often in a row, in one line |
+//! | `{"out":"…","times":N}` | the text so often in a row, in one line; `err` as well |
 //! | `{"part":"…"}` | text on standard output without a line's end |
 //! | `{"gate":"PATH"}` | waits until somebody opens that named pipe for writing |
 //! | `{"hold":"PATH"}` | opens that named pipe and keeps it open until the end: whoever reads it learns of that end |
@@ -108,6 +108,7 @@ impl StandIn {
             } else if let Some(part) = text("part") {
                 self.out.write_all(part.as_bytes())
             } else if let Some(err) = text("err") {
+                let err = err.repeat(line["times"].as_u64().unwrap_or(1) as usize);
                 self.err.write_all(format!("{err}\n").as_bytes())
             } else {
                 if let Some(status) = self.act(line, framed) {
