@@ -27,6 +27,7 @@ pub(in super::super) const GEMINI: Driver = Driver {
         folder: ".gemini",
         names_home: true,
         logins: &["oauth_creds.json", "google_accounts.json"],
+        members: &[],
     },
     keys: &["GEMINI_API_KEY"],
     takes: Capabilities {
@@ -38,6 +39,7 @@ pub(in super::super) const GEMINI: Driver = Driver {
         multiple_choices: false,
     },
     takes_effort: false,
+    takes_max_tokens: true,
     modes: &["plan", "default", "auto_edit", "yolo"],
     way: Way::Once(Once { launch, reader: |_| Box::new(Lines::default()) }),
 };
@@ -190,6 +192,11 @@ fn settings(ask: &Ask, account: &str) -> Value {
         "ide": {"enabled": false},
         "hooksConfig": {"enabled": false},
     });
+    if let Some(most) = ask.max_tokens {
+        let settled = json!({"generateContentConfig": {"maxOutputTokens": most}});
+        settings["modelConfigs"] =
+            json!({"customOverrides": [{"match": {"overrideScope": "core"}, "modelConfig": settled}]});
+    }
     if ask.tools.is_none() {
         settings["tools"] = json!({"core": [], "useRipgrep": false});
         // Without tools there is nothing to loop over; text that repeats itself may well be what was asked for.
