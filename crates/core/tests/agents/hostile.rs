@@ -20,6 +20,8 @@ struct Driven {
     key: &'static str,
     /// A line that is right and says a word of an answer; `{}` is the word.
     line: &'static str,
+    /// Whether it stays between requests: such a one is greeted first, and says no word of an answer before it has answered to that.
+    served: bool,
 }
 
 const DRIVEN: &[Driven] = &[
@@ -28,12 +30,35 @@ const DRIVEN: &[Driven] = &[
         program: "claude",
         key: "ANTHROPIC_API_KEY",
         line: r#"{"type":"stream_event","event":{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"{}"}}}"#,
+        served: false,
     },
     Driven {
         id: "gemini_cli",
         program: "gemini",
         key: "GEMINI_API_KEY",
         line: r#"{"type":"message","role":"assistant","content":"{}","delta":true}"#,
+        served: false,
+    },
+    Driven {
+        id: "codex_cli",
+        program: "codex",
+        key: "CODEX_API_KEY",
+        line: r#"{"method":"item/agentMessage/delta","params":{"threadId":"1","turnId":"1","itemId":"1","delta":"{}"}}"#,
+        served: true,
+    },
+    Driven {
+        id: "copilot_cli",
+        program: "copilot",
+        key: "COPILOT_GITHUB_TOKEN",
+        line: r#"{"type":"assistant.message_delta","data":{"messageId":"1","deltaContent":"{}"}}"#,
+        served: false,
+    },
+    Driven {
+        id: "copilot_sdk",
+        program: "copilot",
+        key: "COPILOT_GITHUB_TOKEN",
+        line: r#"{"jsonrpc":"2.0","method":"session.event","params":{"delta":"{}"}}"#,
+        served: true,
     },
 ];
 
@@ -193,9 +218,22 @@ async fn one_that_heeds_no_signal_is_killed() {
         let lines = [json!({"deaf": true}), json!({"child": true}), driven.says("half"), json!({"hang": true})];
         let machine = driven.machine([]);
         machine.plays(driven.program, &Transcript::of(lines).stubborn());
-        let mut stream = machine.open(driven.id, None, streamed("say it")).await.unwrap();
-        tokio::time::timeout(PATIENCE, content(&mut stream)).await.unwrap();
-        drop(stream);
+        let asked = async {
+            let mut stream = machine.open(driven.id, None, streamed("say it")).await.unwrap();
+            content(&mut stream).await;
+            if driven.served {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = asked => {}
+            () = async {
+                while !(driven.served && !machine.seen(driven.program).is_empty()) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            } => {}
+            () = tokio::time::sleep(PATIENCE) => panic!("{}: it was not started", driven.id),
+        }
         driven.nothing_left(&machine).await;
     }
 }
