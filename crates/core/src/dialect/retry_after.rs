@@ -108,10 +108,11 @@ fn until(date: &str, now: &str) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// "Please try again in 7.66s", "retry in 19.3 seconds".
+/// "Please try again in 7.66s", "retry in 19.3 seconds", "will reset after 2h3m4s".
 fn in_words(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
-    let (_, rest) = message.split_once("try again in ").or_else(|| message.split_once("retry in "))?;
+    let phrases = ["try again in ", "retry in ", "reset after ", "retry after "];
+    let (_, rest) = phrases.iter().find_map(|phrase| message.split_once(phrase))?;
     let mut words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ')']));
     let first = words.next()?;
     if let Some(wait) = units(first) {

@@ -5,6 +5,8 @@ mod claude;
 mod codex;
 mod copilot;
 mod copilot_server;
+mod gemini;
+mod hostile;
 mod stand_in;
 mod support;
 mod warm;

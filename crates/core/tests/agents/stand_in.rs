@@ -5,13 +5,13 @@
 //!
 //! | line | is |
 //! |---|---|
-//! | `{"out":"…","times":N}` | the text so often in a row, in one line |
+//! | `{"out":"…","times":N}` | the text so often in a row, in one line; `err` as well |
 //! | `{"part":"…"}` | text on standard output without a line's end |
 //! | `{"gate":"PATH"}` | waits until somebody opens that named pipe for writing |
 //! | `{"hold":"PATH"}` | opens that named pipe and keeps it open until the end: whoever reads it learns of that end |
 //! | `{"child":true}` | starts a child that holds everything this program has open, for long |
 //! | `{"write":"NAME","text":"…","anew":true}` | writes a file below `HOME`; `anew` by renaming another one over it |
-//! | `{"report":"--option","text":"…"}` | writes the file that this option names |
+//! | `{"report":"--option","text":"…"}` | writes the file that this option names, or this `$VARIABLE` |
 //! | `{"deaf":true}` | its standard input is not read |
 //! | `{"hang":true}` | goes on for ever |
 
@@ -108,6 +108,7 @@ impl StandIn {
             } else if let Some(part) = text("part") {
                 self.out.write_all(part.as_bytes())
             } else if let Some(err) = text("err") {
+                let err = err.repeat(line["times"].as_u64().unwrap_or(1) as usize);
                 self.err.write_all(format!("{err}\n").as_bytes())
             } else {
                 if let Some(status) = self.act(line, framed) {
@@ -156,7 +157,11 @@ impl StandIn {
                 std::fs::write(file, text).unwrap();
             }
         } else if let Some(option) = text("report") {
-            let file = self.args.iter().skip_while(|word| *word != option).nth(1).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "what it was started with is what it shows")]
+            let file = match option.strip_prefix('$') {
+                Some(name) => std::env::var(name).unwrap(),
+                None => self.args.iter().skip_while(|word| *word != option).nth(1).unwrap().clone(),
+            };
             std::fs::write(file, text("text").unwrap_or_default()).unwrap();
         } else if line["hang"] == true {
             loop {

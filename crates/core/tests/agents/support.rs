@@ -193,8 +193,13 @@ impl Machine {
             folder.display(),
             own.display()
         );
-        let (draft, program) = (folder.join("draft"), self.at("bin").join(program));
-        std::fs::write(&draft, script).unwrap();
+        self.script(program, &script);
+    }
+
+    /// What this name runs from now on.
+    pub(crate) fn script(&self, program: &str, text: &str) {
+        let (draft, program) = (self.at(&format!("draft-{program}")), self.at("bin").join(program));
+        std::fs::write(&draft, text).unwrap();
         std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
         // Copied by another program: a file that this process still has open for writing would be busy.
         assert!(std::process::Command::new("cp").arg("-p").arg(&draft).arg(&program).status().unwrap().success());

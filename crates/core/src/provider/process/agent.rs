@@ -11,6 +11,7 @@ mod codex;
 mod copilot;
 mod copilot_events;
 mod copilot_server;
+mod gemini;
 mod home;
 mod login;
 mod rpc;
@@ -29,7 +30,9 @@ use self::rpc::Framing;
 use self::talk::{Talk, Turn};
 use self::warm::Pool;
 use super::transcript::{self, Picture, Said};
-use super::{CommandProvider, Environment, Folder, Job, Keep, Limits, Process, Resolved, Runner, failure, resolve};
+use super::{
+    CommandProvider, Environment, Folder, GRACE, Job, Keep, Limits, Process, Resolved, Runner, failure, resolve,
+};
 use crate::delta::{DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
@@ -43,6 +46,7 @@ pub(super) use claude::CLAUDE;
 pub(super) use codex::CODEX;
 pub(super) use copilot::COPILOT;
 pub(super) use copilot_server::COPILOT_SERVER;
+pub(super) use gemini::GEMINI;
 
 /// How one agent is driven.
 #[derive(Debug)]
@@ -379,7 +383,13 @@ impl Running {
                 return Ok((deltas.into(), more));
             }
         }
-        let status = self.patience.wait(&self.waiting_for, async { Ok(self.process.status().await) }).await?;
+        let ending = async { Ok(tokio::time::timeout(GRACE, self.process.status()).await) };
+        let Ok(status) = self.patience.wait(&self.waiting_for, ending).await? else {
+            self.process.end();
+            let name = self.process.name();
+            return Err(Error::protocol(format!("{name} closed its output without a whole answer, and did not end"))
+                .with_hint("run it by hand with the same prompt to see why"));
+        };
         let stderr = self.process.last_words(&self.prompt).await;
         let report = self.report.as_ref().and_then(|path| report(path));
         let ended = Ended { status, stderr: &stderr, report: report.as_deref() };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::agent::{
     AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver,
-    Tools,
+    GEMINI as GEMINI_DRIVER, Tools,
 };
 use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Output, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
@@ -103,15 +103,26 @@ const GEMINI: Agent = Agent {
     aliases: &[],
     variable: Some("GEMINI_CLI_CMD"),
     program: "gemini",
-    driver: None,
-    // Cut answers end with status 0 and look whole in its plain output.
+    driver: Some(&GEMINI_DRIVER),
     plain: None,
     model_words: &[],
     model_variable: None,
     default_model: None,
     named_only: Some("npx @google/gemini-cli {prompt}"),
-    passed: &["GEMINI_*", "GOOGLE_*", "CLOUDSDK_*"],
-    given: &[("GEMINI_CLI_NO_RELAUNCH", "true"), ("GEMINI_CLI_TRUST_WORKSPACE", "true")],
+    // By name, not all that begin with GEMINI_CLI_: what an editor's terminal sets would open the editor's folders to a prompt.
+    passed: &[
+        "GEMINI_API_KEY",
+        "GEMINI_API_KEY_AUTH_MECHANISM",
+        "GEMINI_CLI_CUSTOM_HEADERS",
+        "GEMINI_CLI_HOME",
+        "GEMINI_CLI_USE_COMPUTE_ADC",
+        "GEMINI_MODEL",
+        "GOOGLE_*",
+        "CLOUDSDK_*",
+        "CLOUD_SHELL",
+        "CODE_ASSIST_*",
+    ],
+    given: &[],
     install: "install it with: npm install -g @google/gemini-cli",
 };
 

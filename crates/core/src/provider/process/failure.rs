@@ -18,6 +18,9 @@ const TAIL: usize = 8 << 10;
 /// Characters of them that an error message shows.
 const SHOWN: usize = 1200;
 
+/// Bytes from which on a prompt is taken out of what a program says also where it is but a part of a line.
+const TELLING: usize = 12;
+
 /// Words in which command line programs say what is wrong with the account behind them. The first hit decides.
 const WORDS: &[(&str, ErrorKind)] = &[
     ("insufficient_quota", ErrorKind::ProviderQuotaExhausted),
@@ -70,7 +73,9 @@ impl Tail {
         // What stands before the first line end after a cut may be the rest of a key, or of a prompt, that nothing would recognise.
         let whole = if self.cut { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
         let asked: HashSet<&str> = prompt.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let whole = if asked.is_empty() { whole.to_owned() } else { whole.replace(prompt.trim(), "\n") };
+        // A word or two are in every text, and give away nothing.
+        let telling = prompt.trim().len() >= TELLING;
+        let whole = if telling { whole.replace(prompt.trim(), "\n") } else { whole.to_owned() };
         // Where in its own code it happened says nothing to anybody here, and takes the place of what happened.
         let frame = |line: &str| line.starts_with("    at ");
         let unasked = |line: &&str| !line.trim().is_empty() && !frame(line) && !asked.contains(line.trim());

@@ -132,6 +132,11 @@ impl Home {
         self.above().join("work")
     }
 
+    /// Whether this login of the user's is in it.
+    pub(in super::super) fn has_login(&self, name: &str) -> bool {
+        self.links.iter().any(|(link, _)| link.ends_with(name))
+    }
+
     fn above(&self) -> &Path {
         self.folder.ancestors().find(|path| path.ends_with("home")).and_then(Path::parent).unwrap_or(self.root.path())
     }
