@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Replicas, ask_all, count, known, status};
+use crate::service::conversation;
+use crate::{Replicas, ask_all, count, key_header, known, status, status_of};
 
 /// A tenth of a cent for each token of an answer, and nothing for a prompt.
 pub(crate) const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
@@ -74,5 +75,30 @@ fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_coun
         }
         settled(&all, &name, ledger + more);
         assert!(ledger + more + SET_ASIDE > 1_000_000, "nothing is held for nothing");
+    }
+}
+
+/// A route whose first targets cost more than the key has.
+const DEAR: &str = "[prices.\"echo/dear\"]\ninput = 0\noutput = 100000\n[prices.\"echo/dearer\"]\ninput = 0\noutput = 200000\n\
+                    [routes.r]\ngroups = [[\"echo/dear\"], [\"echo/dearer\"], [\"echo/x\"]]\n";
+
+#[test]
+fn whose_money_is_not_enough_for_the_first_targets_is_answered_by_the_next_after_one_script() {
+    let all = Replicas::start(2, &format!("{PRICED}{DEAR}"));
+    let each = each(&all);
+    let key = all.says(&["keys", "create", "spender", "--budget", "1", "--concurrency", "9"]);
+    known(&all.services, &key);
+    let header = key_header(&key);
+    let mut ledger = 0;
+    for round in 0..10 {
+        // Only what lets a request in looks how many there are at once.
+        let before = all.commands("zcard");
+        let answer = all.services[round % 2].ask(&conversation("r", &header));
+        assert_eq!(status_of(&answer), 200, "{answer}");
+        let lower = answer.to_ascii_lowercase();
+        assert!(lower.contains("x-llm-router-model: x\r\n"), "{answer}");
+        assert_eq!(all.commands("zcard") - before, 1, "whoever counts is asked once");
+        ledger += each;
+        settled(&all, "spender", ledger);
     }
 }
