@@ -58,7 +58,13 @@ async fn lab(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> (R
         price
     };
     let mut deps = RouterDeps::default();
-    let prices = [("lab/dear", 1_000_000_000), ("lab/fair", 100_000_000), ("lab/cheap", 1_000), ("down/m", 1_000)];
+    let prices = [
+        ("lab/dear", 1_000_000_000),
+        ("lab/fair", 100_000_000),
+        ("lab/cheap", 1_000),
+        ("down/m", 1_000),
+        ("ill/m", 1_000),
+    ];
     deps.prices = Arc::new(Prices::default().with(prices.map(|(name, output)| (name, price(output)))));
     deps.clock = clock;
     deps.keyring = Some(keyring);
@@ -69,7 +75,10 @@ async fn lab(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> (R
     settings.routes.insert("r".into(), route);
     let lab = Scripted::text("lab", "one two");
     let down = Scripted::new("down", [Turn::Fail(Error::new(ErrorKind::ProviderUnavailable, "it is down"))]);
-    let router = Router::builder().provider(lab).provider(down).settings(settings).deps(deps).build().unwrap();
+    let ill =
+        Scripted::new("ill", [(); 3].map(|()| Turn::Fail(Error::new(ErrorKind::ProviderServerError, "it is ill"))));
+    let router =
+        Router::builder().provider(lab).provider(down).provider(ill).settings(settings).deps(deps).build().unwrap();
     (router, holder)
 }
 
@@ -191,12 +200,12 @@ async fn a_counter_that_is_shared_is_asked_again_only_for_a_dearer_target_after_
 #[tokio::test(start_paused = true)]
 async fn a_target_that_is_left_alone_is_asked_for_after_those_that_are_not() {
     let counter = Arc::new(Counter::default());
-    let (router, holder) = lab(&["down/m", "lab/fair"], false, Some(Arc::clone(&counter))).await;
+    let (router, holder) = lab(&["ill/m", "lab/fair"], false, Some(Arc::clone(&counter))).await;
     for _ in 0..2 {
         let response = ask(&router, Arc::clone(&holder)).await.unwrap();
         assert_eq!(response.trace().unwrap().served.as_ref().unwrap().model.as_ref().unwrap().as_str(), "fair");
     }
     let asked_for = counter.asked.lock().unwrap().clone();
-    // The first finds out that it is down; the second does not ask it, and needs no second question.
+    // The first finds out that it is ill; the second does not ask it, and needs no second question.
     assert_eq!(asked_for, [(vec![1], Some(1)), (vec![4_999], Some(4_999)), (vec![5_000, 1], Some(5_000))]);
 }
