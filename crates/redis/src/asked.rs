@@ -12,6 +12,9 @@ use llm_router::limits::shared::Ask;
 /// The most lost asks that are remembered. What more of them drew stays set aside: the caps hold.
 const MOST: usize = 10_000;
 
+/// Where an ask drew money, if it was counted.
+pub(crate) type Books = Vec<Arc<str>>;
+
 /// The asks of this process, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
@@ -19,8 +22,7 @@ pub(crate) struct Asked {
     /// Up to which number the server has been told that all outcomes are known.
     told: u64,
     under_way: BTreeSet<u64>,
-    /// Each with the books that it drew from, if it was counted.
-    lost: BTreeMap<u64, Vec<Arc<str>>>,
+    lost: BTreeMap<u64, Books>,
 }
 
 impl Asked {
@@ -72,7 +74,7 @@ impl Asked {
     }
 
     /// Up to which number all outcomes are known once these are taken back: as many of the lost as have no more than `most` books, but one in any case.
-    pub(crate) fn settle(&mut self, most: usize) -> (u64, Vec<(u64, Vec<Arc<str>>)>) {
+    pub(crate) fn settle(&mut self, most: usize) -> (u64, Vec<(u64, Books)>) {
         let known = self.known_to();
         let (mut taken, mut books) = (Vec::new(), 0);
         while let Some(entry) = self.lost.first_entry().filter(|entry| *entry.key() <= known) {
