@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use llm_router::config::{RouteSettings, Settings};
 use llm_router::deps::RouterDeps;
+use llm_router::limits::Holder;
 use llm_router::limits::key::{KeySpec, Seal};
 use llm_router::limits::keyring::{Keyring, Scope};
 use llm_router::limits::shared::{Account, Alone, Ask, Correction, Counted, Limit, Shared, Sharing, Told};
@@ -24,6 +25,19 @@ use llm_router::{Error, ErrorKind, Result};
 
 /// Asks a route of one target after another, with a cent to spend. Fifty tokens of `lab/dear` may cost five cents, of `lab/fair` half a cent, of `lab/cheap` next to nothing.
 async fn asked(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> Result<Response> {
+    let (router, holder) = lab(targets, hedge, counter).await;
+    ask(&router, holder).await
+}
+
+async fn ask(router: &Router, holder: Arc<Holder>) -> Result<Response> {
+    let mut request = Request::new("hi");
+    request.model = Some("r".to_owned());
+    request.sampling.max_tokens = Some(50);
+    router.call(Op::new(request, Door::Library).within(Some(holder))).await?.collect().await
+}
+
+/// The router with that route, and who asks it.
+async fn lab(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> (Router, Arc<Holder>) {
     let clock = Arc::new(ManualClock::default());
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let seal = Seal::new(|| Ok([3; 32]));
@@ -44,7 +58,13 @@ async fn asked(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> 
         price
     };
     let mut deps = RouterDeps::default();
-    let prices = [("lab/dear", 1_000_000_000), ("lab/fair", 100_000_000), ("lab/cheap", 1_000), ("down/m", 1_000)];
+    let prices = [
+        ("lab/dear", 1_000_000_000),
+        ("lab/fair", 100_000_000),
+        ("lab/cheap", 1_000),
+        ("down/m", 1_000),
+        ("ill/m", 1_000),
+    ];
     deps.prices = Arc::new(Prices::default().with(prices.map(|(name, output)| (name, price(output)))));
     deps.clock = clock;
     deps.keyring = Some(keyring);
@@ -55,11 +75,11 @@ async fn asked(targets: &[&str], hedge: bool, counter: Option<Arc<Counter>>) -> 
     settings.routes.insert("r".into(), route);
     let lab = Scripted::text("lab", "one two");
     let down = Scripted::new("down", [Turn::Fail(Error::new(ErrorKind::ProviderUnavailable, "it is down"))]);
-    let router = Router::builder().provider(lab).provider(down).settings(settings).deps(deps).build().unwrap();
-    let mut request = Request::new("hi");
-    request.model = Some("r".to_owned());
-    request.sampling.max_tokens = Some(50);
-    router.call(Op::new(request, Door::Library).within(Some(holder))).await?.collect().await
+    let ill =
+        Scripted::new("ill", [(); 3].map(|()| Turn::Fail(Error::new(ErrorKind::ProviderServerError, "it is ill"))));
+    let router =
+        Router::builder().provider(lab).provider(down).provider(ill).settings(settings).deps(deps).build().unwrap();
+    (router, holder)
 }
 
 /// Who answered, by model, and why each target of the plan that was passed over was.
@@ -112,8 +132,8 @@ async fn where_no_target_is_left_the_request_is_refused() {
 #[derive(Debug, Default)]
 struct Counter {
     drawn: Mutex<BTreeMap<Arc<str>, u64>>,
-    /// The amount of each question, and whether it was granted.
-    asked: Mutex<Vec<(u64, bool)>>,
+    /// The amounts of each question, and which was granted.
+    asked: Mutex<Vec<(Vec<u64>, Option<u64>)>>,
 }
 
 impl Shared for Counter {
@@ -121,14 +141,15 @@ impl Shared for Counter {
         let mut drawn = self.drawn.lock().unwrap();
         let due = &ask.accounts[0].money[0];
         let sum = drawn.entry(Arc::clone(&due.books)).or_default();
-        let fits = *sum + due.amount <= due.cap;
-        self.asked.lock().unwrap().push((due.amount, fits));
-        let told = if fits {
-            *sum += due.amount;
-            let counted = |_: &Account| Counted { drawn: vec![*sum], ..Counted::default() };
-            Told::In { slot: None, accounts: ask.accounts.iter().map(counted).collect() }
-        } else {
+        let fits = ask.amounts.iter().copied().find(|amount| *sum + amount <= due.cap);
+        self.asked.lock().unwrap().push((ask.amounts.clone(), fits));
+        let told = if fits.is_none() && !ask.amounts.is_empty() {
             Told::Full { at: 0, limit: Limit::Money(0), wait: None, accounts: Vec::new() }
+        } else {
+            let drew = fits.unwrap_or(0);
+            *sum += drew;
+            let counted = |_: &Account| Counted { drawn: vec![*sum], ..Counted::default() };
+            Told::In { slot: None, drew, accounts: ask.accounts.iter().map(counted).collect() }
         };
         async { Ok(told) }.boxed()
     }
@@ -147,19 +168,44 @@ impl Shared for Counter {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_counter_that_is_shared_lets_in_whom_the_cheapest_target_fits() {
-    let counter = Arc::new(Counter::default());
-    let response = asked(&["lab/dear", "lab/other", "lab/fair", "lab/cheap"], false, Some(Arc::clone(&counter))).await;
-    assert_eq!(told(&response.unwrap()).0, "fair");
-    let asked_for = counter.asked.lock().unwrap().clone();
-    // Let in with the cheapest; then what is missing for the first, and for the one that fits.
-    let granted: Vec<bool> = asked_for.iter().map(|(_, granted)| *granted).collect();
-    assert_eq!(granted, [false, true, false, true], "{asked_for:?}");
-    assert_eq!(asked_for[1].0 + asked_for[3].0, 5_000);
-    assert_eq!(counter.drawn.lock().unwrap().values().copied().collect::<Vec<_>>(), [200], "what the answer cost");
+async fn a_counter_that_is_shared_is_asked_once_for_all_prices_of_the_plan() {
+    let asked_for = |counter: &Counter| counter.asked.lock().unwrap().clone();
+    for hedge in [false, true] {
+        let counter = Arc::new(Counter::default());
+        let targets = ["lab/dear", "lab/other", "lab/dear", "lab/fair", "lab/dear", "lab/cheap"];
+        let response = asked(&targets, hedge, Some(Arc::clone(&counter))).await;
+        assert_eq!(told(&response.unwrap()).0, "fair");
+        // Each price that is less than those before it; and those before the one that was granted are not asked for again.
+        assert_eq!(asked_for(&counter), [(vec![50_000, 5_000, 1], Some(5_000))]);
+        assert_eq!(counter.drawn.lock().unwrap().values().copied().collect::<Vec<_>>(), [200], "what the answer cost");
+    }
 
     let counter = Arc::new(Counter::default());
     let error = asked(&["lab/dear", "lab/other"], false, Some(Arc::clone(&counter))).await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::PolicyBudgetExceeded, None));
-    assert_eq!(counter.asked.lock().unwrap().len(), 1);
+    assert_eq!(asked_for(&counter), [(vec![50_000], None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_counter_that_is_shared_is_asked_again_only_for_a_dearer_target_after_another_was_called() {
+    let counter = Arc::new(Counter::default());
+    let response = asked(&["lab/dear", "down/m", "lab/fair"], false, Some(Arc::clone(&counter))).await.unwrap();
+    let trace = response.trace().unwrap();
+    assert_eq!(trace.served.as_ref().unwrap().model.as_ref().unwrap().as_str(), "fair");
+    let asked_for = counter.asked.lock().unwrap().clone();
+    assert_eq!(asked_for, [(vec![50_000, 1], Some(1)), (vec![4_999], Some(4_999))]);
+    assert_eq!(counter.drawn.lock().unwrap().values().copied().collect::<Vec<_>>(), [200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_left_alone_is_asked_for_after_those_that_are_not() {
+    let counter = Arc::new(Counter::default());
+    let (router, holder) = lab(&["ill/m", "lab/fair"], false, Some(Arc::clone(&counter))).await;
+    for _ in 0..2 {
+        let response = ask(&router, Arc::clone(&holder)).await.unwrap();
+        assert_eq!(response.trace().unwrap().served.as_ref().unwrap().model.as_ref().unwrap().as_str(), "fair");
+    }
+    let asked_for = counter.asked.lock().unwrap().clone();
+    // The first finds out that it is ill; the second does not ask it, and needs no second question.
+    assert_eq!(asked_for, [(vec![1], Some(1)), (vec![4_999], Some(4_999)), (vec![5_000, 1], Some(5_000))]);
 }

@@ -3,7 +3,7 @@
 //! Of a prefix `P`: `P:format` holds the format of all this; `P:r:SPACE:KEY` a record, 8 bytes of its expiry in ms since 1970 (0: none) and then its value; `P:i:SPACE` the keys of a
 //! space, a sorted set that is read by key (what limits draw of money stands in none: nobody lists it, and keys that were derived come and go); `P:w:ACCOUNT:requests2`, `:tokens2` the
 //! windows of an account, `:running` those at once; `P:told:PROCESS` the last batch of corrections
-//! of a process and the number up to which it knows what became of its asks, `P:asked:PROCESS` those above it that drew money. A counter is a record of 8 bytes with the highest first.
+//! of a process and the number up to which it knows what became of its asks, `P:asked:PROCESS` those above it that drew money, each `NUMBER:AMOUNT`. A counter is a record of 8 bytes with the highest first.
 
 use std::time::{Duration, SystemTime};
 

@@ -150,7 +150,7 @@ impl Settling {
     }
 
     /// Takes back what was counted for somebody who is gone. That it was a request stays counted.
-    pub(crate) fn undo(&self, ask: &Ask, slot: Option<u64>, accounts: &[Counted]) {
+    pub(crate) fn undo(&self, ask: &Ask, slot: Option<u64>, drew: u64, accounts: &[Counted]) {
         if let Some(slot) = slot {
             self.put(Correction::Left(slot));
         }
@@ -159,8 +159,8 @@ impl Settling {
                 let (account, more) = (Arc::clone(&asked.name), back(weight));
                 self.put(Correction::Tokens { account, mark: counted.mark, more });
             }
-            for due in asked.money.iter().filter(|due| due.amount > 0) {
-                let (books, more, expires) = (Arc::clone(&due.books), back(due.amount), due.expires);
+            for due in asked.money.iter().filter(|_| drew > 0) {
+                let (books, more, expires) = (Arc::clone(&due.books), back(drew), due.expires);
                 self.put(Correction::Money { books, more, expires });
             }
         }
@@ -247,8 +247,8 @@ impl Queue {
         }
         let (known, lost) = waiting.asked.settle(BATCH.saturating_sub(ops.len()));
         for (number, books) in lost {
-            ops.extend(books.into_iter().map(|(books, amount)| {
-                let what = short("U", &number.to_string(), &back(amount).to_string());
+            ops.extend(books.into_iter().map(|books| {
+                let what = short("U", &number.to_string(), "");
                 Op { key: self.names.record(SPACE, &books), what }
             }));
         }

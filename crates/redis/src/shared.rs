@@ -97,8 +97,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(Ok(Told::In { slot, accounts })) = self.told.take() {
-            self.settling.undo(&self.ask, slot, &accounts);
+        if let Some(Ok(Told::In { slot, drew, accounts })) = self.told.take() {
+            self.settling.undo(&self.ask, slot, drew, &accounts);
         }
     }
 }
@@ -136,6 +136,10 @@ fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask:
     let mut call = ENTER.prepare_invoke();
     call.key(settling.told()).key(settling.asked());
     call.arg(settling.slot_name(number)).arg(number).arg(LEASE.as_millis() as u64).arg(ask.accounts.len());
+    call.arg(ask.amounts.len());
+    ask.amounts.iter().for_each(|amount| {
+        call.arg(amount.min(&EXACT));
+    });
     let or_none = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit.min(EXACT)).unwrap_or(-1));
     for account in &ask.accounts {
         for of in [REQUESTS, TOKENS, RUNNING] {
@@ -146,8 +150,7 @@ fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask:
         call.arg(or_none(account.concurrency.map(u64::from))).arg(account.money.len());
         for due in &account.money {
             call.key(names.record(SPACE, &due.books));
-            call.arg(due.cap.min(EXACT)).arg(due.amount.min(EXACT)).arg(&header(due.expires)[..]);
-            call.arg(keep(due.expires, now));
+            call.arg(due.cap.min(EXACT)).arg(&header(due.expires)[..]).arg(keep(due.expires, now));
         }
     }
     call
@@ -157,7 +160,7 @@ fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask:
 fn read(ask: &Ask, numbers: &[i64], slot: u64) -> Option<Told> {
     let mut numbers = numbers.iter().map(|number| u64::try_from(*number).ok());
     let mut next = || numbers.next();
-    let (full, at, what, wait) = (next()??, next()??, next()??, next()?);
+    let (full, which, what, wait) = (next()??, next()??, next()??, next()?);
     let mut accounts = Vec::with_capacity(ask.accounts.len());
     for account in &ask.accounts {
         let mark = next()??;
@@ -173,7 +176,7 @@ fn read(ask: &Ask, numbers: &[i64], slot: u64) -> Option<Told> {
     }
     if full == 0 {
         let at_once = ask.accounts.iter().any(|account| account.concurrency.is_some());
-        return Some(Told::In { slot: at_once.then_some(slot), accounts });
+        return Some(Told::In { slot: at_once.then_some(slot), drew: which, accounts });
     }
     let limit = match usize::try_from(what).ok()? {
         0 => Limit::Requests,
@@ -181,7 +184,7 @@ fn read(ask: &Ask, numbers: &[i64], slot: u64) -> Option<Told> {
         2 => Limit::Concurrency,
         money => Limit::Money(money - 3),
     };
-    Some(Told::Full { at: usize::try_from(at).ok()?, limit, wait: wait.map(Duration::from_millis), accounts })
+    Some(Told::Full { at: usize::try_from(which).ok()?, limit, wait: wait.map(Duration::from_millis), accounts })
 }
 
 fn unclear() -> StoreError {

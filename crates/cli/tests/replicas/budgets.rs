@@ -1,8 +1,10 @@
 //! Money that all replicas spend together.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::{Replicas, ask_all, count, known, status};
+use crate::service::conversation;
+use crate::{Replicas, ask_all, count, key_header, known, status, status_of};
 
 /// A tenth of a cent for each token of an answer, and nothing for a prompt.
 pub(crate) const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
@@ -75,4 +77,54 @@ fn a_dollar_is_never_overspent_by_two_hundred_at_once_and_the_ledger_is_the_coun
         settled(&all, &name, ledger + more);
         assert!(ledger + more + SET_ASIDE > 1_000_000, "nothing is held for nothing");
     }
+}
+
+/// A route whose first targets cost more than the key has; each program is one target.
+const DEAR: &str = "[providers.dear]\ncommand = \"/bin/echo {model}\"\n[providers.dearer]\ncommand = \"/usr/bin/printf {model}\"\n\
+                    [prices.\"dear/m\"]\ninput = 0\noutput = 100000\n[prices.\"dearer/m\"]\ninput = 0\noutput = 200000\n\
+                    [prices.\"slow/x\"]\ninput = 0\noutput = 1000\n\
+                    [routes.r]\ngroups = [[\"dear/m\"], [\"dearer/m\"], [\"slow/x\"]]\n";
+
+#[test]
+fn whose_money_is_not_enough_for_the_first_targets_is_answered_by_the_next_after_one_script() {
+    // A provider that answers when it is told to.
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let slow = format!(
+        "[providers.slow]\ncommand = \"/usr/bin/nice /usr/bin/env MODEL={{model}} /bin/cat {}\"\n",
+        gate.display()
+    );
+    let all = Replicas::start(2, &format!("{PRICED}{slow}{DEAR}"));
+    let key = all.says(&["keys", "create", "spender", "--budget", "1"]);
+    known(&all.services, &key);
+    let mut ledger = 0;
+    for round in 0..6 {
+        let before = all.scripts();
+        std::thread::scope(|scope| {
+            let service = &all.services[round % 2];
+            let asked = scope.spawn(|| service.ask(&conversation("r", &key_header(&key))));
+            // It can be opened as soon as the provider reads it.
+            let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+            let mut open = loop {
+                match rustix::fs::open(&gate, flags, rustix::fs::Mode::empty()) {
+                    Ok(open) => break std::fs::File::from(open),
+                    Err(_) if asked.is_finished() => panic!("{}", asked.join().unwrap()),
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(all.scripts() - before, 1, "whoever counts is asked once, and nobody puts anything right yet");
+            assert_eq!(drawn(&all, "spender"), ledger + SET_ASIDE, "for the target that is asked");
+            open.write_all(b"at last").unwrap();
+            drop(open);
+            let answer = asked.join().unwrap().to_ascii_lowercase();
+            assert_eq!(status_of(&answer), 200, "{answer}");
+            assert!(answer.contains("x-llm-router-provider: slow"), "{answer}");
+            let cost = answer.lines().find_map(|line| line.strip_prefix("x-llm-router-cost: "));
+            let cost: f64 = cost.unwrap_or_else(|| panic!("{answer}")).parse().unwrap();
+            ledger += (cost * 1e6).round() as u64;
+        });
+        settled(&all, "spender", ledger);
+    }
+    assert!(ledger > 0);
 }

@@ -66,7 +66,7 @@ impl Replicas {
         redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap()
     }
 
-    /// How many scripts the server has run that count limits: they alone ask it for the time. The books are written by another one, twice a second.
+    /// How many scripts the server has run that count limits: they and those that put right what was counted ask it for the time. The books are written by another one, twice a second.
     fn scripts(&self) -> u64 {
         let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.client()).unwrap();
         let line = info.lines().find(|line| line.starts_with("cmdstat_time:"));

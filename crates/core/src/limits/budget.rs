@@ -104,10 +104,10 @@ impl Purse {
         Self { ends, ..self }
     }
 
-    /// What is asked of a shared counter.
-    pub(super) fn due(&self, amount: u64, now: SystemTime) -> Due {
+    /// Which of its books a shared counter is asked for.
+    pub(super) fn due(&self, now: SystemTime) -> Due {
         let (number, next) = self.period.of(now);
-        Due { books: self.books(number).into(), amount, cap: self.cap, expires: self.kept(next) }
+        Due { books: self.books(number).into(), cap: self.cap, expires: self.kept(next) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

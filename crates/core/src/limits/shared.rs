@@ -39,6 +39,9 @@ pub trait Shared: fmt::Debug + Send + Sync + 'static {
 pub struct Ask {
     /// The accounts, from the key upwards.
     pub accounts: Vec<Account>,
+    /// What the request may cost at most, in micro-dollars: alternatives, each less than the one before it. The first for which every money of every account has room is drawn,
+    /// from all of them; where none is, the account that has no room for the last one refuses. Empty draws nothing.
+    pub amounts: Vec<u64>,
 }
 
 /// What a request wants of one account. What is absent is not limited there, or not asked for.
@@ -52,17 +55,15 @@ pub struct Account {
     pub tokens: Option<(u64, u64)>,
     /// The most requests at once.
     pub concurrency: Option<u32>,
-    /// Money to be set aside.
+    /// Where money is to be set aside.
     pub money: Vec<Due>,
 }
 
-/// Money for one request, in micro-dollars.
+/// One of the books that money is drawn from, in micro-dollars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Where it is counted: a record of [`MONEY`](super::bank::SPACE).
     pub books: Arc<str>,
-    /// What the request may cost at most.
-    pub amount: u64,
     /// What the books may come to.
     pub cap: u64,
     /// When they may be forgotten.
@@ -76,6 +77,8 @@ pub enum Told {
     In {
         /// Under which it is one of those at once, where that is limited.
         slot: Option<u64>,
+        /// Which of the [amounts](Ask::amounts) was drawn of each money; 0 where none was asked for.
+        drew: u64,
         /// How each account stands, in the order asked.
         accounts: Vec<Counted>,
     },

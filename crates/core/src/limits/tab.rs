@@ -1,16 +1,17 @@
 //! Money set aside: from the leases of this process, or on a tab that is counted together with others.
 //!
-//! A [`Tab`] is one request's money at a shared counter: opened when the request is let in, in the same step, with what its first attempt may cost. A later attempt spends what is
-//! left of it and asks only for what is missing. When nobody holds it any more, what was not spent goes back, and what was spent beyond it is told. Caps and leases are
-//! `budget.rs`.
+//! A [`Tab`] is one request's money at a shared counter: opened when the request is let in, in the same step, with what the first target that the books have room for may cost. Until
+//! that one is asked, the dearer ones before it are refused here, as the books refused them: whoever counts is asked once before the first call. A later attempt spends what is left and
+//! asks only for what is missing. When nobody holds it any more, what was not spent goes back, and what was spent beyond it is told. Caps and leases are `budget.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::Holder;
 use super::budget::Reserved;
-use super::shared::{Account, Alone, Ask, Correction, Sharing, Told};
-use crate::error::Result;
+use super::shared::{Account, Alone, Ask, Correction, Counted, Limit, Sharing, Told};
+use crate::error::{Error, Result};
+use crate::store::StoreError;
 
 /// Whose money a request spends.
 #[derive(Clone, Debug)]
@@ -122,6 +123,50 @@ struct Money {
     /// Set aside for attempts under way.
     held: u64,
     spent: u64,
+    /// What was refused when the tab was opened; forgotten with the first attempt that is paid for, for others may have given back something since.
+    refused: Option<Refused>,
+}
+
+/// What a request was granted of its alternatives when it was let in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Granted {
+    amount: u64,
+    refused: Option<Refused>,
+}
+
+/// The least amount that there was no room for.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    least: u64,
+    by: By,
+}
+
+/// The place of a holder in its chain, and that of one of its purses.
+type By = (usize, usize);
+
+/// Why nothing is held.
+enum Short {
+    /// So much is missing.
+    Of(u64),
+    /// As much was refused a moment ago.
+    Refused(By),
+}
+
+impl Granted {
+    /// What the books granted, as they stand with it.
+    pub(super) fn told(ask: &Ask, drew: u64, accounts: &[Counted]) -> Self {
+        let least = ask.amounts.iter().copied().filter(|amount| *amount > drew).min();
+        let full = |least: u64| {
+            ask.accounts.iter().zip(accounts).enumerate().find_map(|(at, (account, counted))| {
+                let room = |cap: u64, drawn: u64| cap.saturating_sub(drawn).saturating_add(drew);
+                let place =
+                    account.money.iter().zip(&counted.drawn).position(|(due, drawn)| room(due.cap, *drawn) < least);
+                place.map(|place| (at, place))
+            })
+        };
+        let refused = least.and_then(|least| full(least).map(|by| Refused { least, by }));
+        Self { amount: drew, refused }
+    }
 }
 
 impl Money {
@@ -131,18 +176,20 @@ impl Money {
 }
 
 impl Tab {
-    /// A tab with what is counted in these books already, or what this process allows alone.
+    /// A tab with what is counted in these books already, or what this process allows `alone`.
     pub(super) fn open(
         holder: &Arc<Holder>,
         sharing: &Arc<Sharing>,
         accounts: &[Account],
-        drawn: u64,
-        alone: u64,
+        granted: Granted,
+        alone: bool,
     ) -> Self {
         let of_money =
             |account: &Account| Account { requests: None, tokens: None, concurrency: None, ..account.clone() };
         let accounts = accounts.iter().map(of_money).collect();
-        let money = Mutex::new(Money { drawn, alone, ..Money::default() });
+        let Granted { amount, refused } = granted;
+        let (drawn, alone) = if alone { (0, amount) } else { (amount, 0) };
+        let money = Mutex::new(Money { drawn, alone, refused, ..Money::default() });
         Self { holder: Arc::clone(holder), sharing: Arc::clone(sharing), accounts, money }
     }
 
@@ -150,39 +197,44 @@ impl Tab {
         self.money.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds so much, where that is free; else what is missing.
-    fn take(&self, micros: u64) -> std::result::Result<(), u64> {
+    /// Holds so much, where that is free.
+    fn take(&self, micros: u64) -> std::result::Result<(), Short> {
         let mut money = self.money();
         let missing = micros.saturating_sub(money.free());
         if missing == 0 {
             money.held = money.held.saturating_add(micros);
+            money.refused = None;
             return Ok(());
         }
-        Err(missing)
+        let refused = money.refused.filter(|refused| micros >= refused.least);
+        Err(refused.map_or(Short::Of(missing), |refused| Short::Refused(refused.by)))
     }
 
     async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
-        while let Err(missing) = self.take(micros) {
-            let ask = self.ask(missing);
-            match self.sharing.ask(ask.clone()).await {
-                Ok(Told::In { .. }) => self.money().drawn += missing,
+        while let Err(short) = self.take(micros) {
+            let missing = match short {
+                Short::Of(missing) => missing,
+                Short::Refused((at, place)) => {
+                    return Err(self.holder.refused(&self.ask(micros), at, Limit::Money(place), None, now));
+                }
+            };
+            match self.sharing.ask(self.ask(missing)).await {
+                Ok(Told::In { drew, .. }) => self.money().drawn += drew,
                 Ok(Told::Full { at, limit, wait, .. }) => {
-                    return Err(self.holder.refused(&ask, at, limit, wait, now));
+                    return Err(self.holder.refused(&self.ask(micros), at, limit, wait, now));
                 }
                 Err(silent) => {
-                    self.holder.alone_money(&self.sharing, missing, now, silent)?;
-                    self.money().alone += missing;
+                    let granted = self.holder.alone_money(&self.sharing, &[missing], now, silent)?;
+                    self.money().alone += granted.amount;
                 }
             }
         }
         Ok(Spending { micros, from: From::Tab(Arc::clone(self), micros) })
     }
 
-    /// What is asked of the accounts for so much more.
+    /// What is asked of the accounts for so much.
     fn ask(&self, micros: u64) -> Ask {
-        let mut accounts = self.accounts.clone();
-        accounts.iter_mut().flat_map(|account| &mut account.money).for_each(|due| due.amount = micros);
-        Ask { accounts }
+        Ask { accounts: self.accounts.clone(), amounts: vec![micros] }
     }
 
     fn settle(&self, held: u64, cost: u64) {
@@ -212,31 +264,43 @@ impl Drop for Tab {
 }
 
 impl Holder {
-    /// Whether this process alone allows so much.
+    /// The first of these amounts that this process alone allows.
     ///
     /// # Errors
-    /// `router_unavailable` where nothing passes alone, `policy_budget_exceeded` where its part is spent.
+    /// `router_unavailable` where nothing passes alone, `policy_budget_exceeded` where its part has no room for the last of them.
     pub(super) fn alone_money(
         self: &Arc<Self>,
         sharing: &Sharing,
-        micros: u64,
+        amounts: &[u64],
         now: SystemTime,
-        silent: crate::store::StoreError,
-    ) -> Result<()> {
+        silent: StoreError,
+    ) -> Result<Granted> {
         let parts = match sharing.alone {
             Alone::Closed => return Err(sharing.refusal(silent)),
-            Alone::Open => return Ok(()),
+            Alone::Open => return Ok(Granted { amount: amounts.first().copied().unwrap_or(0), refused: None }),
             Alone::Local(parts) => parts,
         };
+        let mut refused: Option<(Refused, Error)> = None;
+        for &least in amounts {
+            match self.take_parts(least, parts, now) {
+                Ok(()) => return Ok(Granted { amount: least, refused: refused.map(|(refused, _)| refused) }),
+                Err((by, error)) => refused = Some((Refused { least, by }, error)),
+            }
+        }
+        refused.map_or(Ok(Granted::default()), |(_, error)| Err(error))
+    }
+
+    /// Allows so much of the part of every purse, or of none.
+    fn take_parts(self: &Arc<Self>, micros: u64, parts: u32, now: SystemTime) -> std::result::Result<(), (By, Error)> {
         let mut taken = Vec::new();
-        for holder in self.chain() {
-            for purse in &holder.purses {
+        for (at, holder) in self.chain().enumerate().filter(|_| micros > 0) {
+            for (place, purse) in holder.purses.iter().enumerate() {
                 if purse.take_part(micros, parts, now) {
                     taken.push(purse);
                     continue;
                 }
                 taken.iter().for_each(|purse| purse.end_part(micros, 0));
-                return Err(purse.refusal(&holder.title(), micros, now));
+                return Err(((at, place), purse.refusal(&holder.title(), micros, now)));
             }
         }
         Ok(())

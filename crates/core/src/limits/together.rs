@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::permit::Permit;
 use super::rate::{Full, Standing};
 use super::shared::{Account, Alone, Ask, Correction, Counted, Limit, Sharing, Told};
-use super::tab::Tab;
+use super::tab::{Granted, Tab};
 use super::{Holder, MOST_ABOVE, Standings};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
@@ -69,8 +69,9 @@ impl Holder {
         self.shares
     }
 
-    /// Lets a request in that is thought to take as many tokens and to cost at most so many micro-dollars, if all who hold allow it. Where limits are counted together with
-    /// other processes, that is one question to whoever counts, and the money is set aside with it.
+    /// Lets a request in that is thought to take as many tokens and to cost at most the first of these amounts that there is room for, if all who hold allow it. Where limits are
+    /// counted together with other processes, that is one question to whoever counts, and the money is set aside with it; else each attempt sets aside its own, and the amounts,
+    /// micro-dollars, each less than the one before it, say nothing. None are needed where no money is limited.
     ///
     /// # Errors
     /// `policy_rate_limited` or `policy_budget_exceeded` with the wait, naming the holder and its limit; `router_unavailable` where nobody counts and nothing passes then.
@@ -79,11 +80,11 @@ impl Holder {
         now: Instant,
         date: SystemTime,
         tokens: u64,
-        micros: u64,
+        amounts: &[u64],
     ) -> Result<Permit> {
         match self.sharing.as_ref().filter(|_| self.shares) {
             None => self.admit(now, tokens),
-            Some(sharing) => Box::pin(self.enter_together(sharing, now, date, tokens, micros)).await,
+            Some(sharing) => Box::pin(self.enter_together(sharing, now, date, tokens, amounts)).await,
         }
     }
 
@@ -93,13 +94,13 @@ impl Holder {
         now: Instant,
         date: SystemTime,
         tokens: u64,
-        micros: u64,
+        amounts: &[u64],
     ) -> Result<Permit> {
-        let ask = self.ask(tokens, micros, date);
+        let ask = self.ask(tokens, amounts, date);
         match sharing.ask(ask.clone()).await {
-            Ok(Told::In { slot, accounts }) => {
+            Ok(Told::In { slot, drew, accounts }) => {
                 self.stand(now, &ask, &accounts);
-                let tab = self.tab(sharing, &ask.accounts, micros, 0);
+                let tab = self.tab(sharing, &ask.accounts, Granted::told(&ask, drew, &accounts), false);
                 let marks = accounts.iter().map(|account| account.mark).collect();
                 let together = Together { sharing: Arc::clone(sharing), slot, marks, tab, alone: false };
                 let here = sharing.alone.counts_here();
@@ -110,7 +111,7 @@ impl Holder {
                 self.stand(now, &ask, &accounts);
                 Err(self.refused(&ask, at, limit, wait, date))
             }
-            Err(silent) => self.enter_alone(sharing, &ask, (now, date), (tokens, micros), silent),
+            Err(silent) => self.enter_alone(sharing, &ask, (now, date), tokens, silent),
         }
     }
 
@@ -120,7 +121,7 @@ impl Holder {
         sharing: &Arc<Sharing>,
         ask: &Ask,
         (now, date): (Instant, SystemTime),
-        (tokens, micros): (u64, u64),
+        tokens: u64,
         silent: StoreError,
     ) -> Result<Permit> {
         let mut permit = match sharing.alone {
@@ -131,28 +132,36 @@ impl Holder {
             }
             Alone::Local(parts) => self.admit_part(now, tokens, parts)?,
         };
-        if self.counts_money() && micros > 0 {
-            self.alone_money(sharing, micros, date, silent)?;
-        }
-        let tab = self.tab(sharing, &ask.accounts, 0, micros);
+        let granted = if self.counts_money() {
+            self.alone_money(sharing, &ask.amounts, date, silent)?
+        } else {
+            Granted::default()
+        };
+        let tab = self.tab(sharing, &ask.accounts, granted, true);
         let together = Together { sharing: Arc::clone(sharing), slot: None, marks: Vec::new(), tab, alone: true };
         permit.together = Some(together);
         Ok(permit)
     }
 
-    fn tab(self: &Arc<Self>, sharing: &Arc<Sharing>, accounts: &[Account], drawn: u64, alone: u64) -> Option<Arc<Tab>> {
-        self.counts_money().then(|| Arc::new(Tab::open(self, sharing, accounts, drawn, alone)))
+    fn tab(
+        self: &Arc<Self>,
+        sharing: &Arc<Sharing>,
+        accounts: &[Account],
+        granted: Granted,
+        alone: bool,
+    ) -> Option<Arc<Tab>> {
+        self.counts_money().then(|| Arc::new(Tab::open(self, sharing, accounts, granted, alone)))
     }
 
-    fn ask(self: &Arc<Self>, tokens: u64, micros: u64, date: SystemTime) -> Ask {
+    fn ask(self: &Arc<Self>, tokens: u64, amounts: &[u64], date: SystemTime) -> Ask {
         let account = |holder: &Arc<Self>| Account {
             name: Arc::clone(&holder.account),
             requests: holder.limits.requests_per_minute,
             tokens: holder.limits.tokens_per_minute.map(|most| (tokens, most)),
             concurrency: holder.limits.concurrency,
-            money: holder.purses.iter().map(|purse| purse.due(micros, date)).collect(),
+            money: holder.purses.iter().map(|purse| purse.due(date)).collect(),
         };
-        Ask { accounts: self.chain().map(account).collect() }
+        Ask { accounts: self.chain().map(account).collect(), amounts: amounts.to_vec() }
     }
 
     /// Remembers how the accounts stand.
@@ -198,8 +207,8 @@ impl Holder {
             }
             Limit::Concurrency => asked.concurrency.map(|most| format!("{most} requests at once")),
             Limit::Money(place) => {
-                let purse = holder.purses.get(place).zip(asked.money.get(place));
-                return purse.map_or_else(unclear, |(purse, due)| purse.refusal(&holder.title(), due.amount, date));
+                let asked = holder.purses.get(place).zip(ask.amounts.last());
+                return asked.map_or_else(unclear, |(purse, least)| purse.refusal(&holder.title(), *least, date));
             }
         };
         what.map_or_else(unclear, |what| holder.full(&what, full))

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Router;
+use super::breaker::held;
 use super::charge::{Paid, at_most, is_unpriced};
 use super::count::estimate;
 use super::record::Record;
@@ -42,27 +43,43 @@ pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Re
     record.asked_by(holder);
 }
 
-/// Lets a request in, for as long as its record lives. Its first target's price is what is set aside with the same step, where limits are counted together with others; the cheapest one's where
-/// that is too much. What is missing for a target between them is asked for when its turn comes.
+/// The most prices of a plan that whoever counts is asked about: as many as a route has targets.
+const MOST: usize = 256;
+
+/// Lets a request in, for as long as its record lives. Where limits are counted together with others, this is the one question to whoever counts: the money for the first target of the plan that
+/// they have room for is set aside with it, and those before it are passed over.
 pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid: Paid, record: &Record) -> Result<()> {
     let Some(holder) = record.holder() else { return Ok(()) };
     let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
-    let clock = &router.deps().clock;
-    let targets = plan.targets.iter().map(|planned| &planned.target).filter(|_| holder.is_shared());
-    let mut most = targets
-        .filter(|target| !is_unpriced(router, holder, target, paid))
-        .map(|target| at_most(router, holder, target, request, paid));
-    let first = most.next().unwrap_or(0);
-    let enter = |micros| holder.enter_all(clock.instant(), clock.now(), tokens, micros);
-    let permit = match enter(first).await {
-        Err(error) if error.kind() == ErrorKind::PolicyBudgetExceeded => {
-            let least = most.min().filter(|least| *least < first).ok_or(error)?;
-            enter(least).await?
-        }
-        entered => entered?,
+    let counted = holder.is_shared() && holder.counts_money() && paid != Paid::Free;
+    let amounts = if counted {
+        falling(at_most(router, holder, in_turn(router, plan).into_iter(), request, paid))
+    } else {
+        Vec::new()
     };
+    let clock = &router.deps().clock;
+    let permit = holder.enter_all(clock.instant(), clock.now(), tokens, &amounts).await?;
     record.admitted(permit, tokens);
     Ok(())
+}
+
+/// The targets of a plan as their turns come: those that are left alone for now after all others, the soonest first.
+fn in_turn<'a>(router: &Router, plan: &'a Plan) -> Vec<&'a Target> {
+    let mut targets: Vec<_> = plan.targets.iter().map(|planned| (held(router, planned), &planned.target)).collect();
+    targets.sort_by_key(|(held, _)| held.as_ref().map(|held| held.until));
+    targets.into_iter().map(|(_, target)| target).collect()
+}
+
+/// Each amount that is less than all before it: where one was refused, no target that costs as much or more need be asked for. Of too many, the last is the least.
+fn falling(amounts: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut falling: Vec<u64> = Vec::new();
+    for amount in amounts {
+        if falling.last().is_none_or(|least| amount < *least) {
+            falling.truncate(MOST - 1);
+            falling.push(amount);
+        }
+    }
+    falling
 }
 
 /// Whether a target is passed over for what it costs: more than the key has left, or nobody knows what.
@@ -118,5 +135,21 @@ impl Router {
         };
         let bare = model.filter(|name| !self.settings().routes.contains_key(*name) && !of_provider(name));
         holder.allows_as(provider, model, bare, route)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_amount_is_less_than_all_before_it_and_of_too_many_the_least_is_there() {
+        let of = |amounts: &[u64]| falling(amounts.iter().copied());
+        assert!(of(&[]).is_empty());
+        assert_eq!(of(&[5, 9, 5, 3, 4, 0, 1]), [5_u64, 3, 0]);
+        let many: Vec<u64> = (0..1_000).rev().collect();
+        let kept = of(&many);
+        assert_eq!((kept.len(), kept.first(), kept.last()), (MOST, Some(&999), Some(&0)));
+        assert!(kept.is_sorted_by(|dear, cheap| dear > cheap));
     }
 }

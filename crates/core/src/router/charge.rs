@@ -287,13 +287,19 @@ pub(super) fn is_unpriced(router: &Router, holder: &Arc<Holder>, target: &Target
     is_limited && price(router, target, paid).is_none()
 }
 
-/// What one attempt at a target may cost a key at most, as far as it is known: set aside when its request is let in.
-pub(super) fn at_most(router: &Router, holder: &Arc<Holder>, target: &Target, request: &Request, paid: Paid) -> u64 {
-    if paid == Paid::Free || !holder.counts_money() {
-        return 0;
-    }
-    let price = price(router, target, paid);
-    price.map_or(0, |price| most(router, price, estimate(request), request, paid))
+/// What one attempt at each of these targets may cost a key at most, as far as it may ask them: of this it is let in with one.
+pub(super) fn at_most<'a>(
+    router: &'a Router,
+    holder: &'a Arc<Holder>,
+    targets: impl Iterator<Item = &'a Target>,
+    request: &'a Request,
+    paid: Paid,
+) -> impl Iterator<Item = u64> {
+    let input = estimate(request);
+    targets.filter_map(move |target| match price(router, target, paid) {
+        Some(price) => Some(most(router, price, input, request, paid)),
+        None => holder.allows_unpriced().then_some(0),
+    })
 }
 
 fn price<'a>(router: &'a Router, target: &Target, paid: Paid) -> Option<&'a Price> {

@@ -2,10 +2,13 @@
 --
 -- KEYS: where the asker's last batch of corrections is noted, its asks of money; then for each account its windows of requests and tokens, its set of those at
 -- once, and the record of each money.
--- ARGV: the slot's name, the number of the ask, the lease of a slot in ms, the number of accounts; then for each account the most requests, the tokens, the most tokens, the most at
--- once (-1: not limited), the number of moneys, and for each money its cap, the amount, its expiry as 8 bytes, and the ms after which Redis may drop it (0: never).
--- Gives: 0 or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the wait in ms (-1: none helps); then for each account the mark of
--- its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
+-- ARGV: the slot's name, the number of the ask, the lease of a slot in ms, the number of accounts, the number of amounts, and each amount, less than the one before; then for each
+-- account the most requests, the tokens, the most tokens, the most at once (-1: not limited), the number of moneys, and for each money its cap, its expiry as 8 bytes, and the ms after
+-- which Redis may drop it (0: never).
+-- Gives: 0 (counted), the amount that was drawn of each money, and twice 0; or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the
+-- wait in ms (-1: none helps); then for each account the mark of its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
+--
+-- What is drawn is the first of the amounts for which every money has room, of each the same; where there is room for none, the first money that has none for the last refuses.
 --
 -- A window is a hash: entries `tick:weight` under numbers from `h` to before `t`, their sum `s`, the oldest tick `o` and the last one `l`, and under `gN` the sum of those of the 64
 -- numbers from 64 N on that count. A tick is 10 ms, and what passed counts for 6001 ticks: a minute, and the tick at whose end it may have passed. So no sixty seconds hold more than the limit, wherever they
@@ -188,7 +191,14 @@ local function refuse(at, what, how_long)
     refused = refused or { 1, at, what, how_long }
 end
 
-local accounts, draws = {}, false
+local amounts = {}
+for place = 1, tonumber(next_arg()) do
+    amounts[place] = tonumber(next_arg())
+end
+local least = amounts[#amounts] or 0
+
+-- The least room of all moneys; none where there is no money.
+local accounts, room = {}, nil
 for at = 0, count - 1 do
     local a = { requests_key = next_key(), tokens_key = next_key(), running = next_key(), money = {} }
     a.most_requests, a.weight, a.most_tokens = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
@@ -217,23 +227,33 @@ for at = 0, count - 1 do
     end
     local moneys = tonumber(next_arg())
     for place = 0, moneys - 1 do
-        local m = { key = next_key(), cap = tonumber(next_arg()), amount = tonumber(next_arg()), header = next_arg() }
-        m.keep = tonumber(next_arg())
+        local m = { key = next_key(), cap = tonumber(next_arg()), header = next_arg(), keep = tonumber(next_arg()) }
         m.drawn, m.there, m.stamp = counter(m.key)
         if not m.drawn then
             return redis.error_reply('LLMR the record of ' .. m.key .. ' is not a counter')
         end
-        if m.amount > math.max(m.cap - math.max(m.drawn, 0), 0) then
+        local left = math.max(m.cap - math.max(m.drawn, 0), 0)
+        if least > left then
             refuse(at, 3 + place, -1)
         end
-        draws = draws or m.amount > 0
+        room = math.min(room or left, left)
         a.money[#a.money + 1] = m
     end
     accounts[#accounts + 1] = a
 end
 
+local drew = 0
+if room and not refused then
+    for _, amount in ipairs(amounts) do
+        if amount <= room then
+            drew = amount
+            break
+        end
+    end
+end
+
 local function draw(m)
-    m.drawn = m.drawn + m.amount
+    m.drawn = m.drawn + drew
     local high = math.floor(m.drawn / 4294967296)
     local low = m.drawn - high * 4294967296
     if high < 0 then
@@ -249,24 +269,22 @@ local function draw(m)
     end
 end
 
-if draws and not refused then
+if drew > 0 then
     -- Whoever asked may hear no answer; what they have given up meanwhile must not be counted any more, and what was counted must be found (`settle.lua`).
     if asked <= tonumber(redis.call('HGET', KEYS[1], 'known') or 0) then
         return redis.error_reply('LLMR nobody waits for this any more')
     end
     for _, a in ipairs(accounts) do
         for _, m in ipairs(a.money) do
-            if m.amount > 0 then
-                draw(m)
-            end
+            draw(m)
         end
     end
-    -- After all of it is drawn: where anything above fails, what is not noted is not given back, and the caps hold.
-    redis.call('ZADD', KEYS[2], asked, asked)
+    -- After all of it is drawn: where anything above fails, what is not noted is not given back, and the caps hold. The note says how much: whoever hears no answer cannot know.
+    redis.call('ZADD', KEYS[2], asked, string.format('%.0f:%.0f', asked, drew))
     redis.call('PEXPIRE', KEYS[2], DAY)
 end
 
-local reply = refused or { 0, 0, 0, 0 }
+local reply = refused or { 0, drew, 0, 0 }
 local function say(w, most)
     reply[#reply + 1] = w and math.max(most - w.sum, 0) or 0
     reply[#reply + 1] = w and w.sum > 0 and until_tick(w.last) or 0

@@ -4,7 +4,7 @@
 -- ARGV: the number of the batch, the lease of a slot in ms, the number up to which the outcome of all asks is known; then four for each correction: what it is, and as it wants.
 --   `T` a window of tokens: the mark, how many more.       `M` a money: how much more, its expiry as 8 bytes, the ms after which Redis may drop it (0: never).
 --   `L` those at once: the slot that is free.              `K` those at once: the slot that is still taken.
---   `U` a money, if an ask was counted whose answer was lost: the number of the ask, how much more.
+--   `U` a money, if an ask was counted whose answer was lost: the number of the ask. What it drew, as `enter.lua` noted it, goes back.
 -- Gives how many corrections could not be made, and why the last one could not.
 local DAY = 86400000
 local told, asks = KEYS[1], KEYS[2]
@@ -59,9 +59,10 @@ function change.M(key, more, header, keep)
     end
 end
 
-function change.U(key, number, more)
-    if redis.call('ZSCORE', asks, number) and redis.call('EXISTS', key) == 1 then
-        change.M(key, more)
+function change.U(key, number)
+    local note = redis.call('ZRANGEBYSCORE', asks, number, number)[1]
+    if note and redis.call('EXISTS', key) == 1 then
+        change.M(key, -tonumber(string.match(note, ':(%d+)$')))
     end
 end
 

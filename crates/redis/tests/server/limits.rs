@@ -19,11 +19,17 @@ pub(crate) fn counter(server: &RedisServer) -> RedisLimits {
 pub(crate) fn asking(name: &str, change: impl FnOnce(&mut Account)) -> Ask {
     let mut account = Account { name: name.into(), ..Account::default() };
     change(&mut account);
-    Ask { accounts: vec![account] }
+    Ask { accounts: vec![account], amounts: Vec::new() }
 }
 
-pub(crate) fn due(amount: u64, cap: u64) -> Due {
-    Due { books: "key/x/ever/0".into(), amount, cap, expires: None }
+/// Of books that may come to so much.
+pub(crate) fn due(cap: u64) -> Due {
+    Due { books: "key/x/ever/0".into(), cap, expires: None }
+}
+
+/// Asks for the first of these amounts that the books have room for.
+pub(crate) fn paying(amounts: &[u64], cap: u64) -> Ask {
+    Ask { amounts: amounts.to_vec(), ..asking("key/x", |a| a.money.push(due(cap))) }
 }
 
 pub(crate) async fn drawn(server: &RedisServer) -> i64 {
@@ -65,10 +71,11 @@ async fn what_one_account_refuses_no_other_counts() {
     let ask = |most: u64| {
         let mut ask = asking("key/x", |a| (a.requests, a.concurrency) = (Some(5), Some(5)));
         ask.accounts.extend(asking("team/y", |a| (a.requests, a.tokens) = (Some(most), Some((10, 15)))).accounts);
-        ask.accounts[0].money.push(due(100, 1_000));
+        ask.accounts[0].money.push(due(1_000));
+        ask.amounts.push(100);
         ask
     };
-    let Told::In { slot, accounts } = counter.enter(ask(9)).await.unwrap() else { panic!("there is room") };
+    let Told::In { slot, accounts, .. } = counter.enter(ask(9)).await.unwrap() else { panic!("there is room") };
     assert_eq!((accounts[0].requests.unwrap().remaining, accounts[0].drawn[0]), (4, 100));
     let mark = accounts[1].mark;
     let Told::Full { at, limit, wait, accounts } = counter.enter(ask(9)).await.unwrap() else { panic!("15 tokens") };
@@ -125,7 +132,7 @@ async fn money_is_set_aside_and_given_back_and_never_passes_its_cap() {
                 let mut spent = 0;
                 for round in 0..10 {
                     let amount = 900 + (at * 7 + round * 13) % 400;
-                    let told = counter.enter(asking("key/x", |a| a.money.push(due(amount, 1_000_000)))).await.unwrap();
+                    let told = counter.enter(paying(&[amount], 1_000_000)).await.unwrap();
                     if let Told::In { accounts, .. } = told {
                         assert!(accounts[0].drawn[0] <= 1_000_000);
                         let cost = amount - (at + round) % 500;
@@ -151,10 +158,45 @@ async fn money_is_set_aside_and_given_back_and_never_passes_its_cap() {
 }
 
 #[tokio::test]
+async fn the_first_amount_that_all_books_have_room_for_is_drawn_from_all_of_them() {
+    let server = RedisServer::start();
+    let counter = counter(&server);
+    let day = |cap: u64| Due { books: "team/y/day/7".into(), ..due(cap) };
+    // The key has 1,000 in all, its team 600 a day.
+    let ask = |amounts: &[u64]| {
+        let mut ask = paying(amounts, 1_000);
+        ask.accounts.extend(asking("team/y", |a| (a.requests, a.money) = (Some(3), vec![day(600)])).accounts);
+        ask
+    };
+    let Told::In { drew, accounts, .. } = counter.enter(ask(&[5_000, 900, 400, 300])).await.unwrap() else {
+        panic!("there is room for the third")
+    };
+    assert_eq!((drew, accounts[0].drawn[0], accounts[1].drawn[0]), (400, 400, 400));
+    // Where there is room for none, whoever has none for the last says so, and nothing is counted.
+    let Told::Full { at, limit, accounts, .. } = counter.enter(ask(&[700, 201])).await.unwrap() else {
+        panic!("the team has 200 left")
+    };
+    assert_eq!((at, limit, accounts[1].requests.unwrap().remaining), (1, Limit::Money(0), 2));
+    let Told::Full { at, .. } = counter.enter(ask(&[700, 601])).await.unwrap() else { panic!("the key has 600 left") };
+    assert_eq!(at, 0);
+    let Told::In { drew, accounts, .. } = counter.enter(ask(&[201, 0])).await.unwrap() else { panic!("it is free") };
+    assert_eq!((drew, accounts[0].drawn[0], accounts[1].drawn[0]), (0, 400, 400));
+    let Told::In { drew, .. } = counter.enter(ask(&[200, 100])).await.unwrap() else { panic!("to the micro-dollar") };
+    assert_eq!(drew, 200);
+    // The money is there, and the minute is full.
+    let Told::Full { at, limit, .. } = counter.enter(ask(&[100, 0])).await.unwrap() else { panic!("the fourth") };
+    assert_eq!((at, limit), (1, Limit::Requests));
+    assert_eq!(drawn(&server).await, 600);
+}
+
+#[tokio::test]
 async fn one_request_is_one_script_call() {
     let server = RedisServer::start();
     let counter = counter(&server);
-    let ask = || asking("key/x", |a| (a.requests, a.money) = (Some(1_000), vec![due(1, 1_000_000)]));
+    let ask = || {
+        let account = |a: &mut Account| (a.requests, a.money) = (Some(1_000), vec![due(1_000_000)]);
+        Ask { amounts: vec![2_000_000, 1_500_000, 1], ..asking("key/x", account) }
+    };
     counter.enter(ask()).await.unwrap();
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let mut calls = || -> u64 {
@@ -175,7 +217,10 @@ async fn whoever_does_not_answer_in_time_is_not_waited_for_and_what_was_counted_
     let mut options = options(&server);
     options.patience = Duration::from_millis(50);
     let counter = Redis::new(options).unwrap().limits(Arc::new(SystemClock));
-    let ask = || asking("key/x", |a| (a.concurrency, a.money) = (Some(1), vec![due(70, 1_000)]));
+    let ask = || {
+        let account = |a: &mut Account| (a.concurrency, a.money) = (Some(1), vec![due(1_000)]);
+        Ask { amounts: vec![1_100, 70], ..asking("key/x", account) }
+    };
     // The connection is up.
     let warm = async { while counter.enter(asking("key/other", |a| a.requests = Some(1_000_000))).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(10), warm).await.unwrap();
@@ -202,7 +247,7 @@ async fn whoever_does_not_answer_in_time_is_not_waited_for_and_what_was_counted_
 async fn what_was_spent_while_nobody_listened_is_told_later() {
     let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let counter = counter(&server);
-    counter.enter(asking("key/x", |a| a.money.push(due(500, 1_000)))).await.unwrap();
+    counter.enter(paying(&[500], 1_000)).await.unwrap();
     server.kill();
     for more in [-100, 30, -30] {
         counter.correct(Correction::Money { books: "key/x/ever/0".into(), more, expires: None });

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Wake};
 use std::time::{Duration, SystemTime};
 
 use llm_router::deps::SystemClock;
-use llm_router::limits::shared::{Ask, Correction, Due, Shared, Told};
+use llm_router::limits::shared::{Account, Ask, Correction, Due, Shared, Told};
 use llm_router::secret::Secret;
 use llm_router::store::StoreError;
 use llm_router_redis::{Options, Redis, RedisLimits};
 
-use crate::limits::{asking, counter, drawn, due};
+use crate::limits::{asking, counter, drawn, due, paying};
 use crate::process::RedisServer;
 use crate::wire::{Loss, Wire};
 
@@ -33,8 +33,10 @@ fn over(wire: &Wire) -> RedisLimits {
     Redis::new(options).unwrap().limits(Arc::new(SystemClock))
 }
 
-fn paying(amount: u64) -> Ask {
-    asking("key/x", |a| (a.concurrency, a.money) = (Some(1), vec![due(amount, 1_000)]))
+/// Asks for a place, and for 70: of 1,000, there is room for neither of the two before it.
+fn with_place() -> Ask {
+    let account = |a: &mut Account| (a.concurrency, a.money) = (Some(1), vec![due(1_000)]);
+    Ask { amounts: vec![5_000, 1_001, 70], ..asking("key/x", account) }
 }
 
 async fn until_told(counter: &RedisLimits) {
@@ -58,7 +60,7 @@ async fn an_answer_that_has_arrived_and_is_never_looked_at_is_taken_back() {
         let called = Arc::new(Called::default());
         let waker = Arc::clone(&called).into();
         {
-            let mut asked = pin!(counter.enter(paying(70)));
+            let mut asked = pin!(counter.enter(with_place()));
             server.pause();
             assert!(matches!(asked.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
             server.go_on();
@@ -71,7 +73,7 @@ async fn an_answer_that_has_arrived_and_is_never_looked_at_is_taken_back() {
         until_told(&counter).await;
         assert_eq!(drawn(&server).await, 0);
     }
-    assert!(matches!(counter.enter(paying(70)).await.unwrap(), Told::In { slot: Some(_), .. }), "its place is free");
+    assert!(matches!(counter.enter(with_place()).await.unwrap(), Told::In { slot: Some(_), .. }), "its place is free");
     assert_eq!(drawn(&server).await, 70);
 }
 
@@ -80,7 +82,7 @@ async fn what_was_counted_is_taken_back_where_the_answer_was_lost_on_the_way() {
     let server = RedisServer::start();
     let wire = Wire::to(server.socket());
     let counter = over(&wire);
-    let ask = || asking("key/x", |a| a.money.push(due(300, 1_000)));
+    let ask = || paying(&[300], 1_000);
     counter.enter(ask()).await.unwrap();
     for _ in 0..5 {
         wire.lose(Loss::Answer);
@@ -98,14 +100,61 @@ async fn what_was_counted_is_taken_back_where_the_answer_was_lost_on_the_way() {
     assert_eq!(drawn(&server).await, 500);
 }
 
+/// Whoever hears no answer cannot know which it was: that stands in the server's note.
+#[tokio::test]
+async fn of_several_amounts_exactly_the_one_that_was_drawn_is_taken_back_where_the_answer_was_lost() {
+    let server = RedisServer::start();
+    let wire = Wire::to(server.socket());
+    let counter = over(&wire);
+    let day = || Due { books: "team/y/day/7".into(), ..due(900) };
+    let ask = |amounts: &[u64]| {
+        let mut ask = paying(amounts, 1_000);
+        ask.accounts.extend(asking("team/y", |a| a.money.push(day())).accounts);
+        ask
+    };
+    counter.enter(ask(&[150])).await.unwrap();
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut both = || -> (i64, i64) {
+        let mut read = |books: &str| {
+            let record: Vec<u8> =
+                redis::cmd("GET").arg(format!("llm-router:r:money:{books}")).query(&mut client).unwrap();
+            i64::from_be_bytes(record[8..].try_into().unwrap())
+        };
+        (read("key/x/ever/0"), read("team/y/day/7"))
+    };
+    // The first, one between, the last, none that costs anything, and none at all.
+    for amounts in [&[750, 300, 20][..], &[800, 700, 20], &[900, 800, 20], &[900, 0], &[900, 800], &[]] {
+        wire.lose(Loss::Answer);
+        let error = counter.enter(ask(amounts)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+        until_told(&counter).await;
+        assert_eq!(both(), (150, 150), "{amounts:?}");
+        // Who asks next finds the room that there was, as soon as there is a connection again.
+        let asked = async {
+            loop {
+                if let Ok(told) = counter.enter(ask(&[751, 750])).await {
+                    break told;
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
+        let Told::In { drew, .. } = told else { panic!("it is there: {told:?}") };
+        assert_eq!((drew, both()), (750, (900, 900)));
+        for books in ["key/x/ever/0", "team/y/day/7"] {
+            counter.correct(Correction::Money { books: books.into(), more: -750, expires: None });
+        }
+        until_told(&counter).await;
+    }
+}
+
 #[tokio::test]
 async fn an_ask_that_arrives_after_it_was_given_up_is_not_counted() {
     let server = RedisServer::start();
     let wire = Wire::to(server.socket());
     let counter = over(&wire);
-    counter.enter(asking("key/x", |a| a.money.push(due(10, 1_000)))).await.unwrap();
+    counter.enter(paying(&[10], 1_000)).await.unwrap();
     wire.lose(Loss::Delay);
-    assert!(counter.enter(asking("key/x", |a| a.money.push(due(300, 1_000)))).await.is_err());
+    assert!(counter.enter(paying(&[300], 1_000)).await.is_err());
     until_told(&counter).await;
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let before = runs(&mut client);
@@ -123,7 +172,7 @@ async fn the_server_remembers_few_asks_also_where_nothing_is_ever_corrected() {
     let server = RedisServer::start();
     let counter = counter(&server);
     for _ in 0..1_300 {
-        counter.enter(asking("key/x", |a| a.money.push(due(1, 10_000)))).await.unwrap();
+        counter.enter(paying(&[1], 10_000)).await.unwrap();
     }
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let kept: Vec<String> = redis::cmd("KEYS").arg("llm-router:asked:*").query(&mut client).unwrap();
@@ -144,7 +193,7 @@ async fn the_server_remembers_few_asks_also_where_nothing_is_ever_corrected() {
 async fn what_the_server_has_lost_cannot_be_given_back() {
     let mut server = RedisServer::start();
     let counter = counter(&server);
-    counter.enter(asking("key/x", |a| a.money.push(due(600, 1_000)))).await.unwrap();
+    counter.enter(paying(&[600], 1_000)).await.unwrap();
     server.again();
     // It cost 100 of the 600, of which the server knows nothing any more.
     counter.correct(Correction::Money { books: "key/x/ever/0".into(), more: -500, expires: None });
@@ -158,7 +207,7 @@ async fn a_correction_that_cannot_be_made_keeps_no_other_waiting_and_none_is_mad
     let counter = counter(&server);
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let _: i64 = redis::cmd("RPUSH").arg("llm-router:r:money:key/x/day/7").arg("foreign").query(&mut client).unwrap();
-    counter.enter(asking("key/x", |a| a.money.push(due(500, 1_000)))).await.unwrap();
+    counter.enter(paying(&[500], 1_000)).await.unwrap();
     for (books, more) in [("key/a/ever/0", 3), ("key/x/day/7", 5), ("key/x/ever/0", -100), ("key/z/ever/0", 4)] {
         counter.correct(Correction::Money { books: books.into(), more, expires: None });
     }
@@ -177,12 +226,13 @@ async fn a_correction_that_cannot_be_made_keeps_no_other_waiting_and_none_is_mad
 async fn money_of_books_that_end_in_ages_is_drawn_everywhere_and_none_of_it_comes_back() {
     let server = RedisServer::start();
     let counter = counter(&server);
-    counter.enter(asking("key/x", |a| a.money.push(due(300, 1_000)))).await.unwrap();
+    counter.enter(paying(&[300], 1_000)).await.unwrap();
     let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(9_000_000_000_000_000_000));
     assert!(expires.is_some());
     let books = "grant/y/ever/0";
-    let mut ask = asking("grant/y", |a| a.money = vec![Due { books: books.into(), expires, ..due(200, 1_000) }]);
-    ask.accounts.extend(asking("key/x", |a| a.money.push(due(200, 1_000))).accounts);
+    let mut ask = asking("grant/y", |a| a.money = vec![Due { books: books.into(), expires, ..due(1_000) }]);
+    ask.accounts.extend(paying(&[], 1_000).accounts);
+    ask.amounts.push(200);
     assert!(matches!(counter.enter(ask).await.unwrap(), Told::In { .. }));
     until_told(&counter).await;
     assert_eq!(drawn(&server).await, 500);
@@ -199,7 +249,7 @@ async fn money_of_books_that_end_in_ages_is_drawn_everywhere_and_none_of_it_come
 async fn an_ask_that_fails_midway_gives_back_nothing_that_was_not_drawn() {
     let server = RedisServer::start();
     let counter = counter(&server);
-    let ask = || asking("key/x", |a| a.money.push(due(300, 1_000)));
+    let ask = || paying(&[300], 1_000);
     counter.enter(ask()).await.unwrap();
     // Where the server notes which asks drew money is something else all at once.
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();

@@ -78,7 +78,7 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
         }
         Some(holder) => {
             let clock = &server.router.deps().clock;
-            Some(holder.enter_all(clock.instant(), clock.now(), 0, 0).await?)
+            Some(holder.enter_all(clock.instant(), clock.now(), 0, &[]).await?)
         }
         None => None,
     };

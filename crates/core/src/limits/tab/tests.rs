@@ -26,6 +26,8 @@ const NOW: u64 = 1_767_225_600;
 #[derive(Debug, Default)]
 struct Books {
     drawn: Mutex<BTreeMap<Arc<str>, i64>>,
+    /// What was asked for, each time.
+    asked: Mutex<Vec<Vec<u64>>>,
     silent: AtomicBool,
 }
 
@@ -39,6 +41,7 @@ impl Books {
 impl Shared for Books {
     fn enter(&self, ask: Ask) -> BoxFuture<'_, std::result::Result<Told, StoreError>> {
         async move {
+            self.asked.lock().unwrap().push(ask.amounts.clone());
             if self.silent.load(Ordering::Relaxed) {
                 return Err(StoreError::Unreachable("gone".into()));
             }
@@ -51,16 +54,23 @@ impl Shared for Books {
                 };
                 ask.accounts.iter().map(of).collect::<Vec<_>>()
             };
-            for (at, (account, counted)) in ask.accounts.iter().zip(counted(&drawn)).enumerate() {
-                let full = |(due, drawn): (&Due, &u64)| drawn + due.amount > due.cap;
-                if let Some(place) = account.money.iter().zip(&counted.drawn).position(full) {
-                    return Ok(Told::Full { at, limit: Limit::Money(place), wait: None, accounts: Vec::new() });
-                }
+            let stand = counted(&drawn);
+            let full = |amount: u64| {
+                ask.accounts.iter().zip(&stand).enumerate().find_map(|(at, (account, counted))| {
+                    let mut money = account.money.iter().zip(&counted.drawn);
+                    money.position(|(due, drawn)| drawn + amount > due.cap).map(|place| (at, place))
+                })
+            };
+            let fits = ask.amounts.iter().copied().find(|amount| full(*amount).is_none());
+            if let (None, Some(least)) = (fits, ask.amounts.last()) {
+                let (at, place) = full(*least).unwrap();
+                return Ok(Told::Full { at, limit: Limit::Money(place), wait: None, accounts: Vec::new() });
             }
+            let drew = fits.unwrap_or(0);
             for due in ask.accounts.iter().flat_map(|account| &account.money) {
-                *drawn.entry(Arc::clone(&due.books)).or_default() += i64::try_from(due.amount).unwrap();
+                *drawn.entry(Arc::clone(&due.books)).or_default() += i64::try_from(drew).unwrap();
             }
-            Ok(Told::In { slot: None, accounts: counted(&drawn) })
+            Ok(Told::In { slot: None, drew, accounts: counted(&drawn) })
         }
         .boxed()
     }
@@ -90,7 +100,7 @@ fn holder(alone: Alone) -> (Arc<Holder>, Arc<Books>) {
 #[tokio::test(start_paused = true)]
 async fn what_is_asked_for_after_midnight_stands_in_the_books_in_which_the_request_began() {
     let (holder, books) = holder(Alone::Closed);
-    let permit = holder.enter_all(Instant::now(), at(NOW + DAY - 1), 0, 100).await.unwrap();
+    let permit = holder.enter_all(Instant::now(), at(NOW + DAY - 1), 0, &[100]).await.unwrap();
     let payer = permit.payer();
     let first = payer.reserve(100, at(NOW + DAY - 1)).await.unwrap();
     first.settle(40);
@@ -107,7 +117,7 @@ async fn whatever_holds_while_nobody_counts_the_books_say_what_was_spent() {
     for alone in [Alone::Closed, Alone::Open, Alone::Local(2)] {
         let (holder, books) = holder(alone);
         let now = || (Instant::now(), at(NOW));
-        let ask = |micros: u64| holder.enter_all(now().0, now().1, 0, micros);
+        let ask = async |micros: u64| holder.enter_all(now().0, now().1, 0, &[micros]).await;
         // Half a request before the counter falls silent, half of it after that.
         let permit = ask(200).await.unwrap();
         books.silent.store(true, Ordering::Relaxed);
@@ -141,7 +151,7 @@ async fn whatever_holds_while_nobody_counts_the_books_say_what_was_spent() {
 async fn each_of_two_spends_half_of_what_was_left_and_nobody_what_was_never_told() {
     let (holder, books) = holder(Alone::Local(2));
     books.silent.store(true, Ordering::Relaxed);
-    let ask = |micros: u64| holder.enter_all(Instant::now(), at(NOW), 0, micros);
+    let ask = async |micros: u64| holder.enter_all(Instant::now(), at(NOW), 0, &[micros]).await;
     let error = ask(1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded, "nobody ever said what is left");
     books.silent.store(false, Ordering::Relaxed);
@@ -160,7 +170,7 @@ async fn each_of_two_spends_half_of_what_was_left_and_nobody_what_was_never_told
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_alone_still_counts_when_the_counter_falls_silent_again() {
     let (holder, books) = holder(Alone::Local(2));
-    let ask = |micros: u64| holder.enter_all(Instant::now(), at(NOW), 0, micros);
+    let ask = async |micros: u64| holder.enter_all(Instant::now(), at(NOW), 0, &[micros]).await;
     drop(ask(0).await.unwrap());
     books.silent.store(true, Ordering::Relaxed);
     let long = ask(500).await.unwrap();
@@ -175,4 +185,61 @@ async fn what_is_under_way_alone_still_counts_when_the_counter_falls_silent_agai
     assert!(ask(401).await.is_err(), "a hundred is spent");
     assert!(ask(400).await.is_ok());
     assert_eq!(books.sums(), [100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_amount_that_fits_is_drawn_and_dearer_ones_are_refused_without_another_question() {
+    let (holder, books) = holder(Alone::Closed);
+    let permit = holder.enter_all(Instant::now(), at(NOW), 0, &[5_000, 2_000, 800, 10]).await.unwrap();
+    let (payer, now) = (permit.payer(), at(NOW));
+    assert_eq!(books.sums(), [800]);
+    for dear in [5_000, 2_000, 3_000] {
+        let error = payer.reserve(dear, now).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded);
+        // As the books would refuse it.
+        let asked = holder.enter_all(Instant::now(), now, 0, &[dear]).await.unwrap_err();
+        assert_eq!((error.message(), error.retry_after()), (asked.message(), asked.retry_after()));
+    }
+    books.asked.lock().unwrap().clear();
+    let first = payer.reserve(800, now).await.unwrap();
+    assert!(books.asked.lock().unwrap().is_empty(), "it is set aside already");
+    // An upstream was called meanwhile: for the next call the books are asked anew, and somebody may have given something back.
+    assert!(payer.reserve(2_000, now).await.is_err());
+    first.settle(0);
+    let second = payer.reserve(1_000, now).await.unwrap();
+    assert_eq!(*books.asked.lock().unwrap(), [[2_000], [200]], "what is missing");
+    second.settle(30);
+    drop((payer, permit));
+    assert_eq!(books.sums(), [30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_not_even_the_least_fits_nothing_is_drawn_and_the_refusal_is_of_the_least() {
+    let (holder, books) = holder(Alone::Closed);
+    let error = holder.enter_all(Instant::now(), at(NOW), 0, &[5_000, 1_001]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded);
+    assert!(error.message().contains("which may cost $0.001001"), "{error}");
+    assert!(books.sums().iter().all(|sum| *sum == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_the_first_amount_of_its_part_is_allowed_and_nobody_is_asked_for_a_dearer_one() {
+    let (holder, books) = holder(Alone::Local(2));
+    let now = at(NOW);
+    let ask = async |amounts: &[u64]| holder.enter_all(Instant::now(), now, 0, amounts).await;
+    drop(ask(&[]).await.unwrap());
+    books.silent.store(true, Ordering::Relaxed);
+    let permit = ask(&[5_000, 501, 300, 10]).await.unwrap();
+    books.asked.lock().unwrap().clear();
+    let payer = permit.payer();
+    for dear in [5_000, 501] {
+        let error = payer.reserve(dear, now).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PolicyBudgetExceeded);
+    }
+    payer.reserve(300, now).await.unwrap().settle(120);
+    assert!(books.asked.lock().unwrap().is_empty());
+    drop((payer, permit));
+    assert_eq!(books.sums(), [120]);
+    assert!(ask(&[381]).await.is_err());
+    drop(ask(&[380]).await.unwrap());
 }
