@@ -107,7 +107,9 @@ impl Condition {
             (None | Some(Value::Null), _) => false,
             (Some(_), None) => true,
             (Some(Value::String(text)), Some(is)) => text == is,
-            (Some(value), Some(is)) => !value.is_object() && !value.is_array() && value.to_string() == *is,
+            (Some(Value::Bool(flag)), Some(is)) => is == if *flag { "true" } else { "false" },
+            (Some(Value::Number(number)), Some(is)) => number.to_string() == is.as_str(),
+            (Some(_), Some(_)) => false,
         }
     }
 }

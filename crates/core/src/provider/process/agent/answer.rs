@@ -77,11 +77,6 @@ impl Answer {
         self.usage = Some(usage);
     }
 
-    /// The counts told so far.
-    pub(in super::super) fn used(&self) -> Option<Usage> {
-        self.usage
-    }
-
     /// Whether anything was said that a caller may have heard.
     pub(in super::super) fn has_begun(&self) -> bool {
         self.begun
