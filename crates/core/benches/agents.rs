@@ -1,6 +1,6 @@
 //! Times what the router adds to an agent's run: `cargo bench -p ipfs-llm-router --bench agents`.
 //!
-//! A shell script replays what Claude Code printed, half a second of it, and is run by turns directly and through the provider, in a private home and read line by
+//! A shell script replays what Claude Code printed, with a tenth of a second's pause, and is run by turns directly and through the provider, in a private home and read line by
 //! line. Figures are medians and the 95th of a hundred. The memory is this process's own after each hundred runs.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -68,7 +68,7 @@ fn stand_in(folder: &Path) -> std::path::PathBuf {
     std::fs::write(folder.join("first"), first.join("\n") + "\n").unwrap();
     std::fs::write(folder.join("second"), second.join("\n") + "\n").unwrap();
     let here = folder.display();
-    let script = format!("#!/bin/sh\ncat >/dev/null\ncat {here}/first\nsleep 0.5\ncat {here}/second\n");
+    let script = format!("#!/bin/sh\ncat >/dev/null\ncat {here}/first\nsleep 0.1\ncat {here}/second\n");
     let (draft, program) = (folder.join("draft"), folder.join("claude"));
     std::fs::write(&draft, script).unwrap();
     std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();

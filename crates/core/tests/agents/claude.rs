@@ -358,9 +358,10 @@ async fn messages_of_a_run_with_tools_are_parted_and_subagents_are_passed_over()
     let other = out(json!({"type": "stream_event", "parent_tool_use_id": "toolu_1",
         "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "aside"}}}));
     let lines = [start(), piece("I look."), stop("tool_use"), other, start(), piece("It is so."), stop("end_turn")];
+    let folder = tempfile::tempdir().unwrap();
     let machine = saying(lines.into_iter().chain([result("It is so."), exit()])).settings(|settings| {
         settings.agent = true;
-        settings.folder = Some("/".into());
+        settings.folder = Some(folder.path().into());
     });
     assert_eq!(ask(&machine).await.unwrap().text(), "I look.\n\nIt is so.");
     assert_eq!(machine.last("claude").option("--permission-mode"), Some("dontAsk"));

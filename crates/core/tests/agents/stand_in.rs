@@ -210,7 +210,8 @@ fn listed(folder: &Path) -> Vec<Value> {
     while let Some((at, depth)) = open.pop() {
         for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
             let path = entry.path();
-            let meta = std::fs::symlink_metadata(&path).unwrap();
+            // What is gone by now was not there to be seen.
+            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let name = path.strip_prefix(folder).unwrap().display().to_string();
             let leads = std::fs::read_link(&path).ok();
             all.push(json!({"path": name, "mode": meta.mode() & 0o7777, "folder": meta.is_dir(), "leads": leads}));
