@@ -1,109 +1,223 @@
-//! Times what the router adds to an agent's run: `cargo bench -p ipfs-llm-router --bench agents`.
+//! What driving an agent costs beyond the agent: `cargo bench -p ipfs-llm-router --bench agents`.
 //!
-//! A shell script replays what Claude Code printed, with a tenth of a second's pause, and is run by turns directly and through the provider, in a private home and read line by
-//! line. Figures are medians and the 95th of a hundred. The memory is this process's own after each hundred runs.
+//! A program replays what an agent printed when it was recorded, at the times at which it printed it; what the agent took to start is left out. It is run by itself
+//! and through its provider, by turns. With `-- real PROVIDER MODEL [RUNS]` the genuine program that `PATH` has is run through its provider, in this process's
+//! environment, and what this process itself computed for it is told. A run with `replay FILE` is the program that replays.
+
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use llm_router::config::ProviderSettings;
 use llm_router::deps::SystemClock;
-use llm_router::ids::{ProviderId, RequestId};
+use llm_router::ids::{ModelName, ProviderId, RequestId};
 use llm_router::provider::http::HttpClient;
 use llm_router::provider::process::agents::agent;
 use llm_router::provider::process::{Environment, Runner};
 use llm_router::provider::{Call, Context, DynProvider, Target};
 use llm_router::request::Request;
 use llm_router::response::collect;
+use serde_json::Value;
 
-const ROUNDS: usize = 100;
+/// Provider, program, a variable for its key, what it printed.
+const REPLAYED: &[(&str, &str, &str, &str)] = &[("gemini_cli", "gemini", "GEMINI_API_KEY", "gemini/streamed.jsonl")];
+
+/// Runs by turns.
+const RUNS: usize = 100;
+
+/// Runs between the first and the last look at the memory.
+const MANY: usize = 200;
+
+/// Clock ticks of a second in `/proc`.
+const TICKS: f64 = 100.0;
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(measured());
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["replay", speed, file, ..] = words.as_slice() {
+        return replay(*speed == "timed", Path::new(file));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        match words.as_slice() {
+            ["real", id, model, rest @ ..] => {
+                real(id, model, rest.first().map_or(10, |runs| runs.parse().unwrap())).await;
+            }
+            _ => {
+                for (id, program, key, recorded) in REPLAYED {
+                    let machine = Machine::new(program, key, recorded);
+                    machine.overhead(id, program).await;
+                    machine.memory(id, program).await;
+                }
+            }
+        }
+    });
 }
 
-async fn measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = stand_in(folder.path());
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let environment = Environment::default()
-        .with("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
-        .with("HOME", at("home"))
-        .with("ANTHROPIC_API_KEY", "none");
-    let runner = Runner::default();
-    let claude = agent("claude_code").unwrap();
-    let (provider, _) = claude.provider(&ProviderSettings::default(), &environment, runner.clone()).unwrap();
-    for hundred in 1..=2 {
-        let (mut direct, mut routed, mut ended) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            direct.push(directly(&program));
-            let began = Instant::now();
-            let text = ask(&*provider).await;
-            routed.push(began.elapsed());
-            assert_eq!(text, "One two three four five six seven.");
-            runner.shutdown().await;
-            ended.push(began.elapsed());
+/// Prints what was recorded, from the first line on.
+fn replay(timed: bool, file: &Path) {
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<Value> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ms = |line: &Value| line["ms"].as_u64().unwrap_or_default();
+    let first = lines.iter().find(|line| line.get("out").is_some()).map_or(0, ms);
+    let started = Instant::now();
+    let mut out = std::io::stdout().lock();
+    for line in &lines {
+        if timed {
+            let at = Duration::from_millis(ms(line).saturating_sub(first));
+            std::thread::sleep(at.saturating_sub(started.elapsed()));
         }
-        let [direct, routed, ended] = [direct, routed, ended].map(sorted);
-        println!("directly                              {}", shown(&direct));
-        println!("through the provider                  {}", shown(&routed));
-        println!("  until its home is removed           {}", shown(&ended));
-        println!("more, at the median                   {:?}", routed[ROUNDS / 2].saturating_sub(direct[ROUNDS / 2]));
-        println!("memory after {:>3} runs                 {} KiB", hundred * ROUNDS, memory());
+        if let Some(text) = line["out"].as_str() {
+            out.write_all(format!("{text}\n").as_bytes()).unwrap();
+            out.flush().unwrap();
+        } else if let Some(text) = line["err"].as_str() {
+            eprintln!("{text}");
+        } else if let Some(status) = line["exit"].as_i64() {
+            std::process::exit(status as i32);
+        }
     }
 }
 
-/// A program that says what was recorded, with a pause in it.
-fn stand_in(folder: &Path) -> std::path::PathBuf {
-    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/agents/claude/whole.jsonl");
-    let lines: Vec<serde_json::Value> =
-        std::fs::read_to_string(recorded).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let said: Vec<&str> = lines.iter().filter_map(|line| line["out"].as_str()).collect();
-    let (first, second) = said.split_at(said.len() / 2);
-    std::fs::write(folder.join("first"), first.join("\n") + "\n").unwrap();
-    std::fs::write(folder.join("second"), second.join("\n") + "\n").unwrap();
-    let here = folder.display();
-    let script = format!("#!/bin/sh\ncat >/dev/null\ncat {here}/first\nsleep 0.1\ncat {here}/second\n");
-    let (draft, program) = (folder.join("draft"), folder.join("claude"));
-    std::fs::write(&draft, script).unwrap();
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(Command::new("cp").arg("-p").arg(&draft).arg(&program).status().unwrap().success());
-    program
+struct Machine {
+    folder: tempfile::TempDir,
+    environment: Environment,
+    recorded: PathBuf,
 }
 
-fn directly(program: &Path) -> Duration {
-    let began = Instant::now();
-    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
-    assert!(child.wait_with_output().unwrap().stdout.len() > 1000);
-    began.elapsed()
+impl Machine {
+    fn new(program: &str, key: &str, recorded: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["timed", "swift", "home", "tmp"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let environment =
+            Environment::default().with("HOME", at("home")).with("TMPDIR", at("tmp")).with(key, "key-of-nobody");
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/agents").join(recorded);
+        for speed in ["timed", "swift"] {
+            let own = std::env::current_exe().unwrap();
+            let text = format!("#!/bin/sh\nexec '{}' replay {speed} '{}' \"$@\"\n", own.display(), recorded.display());
+            let file = folder.path().join(speed).join(program);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { folder, environment, recorded }
+    }
+
+    fn provider(&self, id: &str, speed: &str) -> (Arc<dyn DynProvider>, Runner) {
+        let path = format!("{}:/usr/bin:/bin", self.folder.path().join(speed).display());
+        let runner = Runner::default();
+        let environment = self.environment.clone().with("PATH", path);
+        (agent(id).unwrap().provider(&ProviderSettings::default(), &environment, runner.clone()).unwrap().0, runner)
+    }
+
+    async fn overhead(&self, id: &str, program: &str) {
+        let (provider, runner) = self.provider(id, "timed");
+        let program = self.folder.path().join("timed").join(program);
+        let (mut alone, mut routed, mut added) = (Vec::new(), Vec::new(), Vec::new());
+        let mut own = 0.0;
+        for _ in 0..RUNS {
+            let began = Instant::now();
+            direct(&program);
+            let direct = began.elapsed();
+            let before = computed();
+            let began = Instant::now();
+            ask(&provider, id, None).await;
+            let router = began.elapsed();
+            runner.shutdown().await;
+            own += computed() - before;
+            alone.push(direct);
+            routed.push(router);
+            added.push(router.as_secs_f64() - direct.as_secs_f64());
+        }
+        added.sort_by(f64::total_cmp);
+        println!(
+            "{id}, {}: alone {:.1?}, through the router {:.1?}, added p50 {:.1} ms of {RUNS} (bound 30 ms); own CPU {:.2} ms a run (bound 30 ms)",
+            self.recorded.file_name().unwrap().to_string_lossy(),
+            median(alone),
+            median(routed),
+            added[RUNS / 2] * 1e3,
+            own / RUNS as f64 * 1e3,
+        );
+    }
+
+    async fn memory(&self, id: &str, program: &str) {
+        let (provider, runner) = self.provider(id, "swift");
+        let run = |runs: usize| {
+            let (provider, runner) = (provider.clone(), runner.clone());
+            async move {
+                for _ in 0..runs {
+                    ask(&provider, id, None).await;
+                    runner.shutdown().await;
+                }
+                resident()
+            }
+        };
+        let first = run(MANY / 10).await;
+        let last = run(MANY).await;
+        println!(
+            "{id}: resident {first:.2} MiB after {}, {last:.2} MiB after {MANY} more runs of {program}",
+            MANY / 10
+        );
+    }
 }
 
-async fn ask(provider: &dyn DynProvider) -> String {
+/// The genuine program.
+async fn real(id: &str, model: &str, runs: usize) {
+    #[expect(clippy::disallowed_methods, reason = "a bench's own environment is the user's")]
+    let environment = Environment::from_vars(std::env::vars());
+    let runner = Runner::default();
+    let made = agent(id).unwrap().provider(&ProviderSettings::default(), &environment, runner.clone()).unwrap();
+    let (mut times, before) = (Vec::new(), computed());
+    for _ in 0..runs {
+        let began = Instant::now();
+        ask(&made.0, id, Some(model)).await;
+        times.push(began.elapsed());
+    }
+    let own = (computed() - before) / runs as f64 * 1e3;
+    runner.shutdown().await;
+    println!("{id}, the genuine program: {:.0?} p50 of {runs}; own CPU {own:.1} ms a run (bound 30 ms)", median(times));
+}
+
+fn direct(program: &Path) {
+    let mut child =
+        Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hello").unwrap();
+    let mut said = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    assert!(child.wait().unwrap().success() && !said.is_empty());
+}
+
+async fn ask(provider: &Arc<dyn DynProvider>, id: &str, model: Option<&str>) {
     let cx = Context::new(HttpClient::default(), Arc::new(SystemClock), RequestId::from_parts(1, 2));
+    let target = Target::new(ProviderId::new(id).unwrap(), model.map(|name| ModelName::new(name).unwrap()));
     let mut request = Request::new("hello");
     request.stream = true;
-    let call = Call::new(Arc::new(request), Target::new(ProviderId::new("claude_code").unwrap(), None), cx);
-    collect(provider.generate(Arc::new(call)).await.unwrap()).await.unwrap().text()
+    let call = Arc::new(Call::new(Arc::new(request), target, cx));
+    let answer = collect(provider.generate(call).await.unwrap()).await.unwrap();
+    assert!(!answer.text().is_empty());
 }
 
-fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
-    times.sort_unstable();
-    times
+/// Seconds of processor time that this process itself has had, without its children.
+fn computed() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = text.rsplit_once(") ").unwrap().1.split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
 }
 
-fn shown(times: &[Duration]) -> String {
-    format!("{:.1?} median, {:.1?} at 95", times[times.len() / 2], times[times.len() * 95 / 100])
+/// MiB of memory.
+fn resident() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0 / f64::from(1 << 20)
 }
 
-/// Resident memory of this process in KiB.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }

@@ -257,7 +257,7 @@ impl Process {
     /// `provider_protocol` past [`Limits::line`] or [`Limits::total`]: the group is ended.
     pub async fn line(&mut self) -> Result<Option<Bytes>> {
         loop {
-            if let Some(at) = self.buffer.iter().skip(self.scanned).position(|byte| *byte == b'\n') {
+            if let Some(at) = self.buffer.get(self.scanned..).and_then(|new| memchr::memchr(b'\n', new)) {
                 let mut line = self.buffer.split_to(self.scanned + at + 1);
                 self.scanned = 0;
                 line.truncate(line.len() - 1);

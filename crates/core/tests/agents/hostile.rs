@@ -102,13 +102,13 @@ impl Driven {
         assert_eq!(machine.left(), [""; 0].map(std::path::PathBuf::from), "{}", self.id);
         for seen in machine.seen(self.program) {
             let group = seen.0["pid"].as_u64().unwrap();
-            assert_eq!(members(group), [""; 0], "{}", self.id);
+            assert_eq!(members(group).await, [""; 0], "{}", self.id);
         }
     }
 }
 
 /// The processes of a group that still run, and those of it that nobody waited for although we are their parent.
-fn members(group: u64) -> Vec<String> {
+async fn members(group: u64) -> Vec<String> {
     let mine = std::process::id().to_string();
     let stat = |process: &Path| {
         let text = std::fs::read_to_string(process.join("stat")).ok()?;
@@ -124,8 +124,7 @@ fn members(group: u64) -> Vec<String> {
         if there.is_empty() {
             return there;
         }
-        std::thread::yield_now();
-        std::thread::sleep(Duration::from_millis(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| stat(&entry.ok()?.path()));
     all.collect()
@@ -228,7 +227,7 @@ async fn one_that_heeds_no_signal_is_killed() {
         tokio::select! {
             () = asked => {}
             () = async {
-                while !(driven.served && !machine.seen(driven.program).is_empty()) {
+                while !driven.served || machine.seen(driven.program).is_empty() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             } => {}

@@ -217,7 +217,10 @@ impl Drop for Home {
         // What was killed a moment ago may still write here.
         for _ in 0..REMOVALS {
             match fs::remove_dir_all(self.root.path()) {
-                #[allow(clippy::disallowed_methods, reason = "the thread that waited for the group drops it")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "as a rule this is the thread that waited for the program"
+                )]
                 Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(BETWEEN_REMOVALS),
                 _ => break,
             }
