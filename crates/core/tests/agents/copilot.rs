@@ -88,9 +88,17 @@ async fn what_no_copilot_prints_is_no_answer() {
         (Transcript::of([json!({"out": "hello"}), json!({"exit": 0})]), ErrorKind::ProviderProtocol, "hello"),
         (Transcript::of([json!({"out": "{\"type\":"}), json!({"exit": 0})]), ErrorKind::ProviderProtocol, "type"),
         (Transcript::of([json!({"exit": 0})]), ErrorKind::ProviderProtocol, "no whole answer"),
-        (Transcript::of([json!({"out": "x", "times": 20 << 20}), json!({"exit": 0})]), ErrorKind::ProviderProtocol, "more than"),
+        (
+            Transcript::of([json!({"out": "x", "times": 20 << 20}), json!({"exit": 0})]),
+            ErrorKind::ProviderProtocol,
+            "more than",
+        ),
         // Told to end it may say that it ended well.
-        (cut("six se", event("abort", json!({"reason": "user_initiated"}))).and([text().remove(text().len() - 3)]), ErrorKind::ProviderProtocol, "interrupted"),
+        (
+            cut("six se", event("abort", json!({"reason": "user_initiated"}))).and([text().remove(text().len() - 3)]),
+            ErrorKind::ProviderProtocol,
+            "interrupted",
+        ),
         (cut("six se", json!({"exit": 0})), ErrorKind::ProviderProtocol, "no whole answer"),
         (cut("six se", json!({"signal": 9})), ErrorKind::ProviderServerError, "signal 9"),
         (
@@ -213,7 +221,9 @@ async fn the_login_alone_is_in_its_home_and_refreshed_tokens_reach_the_user() {
 async fn no_prompt_is_taken_for_a_command() {
     let machine = machine("text");
     let long = "é🦀".repeat(50_000);
-    for prompt in ["--mcp-config=x", "$(id) {model} \"q\" 'r'\n two ", "@/etc/passwd", "!ls", "a\0b", "x\n/compact", &long] {
+    for prompt in
+        ["--mcp-config=x", "$(id) {model} \"q\" 'r'\n two ", "@/etc/passwd", "!ls", "a\0b", "x\n/compact", &long]
+    {
         machine.ask(ID, Request::new(prompt)).await.unwrap();
         assert_eq!(machine.last("copilot").stdin(), prompt);
     }
@@ -230,7 +240,8 @@ async fn no_prompt_is_taken_for_a_command() {
 #[tokio::test]
 async fn a_system_prompt_is_an_agents_and_pictures_are_attached() {
     let machine = machine("text");
-    let picture = BlockBody::Image { source: Source::Base64 { mime: "image/jpeg".into(), data: "AAAA".into() }, detail: None };
+    let picture =
+        BlockBody::Image { source: Source::Base64 { mime: "image/jpeg".into(), data: "AAAA".into() }, detail: None };
     let mut user = Message::user("what is it?");
     user.content.push(picture.into());
     machine.ask(ID, asked(vec![Message::system("---\nBe brief."), user])).await.unwrap();

@@ -35,11 +35,14 @@ fn params(seen: &Seen, method: &str) -> Value {
 /// A recorded talk of so many turns: the first as it was, then its messages again with the numbers of later requests.
 fn turns(count: u64) -> Vec<Value> {
     let lines = recorded("text").lines;
-    let greeted = lines.iter().position(|line| line["in"].as_str().is_some_and(|said| said.contains("session.create"))).unwrap();
+    let greeted =
+        lines.iter().position(|line| line["in"].as_str().is_some_and(|said| said.contains("session.create"))).unwrap();
     let (greeting, turn) = lines.split_at(greeted);
     let turn = &turn[..turn.len() - 1];
     let again = |turns: u64, line: &Value| {
-        let Some(Ok(mut message)) = line["out"].as_str().map(serde_json::from_str::<Value>) else { return line.clone() };
+        let Some(Ok(mut message)) = line["out"].as_str().map(serde_json::from_str::<Value>) else {
+            return line.clone();
+        };
         if let Some(id) = message["id"].as_u64() {
             message["id"] = json!(id + 4 * turns);
         }
@@ -144,7 +147,8 @@ async fn pictures_schemas_effort_and_the_whole_of_an_own_provider_are_said() {
         .variable("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS", "100")
         .variable("COPILOT_PROVIDER_AZURE_API_VERSION", "v")
         .variable("COPILOT_PROVIDER_HEADERS", "A: 1\\nB: x:y");
-    let picture = BlockBody::Image { source: Source::Base64 { mime: "image/png".into(), data: "AAAA".into() }, detail: None };
+    let picture =
+        BlockBody::Image { source: Source::Base64 { mime: "image/png".into(), data: "AAAA".into() }, detail: None };
     let mut user = Message::user("what is it?");
     user.content.push(picture.into());
     let mut request = Request::default();
@@ -175,9 +179,10 @@ async fn pictures_schemas_effort_and_the_whole_of_an_own_provider_are_said() {
 #[tokio::test]
 async fn leave_is_refused_unless_the_mode_gives_it() {
     let folder = tempfile::tempdir().unwrap();
-    for (mode, decision, tools) in
-        [("read-only", "user-not-available", json!(["view", "grep", "rg", "glob"])), ("allow-all", "approve-once", json!(null))]
-    {
+    for (mode, decision, tools) in [
+        ("read-only", "user-not-available", json!(["view", "grep", "rg", "glob"])),
+        ("allow-all", "approve-once", json!(null)),
+    ] {
         let asks = recorded("permission").cut_after("permission.requested", json!({"in": ""}));
         let machine = machine(asks).settings(|settings| {
             settings.agent = true;
@@ -218,7 +223,12 @@ async fn another_protocol_is_another_version() {
         let error = machine(old).ask(ID, Request::new("x")).await.unwrap_err();
         assert!(error.message().contains(words), "{error}");
     }
-    let none = Transcript::of([json!({"deaf": true}), json!({"err": "error: unexpected argument '--server' found"}), json!({"exit": 2})]).framed();
+    let none = Transcript::of([
+        json!({"deaf": true}),
+        json!({"err": "error: unexpected argument '--server' found"}),
+        json!({"exit": 2}),
+    ])
+    .framed();
     let error = machine(none).ask(ID, Request::new("x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderUnavailable, "{error}");
     assert!(error.hint().unwrap().contains("npm install"), "{error}");
