@@ -359,28 +359,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_plain_form_calls_its_program_safely() {
-        let (_folder, environment) = stand_ins(&["codex", "copilot"]);
-        for (id, line, own, model) in [(
-            "copilot_cli",
-            "<copilot><-s><--no-auto-update><--available-tools=none><--no-custom-instructions><--no-ask-user>\
-                 <--disable-builtin-mcps><--no-remote><--no-color>",
-            "GITHUB_TOKEN",
-            Some("m1"),
-        )] {
-            let provider = made(agent(id).unwrap(), &ProviderSettings::default(), &environment).unwrap();
-            assert_eq!(provider.availability(), Availability::Ready);
-            assert!(provider.describe().agent);
-            let text = answer(&*provider, model).await.unwrap();
-            let mut lines = text.lines();
-            assert_eq!((lines.next(), lines.next()), (Some(line), Some("-say it")));
-            let canaries: Vec<_> = text.lines().filter(|line| line.contains("canary")).collect();
-            assert_eq!(canaries, [format!("{own}=canary {own}")], "{id}");
-            assert_eq!(text.contains("COPILOT_MODEL=m1"), id == "copilot_cli");
-        }
-    }
-
-    #[tokio::test]
     async fn a_command_of_the_users_own_replaces_the_plain_form() {
         let (_folder, environment) = stand_ins(&["mine"]);
         let settings = ProviderSettings { command: Some("mine -p {prompt}".into()), ..Default::default() };
