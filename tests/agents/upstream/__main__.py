@@ -1,0 +1,182 @@
+"""The scripted upstream of the agents: a server of four dialects on 127.0.0.1 whose answers are decided by the model that is asked for.
+
+    python upstream [--record FILE] [--port N]     says where it listens, and answers until it is ended
+
+Each request is a line of FILE: {"at": seconds, "method", "path", "headers", "body"}. `GET /left` answers at once how many answers somebody has left that
+stalled: how a test sees that a call was cancelled. Beside `tests/sdks/upstream`, which is asked by the text of a prompt, stands this one because an agent
+rewrites its user's prompt and hands the model's name on as it is.
+"""
+
+import argparse
+import http.server
+import json
+import select
+import threading
+import time
+
+from dialects import Chat, Gemini, Messages, Responses, failure
+from script import FAILURES, steps_of
+
+# Longer than any test waits, so that a broken one does not leave a thread behind.
+PATIENCE = 300
+DIALECTS = {"/v1/chat/completions": Chat, "/v1/messages": Messages, "/v1/responses": Responses}
+GEMINI = ("/v1beta/models/", "/v1/models/")
+
+
+class State:
+    """What the handlers share."""
+
+    lock = threading.Lock()
+    record = None
+    left = 0
+
+    @classmethod
+    def write(cls, entry):
+        with cls.lock:
+            if cls.record:
+                cls.record.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                cls.record.flush()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = PATIENCE
+
+    def do_GET(self):
+        if self.path == "/left":
+            return self.answer(200, {"left": State.left})
+        self.note(None)
+        # An agent asks for WebSockets first, and falls back at once where this is what it is told.
+        self.answer(426 if "websocket" in (self.headers.get("upgrade") or "").lower() else 404, {"error": {"message": "scripted: nothing here"}})
+
+    def do_HEAD(self):
+        self.note(None)
+        self.send_response(404)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def note(self, body):
+        State.write({"at": round(time.time(), 3), "method": self.command, "path": self.path, "headers": dict(self.headers.items()), "body": body})
+
+    def do_POST(self):
+        try:
+            body = json.loads(self.read_body() or b"{}")
+        except ValueError:
+            return self.answer(400, {"error": {"message": "scripted: that is no JSON"}})
+        self.note(body)
+        path = self.path.split("?")[0]
+        prefix = next((prefix for prefix in GEMINI if path.startswith(prefix)), None)
+        if prefix:
+            model, _, verb = path.removeprefix(prefix).partition(":")
+            if verb == "countTokens":
+                return self.answer(200, {"totalTokens": 11})
+            dialect, streamed = Gemini, verb == "streamGenerateContent"
+        elif path == "/v1/messages/count_tokens":
+            return self.answer(200, {"input_tokens": 11})
+        elif path in DIALECTS:
+            dialect, model, streamed = DIALECTS[path], body.get("model", ""), body.get("stream")
+        else:
+            return self.answer(404, {"error": {"message": f"scripted: no {path} here"}})
+        steps = steps_of(model, dialect.read(body))
+        if steps is None:
+            steps = [("status", *FAILURES["fails-404"])]
+        first = steps[0]
+        if first[0] == "status":
+            return self.answer(first[1], failure(dialect, first), first[-1])
+        if first[0] == "mute":
+            return self.stall()
+        if streamed:
+            return self.stream(dialect.stream(model, steps))
+        if any(step[0] == "fail" for step in steps):
+            return self.answer(500, failure(dialect, ("status", *FAILURES["fails-500"])))
+        if any(step[0] == "cut" for step in steps):
+            return self.cut()
+        if any(step[0] == "stall" for step in steps):
+            return self.stall()
+        if any(step[0] == "pause" for step in steps):
+            time.sleep(1)
+        self.answer(200, dialect.whole(model, steps))
+
+    def read_body(self):
+        if "chunked" not in (self.headers.get("transfer-encoding") or ""):
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def answer(self, status, value, headers=None):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, events):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        between = 0.02
+        try:
+            for name, data in (event if len(event) == 2 else (event[0], None) for event in events):
+                if name == "pause":
+                    between = data
+                elif name == "stall":
+                    return self.stall()
+                elif name == "cut":
+                    self.close_connection = True
+                    return
+                else:
+                    text = f"event: {name}\n" if name else ""
+                    text += f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"
+                    self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
+                    time.sleep(between)
+            self.wfile.write(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionError):
+            self.close_connection = True
+
+    def stall(self):
+        """Until the other side closes the connection, on which it has nothing more to say."""
+        self.close_connection = True
+        try:
+            select.select([self.connection], [], [], PATIENCE)
+            self.connection.recv(1)
+        except OSError:
+            pass
+        with State.lock:
+            State.left += 1
+
+    def cut(self):
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"id":"half a')
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, *_):
+        """Whoever leaves in the middle is no news."""
+
+
+if __name__ == "__main__":
+    words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    words.add_argument("--record", metavar="FILE")
+    words.add_argument("--port", type=int, default=0)
+    given = words.parse_args()
+    if given.record:
+        State.record = open(given.record, "a", encoding="utf-8")
+    server = Server(("127.0.0.1", given.port), Handler)
+    print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
+    server.serve_forever()
