@@ -11,16 +11,43 @@ import argparse
 import http.server
 import json
 import select
+import subprocess
 import threading
 import time
+import urllib.parse
 
-from dialects import Chat, Gemini, Messages, Responses, failure
+import accounts
+from dialects import Chat, Gemini, Messages, Responses, failure, is_wait
 from script import FAILURES, steps_of
 
 # Longer than any test waits, so that a broken one does not leave a thread behind.
 PATIENCE = 300
 DIALECTS = {"/v1/chat/completions": Chat, "/v1/messages": Messages, "/v1/responses": Responses}
 GEMINI = ("/v1beta/models/", "/v1/models/")
+# Google's own door for those who are logged in instead of having a key: the same bodies, each in a wrapper.
+ASSIST = "/v1internal:"
+ASSISTED = {
+    "loadCodeAssist": {"currentTier": {"id": "standard-tier", "name": "scripted"}, "allowedTiers": [{"id": "standard-tier", "isDefault": True}], "cloudaicompanionProject": "scripted"},
+    "onboardUser": {"done": True, "response": {"cloudaicompanionProject": {"id": "scripted", "name": "scripted"}}},
+    "countTokens": {"totalTokens": 11},
+}
+
+
+def read(data, kind):
+    """A body: JSON, or the fields of a form."""
+    if kind.startswith("application/x-www-form-urlencoded"):
+        return dict(urllib.parse.parse_qsl(data.decode()))
+    return json.loads(data or b"{}")
+
+
+EXPAND = 'process.stdout.write(require("zlib").zstdDecompressSync(require("fs").readFileSync(0)))'
+
+
+def expanded(data, encoding):
+    """A body without its compression. Codex, logged in, sends zstd, which no Python before 3.14 knows; the Node that is here for another agent does."""
+    if encoding != "zstd":
+        return data
+    return subprocess.run(["node", "-e", EXPAND], input=data, stdout=subprocess.PIPE, check=True, timeout=20).stdout
 
 
 class State:
@@ -46,6 +73,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/left":
             return self.answer(200, {"left": State.left})
         self.note(None)
+        if (answer := accounts.get(self.path)) is not None:
+            return self.answer(200, answer)
         # An agent asks for WebSockets first, and falls back at once where this is what it is told.
         self.answer(426 if "websocket" in (self.headers.get("upgrade") or "").lower() else 404, {"error": {"message": "scripted: nothing here"}})
 
@@ -60,13 +89,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         try:
-            body = json.loads(self.read_body() or b"{}")
-        except ValueError:
+            data = expanded(self.read_body(), self.headers.get("content-encoding"))
+            body = read(data, self.headers.get("content-type") or "")
+        except (ValueError, OSError, subprocess.SubprocessError):
             return self.answer(400, {"error": {"message": "scripted: that is no JSON"}})
         self.note(body)
         path = self.path.split("?")[0]
+        if (answer := accounts.post(path, body)) is not None:
+            return self.answer(200, answer)
+        # Without the first part of its path where a vendor has its doors elsewhere than its API.
+        path = accounts.door(path)
         prefix = next((prefix for prefix in GEMINI if path.startswith(prefix)), None)
-        if prefix:
+        wrapped = path.startswith(ASSIST)
+        if wrapped:
+            verb, model = path.removeprefix(ASSIST), body.get("model", "")
+            if not verb.endswith("enerateContent"):
+                return self.answer(200, ASSISTED.get(verb, {}))
+            dialect, streamed, body = Gemini, verb == "streamGenerateContent", body.get("request", {})
+        elif prefix:
             model, _, verb = path.removeprefix(prefix).partition(":")
             if verb == "countTokens":
                 return self.answer(200, {"totalTokens": 11})
@@ -86,7 +126,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if first[0] == "mute":
             return self.stall()
         if streamed:
-            return self.stream(dialect.stream(model, steps))
+            events = dialect.stream(model, steps)
+            return self.stream((event if is_wait(event) else (None, {"response": event[1]}) for event in events) if wrapped else events)
         if any(step[0] == "fail" for step in steps):
             return self.answer(500, failure(dialect, ("status", *FAILURES["fails-500"])))
         if any(step[0] == "cut" for step in steps):
@@ -95,7 +136,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.stall()
         if any(step[0] == "pause" for step in steps):
             time.sleep(1)
-        self.answer(200, dialect.whole(model, steps))
+        answer = dialect.whole(model, steps)
+        self.answer(200, {"response": answer} if wrapped else answer)
 
     def read_body(self):
         if "chunked" not in (self.headers.get("transfer-encoding") or ""):

@@ -11,6 +11,11 @@ from script import USAGE, pieces
 WAITS = ("pause", "stall", "cut", "mute")
 
 
+def is_wait(event):
+    """Whether what a writer gave is a step of the script, and no event of a stream."""
+    return event[0] in WAITS
+
+
 def text_of(content):
     """The text of a content that is a string or a list of parts."""
     if isinstance(content, str):
