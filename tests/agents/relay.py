@@ -18,29 +18,18 @@ import ssl
 import threading
 import time
 
-LOCK = threading.Lock()
-RECORD = None
-TO = ("127.0.0.1", 0)
-TLS = None
-
-
-def write(found):
-    with LOCK:
-        if RECORD:
-            RECORD.write(json.dumps(found, ensure_ascii=False) + "\n")
-            RECORD.flush()
 
 
 class Requests:
-    """Finds the requests in the bytes of a connection."""
+    """Finds the requests in the bytes of a connection, and hands each to `note`."""
 
-    def __init__(self, host):
-        self.buffer, self.host = b"", host
+    def __init__(self, host, note):
+        self.buffer, self.host, self.note = b"", host, note
 
     def feed(self, data):
         self.buffer += data
         while (found := self.next()) is not None:
-            write(found)
+            self.note(found)
 
     def next(self):
         """The first whole request of the buffer, taken out of it."""
@@ -61,11 +50,16 @@ class Requests:
                 return None
             body, self.buffer = rest[:length], rest[length:]
         method, path, *_ = first.split(" ") + ["", ""]
-        try:
-            body = json.loads(body) if body else None
-        except ValueError:
-            body = body.decode("utf-8", "replace")
-        return {"at": round(time.time(), 3), "host": self.host, "method": method, "path": path, "headers": headers, "body": body}
+        return request(self.host, method, path, headers, body)
+
+
+def request(host, method, path, headers, body):
+    """One line of the record."""
+    try:
+        body = json.loads(body) if body else None
+    except ValueError:
+        body = body.decode("utf-8", "replace")
+    return {"at": round(time.time(), 3), "host": host, "method": method, "path": path, "headers": headers, "body": body}
 
 
 def dechunk(data):
@@ -83,14 +77,14 @@ def dechunk(data):
         body, data = body + data[:length], data[length + 2 :]
 
 
-class Relay(socketserver.BaseRequestHandler):
+class Connection(socketserver.BaseRequestHandler):
     def handle(self):
         here, host, first = self.request, "", b""
         try:
-            if TLS:
+            if self.server.tls:
                 here, host, first = self.connected()
             if here:
-                with socket.create_connection(TO) as there:
+                with socket.create_connection(self.server.to) as there:
                     self.relay(here, there, host, first)
         except OSError:
             pass
@@ -106,12 +100,13 @@ class Relay(socketserver.BaseRequestHandler):
         method, target, *_ = head.split(b"\r\n")[0].decode("latin-1").split(" ") + ["", ""]
         if method != "CONNECT":
             return self.request, target.removeprefix("http://").split("/")[0], head
-        write({"at": round(time.time(), 3), "host": target, "method": "CONNECT", "path": "", "headers": {}, "body": None})
+        host = target.removesuffix(":443")
+        self.server.note(request(host, "CONNECT", "", {}, b""))
         self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        return TLS.wrap_socket(self.request, server_side=True), target.removesuffix(":443"), b""
+        return self.server.tls.wrap_socket(self.request, server_side=True), host, b""
 
     def relay(self, here, there, host, first):
-        requests = Requests(host)
+        requests = Requests(host, self.server.note)
         if first:
             requests.feed(first)
             there.sendall(first)
@@ -128,26 +123,48 @@ class Relay(socketserver.BaseRequestHandler):
                 (there if one is here else here).sendall(data)
 
 
-class Server(socketserver.ThreadingTCPServer):
+class Relay(socketserver.ThreadingTCPServer):
+    """A relay to `to`, a URL; `note` is handed each request. It runs from `start` to `shutdown`."""
+
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
 
+    def __init__(self, to, note, certificate=None):
+        super().__init__(("127.0.0.1", 0), Connection)
+        host, _, port = to.removeprefix("http://").partition(":")
+        self.to, self.note, self.tls = (host, int(port)), note, None
+        if certificate:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(certificate)
+            self.tls.set_alpn_protocols(["http/1.1"])
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
-if __name__ == "__main__":
+    def start(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def handle_error(self, *_):
+        """Whoever leaves in the middle is no news."""
+
+
+def main():
     words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     words.add_argument("to")
     words.add_argument("--record", metavar="FILE")
     words.add_argument("--certificate", metavar="FILE", help="the chain and its key")
     given = words.parse_args()
-    host, _, port = given.to.removeprefix("http://").partition(":")
-    TO = (host, int(port))
-    if given.record:
-        RECORD = open(given.record, "a", encoding="utf-8")
-    if given.certificate:
-        TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        TLS.load_cert_chain(given.certificate)
-        TLS.set_alpn_protocols(["http/1.1"])
-    server = Server(("127.0.0.1", 0), Relay)
-    print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
-    server.serve_forever()
+    lock = threading.Lock()
+
+    def note(found):
+        if given.record:
+            with lock, open(given.record, "a", encoding="utf-8") as record:
+                record.write(json.dumps(found, ensure_ascii=False) + "\n")
+
+    relay = Relay(given.to, note, given.certificate)
+    print(f"listening on {relay.url}", flush=True)
+    relay.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

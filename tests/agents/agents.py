@@ -1,0 +1,125 @@
+"""Who the agents are: for each provider of the router the variables of its own, its login, and what it is known to say of its usage.
+
+A new provider is a row here; the cases go over all of them.
+"""
+
+import base64
+import json
+from dataclasses import dataclass, field
+
+NEVER = 4070908800
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One provider that drives an agent."""
+
+    id: str
+    program: str
+    # What points it at an address, with a key.
+    own: callable
+    # The names of its own keys.
+    keys: tuple
+    # Plants a login in a home; returns the file that holds it. With `stale`, one that has to be refreshed first.
+    login: callable
+    # What is on the wire of a run that is logged in: the token.
+    token: str
+    # Hosts that it asks, as what it is.
+    hosts: tuple = ()
+    # Hosts that it asks besides where it is logged in.
+    login_hosts: tuple = ()
+    # Parts of the usage that it does not report.
+    silent: tuple = ()
+    # Cases that it cannot play, each with the reason.
+    excused: dict = field(default_factory=dict)
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    path.chmod(0o600)
+    return path
+
+
+def claude_own(address):
+    return {"ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": "key-of-claude"}
+
+
+def claude_login(home, stale=False):
+    login = {"accessToken": "token-of-claude", "refreshToken": "old-of-claude", "expiresAt": (1 if stale else NEVER) * 1000}
+    return write(home / ".claude/.credentials.json", {"claudeAiOauth": {**login, "scopes": ["user:inference", "user:profile"], "subscriptionType": "max"}})
+
+
+def codex_own(address):
+    return {"OPENAI_BASE_URL": f"{address}/v1", "OPENAI_API_KEY": "key-of-codex"}
+
+
+def jwt(claims):
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}.c2ln"
+
+
+CODEX_TOKEN = jwt({"email": "somebody@example.com", "exp": NEVER, "https://api.openai.com/auth": {"chatgpt_plan_type": "pro", "chatgpt_account_id": "acct-planted", "chatgpt_user_id": "u"}})
+
+
+def codex_login(home, stale=False):
+    tokens = {"id_token": CODEX_TOKEN, "access_token": CODEX_TOKEN, "refresh_token": "old-of-codex", "account_id": "acct-planted"}
+    last = "2020-01-01T00:00:00Z" if stale else "2099-01-01T00:00:00Z"
+    return write(home / ".codex/auth.json", {"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": last})
+
+
+def gemini_own(address):
+    return {"GOOGLE_GEMINI_BASE_URL": address, "GEMINI_API_KEY": "key-of-gemini"}
+
+
+def gemini_login(home, stale=False):
+    write(home / ".gemini/settings.json", {**json.loads((home / ".gemini/settings.json").read_text()), "security": {"auth": {"selectedType": "oauth-personal"}}})
+    login = {"access_token": "token-of-gemini", "refresh_token": "old-of-gemini", "scope": "https://www.googleapis.com/auth/cloud-platform", "token_type": "Bearer"}
+    return write(home / ".gemini/oauth_creds.json", {**login, "expiry_date": (1 if stale else NEVER) * 1000})
+
+
+def copilot_own(address):
+    return {"COPILOT_PROVIDER_BASE_URL": f"{address}/v1", "COPILOT_PROVIDER_TYPE": "openai", "COPILOT_PROVIDER_API_KEY": "key-of-copilot", "COPILOT_OFFLINE": "true"}
+
+
+def copilot_login(home, stale=False):
+    if stale:
+        return None
+    user = {"host": "https://github.com", "login": "somebody"}
+    login = {"loggedInUsers": [user], "lastLoggedInUser": user, "copilotTokens": {"https://github.com:somebody": "gho_token-of-copilot"}}
+    return write(home / ".copilot/config.json", login)
+
+
+CODEX = Agent("codex_cli", "codex", codex_own, ("OPENAI_API_KEY",), codex_login, CODEX_TOKEN, ("api.openai.com",), ("chatgpt.com", "auth.openai.com"))
+CLAUDE = Agent("claude_code", "claude", claude_own, ("ANTHROPIC_API_KEY",), claude_login, "token-of-claude", (), ("api.anthropic.com", "platform.claude.com"), ("reasoning",))
+GEMINI = Agent(
+    "gemini_cli", "gemini", gemini_own, ("GEMINI_API_KEY",), gemini_login, "token-of-gemini", (), ("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com")
+)
+COPILOT = Agent(
+    "copilot_cli",
+    "copilot",
+    copilot_own,
+    ("GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"),
+    copilot_login,
+    "gho_token-of-copilot",
+    (),
+    ("api.github.com", "api.githubcopilot.com"),
+)
+
+
+def also(agent, **other):
+    """The same program under another provider's name."""
+    return Agent(**{**agent.__dict__, **other})
+
+
+AGENTS = [
+    CODEX,
+    COPILOT,
+    also(COPILOT, id="copilot_sdk"),
+    GEMINI,
+    also(GEMINI, id="gemini_py"),
+    CLAUDE,
+    also(CLAUDE, id="claude_py"),
+]

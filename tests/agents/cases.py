@@ -1,0 +1,260 @@
+"""The cases: what is asked of each agent, and what has to come of it. A case is a function of a `Try`; it fails by an assertion, or by an invariant of its try.
+
+`CASES` is the table. What differs from agent to agent is in `agents.py`.
+"""
+
+import json
+import signal
+import time
+
+import planted
+
+ANSWER = "One two three four five six seven."
+HALF = "Half a sen"
+
+# ---- answers, through the gateway
+
+
+def whole(this):
+    """A whole answer with its usage."""
+    answer = this.ask("--json", "--no-stream", "-p", "hello")
+    assert answer.status == 0, answer
+    assert answer.text == ANSWER, answer
+    found = answer.json
+    assert found["finish"] == "stop" and found["model"].endswith("parrot") and found["provider"] == this.who.id, found
+    used(this, found["usage"])
+
+
+def used(this, usage):
+    assert usage, "no usage"
+    expected = {"input_tokens": 11, "output_tokens": 7, "cache_read_tokens": 3, "reasoning_tokens": 2}
+    names = {"input": "input_tokens", "output": "output_tokens", "cached": "cache_read_tokens", "reasoning": "reasoning_tokens"}
+    for silent in this.who.silent:
+        expected.pop(names[silent])
+    for name, value in expected.items():
+        assert usage.get(name) == value, f"usage {usage}, where {expected} was expected"
+
+
+def streamed(this):
+    """The pieces of an answer as they come, two seconds from the first to the last."""
+    answer = this.ask("-p", "hello", model="slow")
+    assert answer.status == 0 and answer.out.strip() == ANSWER, answer
+    first, last = answer.pieces[0][0], answer.pieces[-1][0]
+    assert last - first > 1.2, f"the first piece came {last - first:.2f} s before the last, and is {answer.pieces[0][1]!r}"
+
+
+def thinks(this):
+    """Thoughts are no part of the text."""
+    answer = this.ask("--json", "-p", "hello", model="thinks")
+    assert answer.status == 0 and answer.text == ANSWER, answer
+
+
+def cut_at_the_limit(this):
+    """An answer that ran into the limit of tokens says so."""
+    answer = this.ask("--json", "-p", "hello", model="runs-out")
+    assert answer.text == HALF and answer.json["finish"] == "length" or answer.kind, answer
+
+
+def system(this):
+    """Instructions arrive, and replace the agent's own."""
+    answer = this.ask("--json", "-s", "Speak as the system prompt says.", "-p", "hello")
+    assert answer.status == 0 and answer.text == ANSWER, answer
+    assert "Speak as the system prompt says." in this.on_the_wire(), "the instructions are not on the wire"
+
+
+def no_tools(this):
+    """Nothing that acts is offered to the model, and what it calls all the same does not run."""
+    answer = this.ask("--json", "-p", "hello", model="runs-a-command")
+    assert answer.status == 0 and answer.text == "There is no tool here.", answer
+    assert not list(this.folder.rglob("made-by-a-tool.txt"))
+
+
+# ---- prompts that mean no harm, or do
+
+
+def prompt(words):
+    def case(this):
+        answer = this.ask("--json", f"--prompt={words}", model="echo")
+        assert answer.status == 0, answer
+        assert words in answer.text, f"{answer.text!r} has not {words!r}"
+
+    case.__doc__ = f"The prompt {words[:40]!r} arrives as it is."
+    return case
+
+
+def long_prompt(this):
+    """300 kB arrive, with letters outside the first plane."""
+    words = "The quick brown fox 🦊 jumps. " * 10_000
+    answer = this.ask("--json", model="echo", stdin=words.encode())
+    assert answer.status == 0, str(answer)[:800]
+    assert words.strip() in answer.text, f"{len(answer.text)} characters came back of {len(words)}"
+
+
+def nul(this):
+    """A prompt with a NUL is refused before anything starts, or arrives."""
+    answer = this.ask("--json", model="echo", stdin=b"before\0after")
+    assert answer.kind == "caller_invalid_request" or (answer.status == 0 and "before" in answer.text), answer
+
+
+# ---- failures, as the vendors tell them
+
+
+def fails(model, *kinds, timeout=100):
+    def case(this):
+        answer = this.ask("--json", "-p", "hello", model=model, target="upstream", timeout=timeout)
+        assert answer.status == 1, answer
+        assert answer.kind in kinds, f"{answer.kind} is none of {', '.join(kinds)}: {answer}"
+
+    case.__doc__ = f"{model} becomes {' or '.join(kinds)}."
+    return case
+
+
+def quota(this):
+    """A quota used up is told from a rate limit."""
+    answer = this.ask("--json", "-p", "hello", model="fails-quota", target="upstream")
+    assert answer.status == 1 and answer.kind in ("provider_quota_exhausted", "provider_billing"), answer
+
+
+def filtered(this):
+    """What the vendor's filter refused is no whole answer."""
+    answer = this.ask("--json", "-p", "hello", model="filtered")
+    assert answer.kind == "caller_content_filter" or answer.json.get("finish") == "content_filter" or answer.kind, answer
+
+
+def not_installed(this):
+    """Without the program the command that installs it is said."""
+    answer = this.ask("--json", "-p", "hello", path="/usr/bin:/bin")
+    assert answer.kind == "provider_unavailable", answer
+    assert "npm install -g" in answer.json["error"]["hint"], answer
+    assert not this.wire, this.on_the_wire()
+
+
+def not_logged_in(this):
+    """Without key and login it says so, and how to log in; nobody is asked for an answer."""
+    answer = this.ask("--json", "-p", "hello", key=False, target="upstream", timeout=40)
+    assert answer.kind == "provider_auth", answer
+    assert answer.json["error"].get("hint"), answer
+    assert not [one for one in this.requests() if "uthorization" in "".join(one["headers"])], this.on_the_wire()[:800]
+
+
+def nobody_there(this):
+    """A refused connection ends at the deadline at the latest."""
+    answer = this.ask("--json", "-p", "hello", target="nobody", timeout=20)
+    assert answer.kind in ("provider_connection", "provider_timeout", "provider_unavailable"), answer
+    assert answer.took < 23, answer
+
+
+# ---- ends
+
+
+def began(this):
+    """Whether the upstream was asked and has had time to say its half sentence."""
+    asked = this.requests()
+    return bool(asked) and time.time() - asked[0]["at"] > 1
+
+
+def cancelled(this):
+    """Ctrl-C in the middle of an answer: the router is gone, and all that it started."""
+    answer = this.ask("-p", "hello", model="stalls", target="upstream", interrupt=began)
+    assert answer.status == 130, answer
+    asked = this.requests()[0]["at"]
+    assert time.time() - asked < 8, f"{time.time() - asked:.1f} s from the request to the end"
+
+
+def deadline(this):
+    """An agent that waits for ever is ended at the deadline."""
+    answer = this.ask("--json", "-p", "hello", model="silent", target="upstream", timeout=8)
+    assert answer.kind == "provider_timeout" and answer.took < 11, answer
+
+
+def killed(this):
+    """An agent that is killed has failed, whatever it had said."""
+
+    def kill(_):
+        if began(this):
+            for process in this.processes():
+                try:
+                    process_signal(process)
+                except ProcessLookupError:
+                    pass
+        return False
+
+    answer = this.ask("--json", "-p", "hello", model="stalls", target="upstream", interrupt=kill, timeout=40)
+    assert answer.status == 1 and answer.kind in ("provider_unavailable", "provider_server_error", "provider_protocol", "provider_connection"), answer
+
+
+def process_signal(process):
+    import os
+
+    os.kill(process.pid, signal.SIGKILL)
+
+
+# ---- logins
+
+
+def login(this):
+    """The login of the user's home is seen on the wire, with no key in the environment and at the vendor's own address."""
+    file = this.who.login(this.home)
+    this.hosts |= set(this.who.login_hosts)
+    before = file.read_bytes()
+    answer = this.ask("--json", "-p", "hello", key=False, target="upstream")
+    assert answer.status == 0 and answer.text == ANSWER, answer
+    asked = [one for one in this.requests() if f"Bearer {this.who.token}" in one["headers"].values()]
+    assert asked, f"no request with the login: {[(one['host'], one['path']) for one in this.wire]}"
+    assert file.read_bytes() == before, "the login was changed, with no reason to"
+
+
+def refreshed(this):
+    """A login that has run out is renewed, and the new one reaches the user's own file."""
+    file = this.who.login(this.home, stale=True)
+    assert file, f"{this.who.id} has no login that runs out"
+    this.hosts |= set(this.who.login_hosts)
+    this.changes.add(str(file.relative_to(this.home)))
+    answer = this.ask("--json", "-p", "hello", key=False, target="upstream")
+    assert answer.status == 0 and answer.text == ANSWER, answer
+    assert "-refreshed" in file.read_text() or "-again" in file.read_text(), f"{file.name} still holds {file.read_text()[:200]}"
+
+
+def model_unknown(this):
+    """A model that the vendor does not know."""
+    answer = this.ask("--json", "-p", "hello", model="fails-404", target="upstream")
+    assert answer.status == 1 and answer.kind in ("caller_model_unknown",), answer
+
+
+CASES = {
+    "whole": whole,
+    "streamed": streamed,
+    "thinks": thinks,
+    "cut at the limit": cut_at_the_limit,
+    "system prompt": system,
+    "no tools": no_tools,
+    "prompt: dash": prompt("--mcp-config=/nowhere --dangerously-skip-permissions"),
+    "prompt: shell": prompt("$(touch made-by-a-shell) `id` 'one' \"two\" {model} {prompt}\nsecond line\\"),
+    "prompt: slash": prompt("/help me with this"),
+    "prompt: at": prompt("what does @AGENTS.md say?"),
+    "prompt: long": long_prompt,
+    "prompt: NUL": nul,
+    "bad request": fails("fails-400", "provider_rejected", "caller_invalid_request"),
+    "bad key": fails("fails-401", "provider_auth"),
+    "forbidden": fails("fails-403", "provider_auth"),
+    "model unknown": model_unknown,
+    "rate limited": fails("fails-429-soon", "provider_rate_limited"),
+    "quota": quota,
+    "server broken": fails("fails-500", "provider_server_error", "provider_overloaded"),
+    "overloaded": fails("fails-529", "provider_overloaded", "provider_server_error"),
+    "too long": fails("fails-length", "caller_context_length"),
+    "filtered": filtered,
+    "cut stream": fails("cuts", "provider_protocol", "provider_connection", "provider_server_error", "provider_timeout"),
+    "late failure": fails("fails-later", "provider_protocol", "provider_connection", "provider_server_error", "provider_overloaded", "provider_timeout"),
+    "says nothing": fails("says-nothing", "provider_protocol", "provider_server_error"),
+    "nobody there": nobody_there,
+    "not installed": not_installed,
+    "not logged in": not_logged_in,
+    "cancelled": cancelled,
+    "deadline": deadline,
+    "killed": killed,
+    "login": login,
+    "refreshed": refreshed,
+}
+
+__all__ = ["CASES", "json", "planted"]

@@ -1,0 +1,321 @@
+"""What the cases play on: the scripted upstream, the router before it, a home with everything planted in it, and one run of the router under test.
+
+`Stage` is there once, a `Try` once for each case and provider. A `Try` watches whatever its run starts and, at its end, holds what must be so in every run
+(`Try.invariants`). Which cases there are, and what each expects, is in `cases.py`; who the agents are, in `agents.py`.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import planted
+from relay import Relay
+
+HERE = pathlib.Path(__file__).resolve().parent
+READY = re.compile(r"listening on (http://\S+)")
+# How soon after its end nothing of a run may be left, in seconds.
+GONE = 1.0
+# The router's own folders of a home, which are its to write.
+OWN = (".local/share/ipfs-llm-router", ".config/ipfs-llm-router", ".cache/ipfs-llm-router")
+
+
+class Stage:
+    """The servers, and where the programs are. `program` is the router under test, `bin` the folder of the agents."""
+
+    def __init__(self, program, bin, folder):
+        self.program, self.bin, self.folder = str(program), str(bin), pathlib.Path(folder)
+        self.children = []
+        self.number = iter(range(1_000_000))
+        self.clean = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self):
+        subprocess.run([HERE / "certificate.sh", self.folder], check=True)
+        self.certificate, self.authority = self.folder / "vendors.pem", self.folder / "authority.pem"
+        self.upstream = self.server([sys.executable, HERE / "upstream", "--record", self.folder / "upstream.jsonl"], "stdout")
+        config = self.folder / "gateway.toml"
+        config.write_text((HERE / "gateway.toml").read_text().replace("UPSTREAM", self.upstream))
+        config.chmod(0o600)
+        self.gateway = self.server([self.program, "--config", config, "serve", "--port", "0"], "stderr")
+
+    def server(self, command, stream):
+        """Starts a server and waits for the line that says where it listens."""
+        pipes = {stream: subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        child = subprocess.Popen([str(word) for word in command], text=True, env=self.clean, **pipes)
+        self.children.append(child)
+        said = []
+        for line in getattr(child, stream):
+            said.append(line)
+            if found := READY.search(line):
+                # What it says from now on is read to its end, so that it never waits for a reader.
+                threading.Thread(target=lambda: [None for _ in getattr(child, stream)], daemon=True).start()
+                return found[1]
+        child.wait()
+        raise SystemExit(f"{command[0]} ended before it listened:\n{''.join(said)}")
+
+    def left(self):
+        """How many stalled answers of the upstream somebody has left."""
+        with urllib.request.urlopen(f"{self.upstream}/left", timeout=10) as answer:
+            return json.load(answer)["left"]
+
+    def end(self):
+        for child in self.children:
+            child.terminate()
+        for child in self.children:
+            try:
+                child.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+class Answer:
+    """What a run said and when: `pieces` are (seconds, text) of standard output."""
+
+    def __init__(self, status, pieces, err, took):
+        self.status, self.pieces, self.err, self.took = status, pieces, err, took
+        self.out = "".join(text for _, text in pieces)
+
+    @property
+    def json(self):
+        try:
+            return json.loads(self.out)
+        except ValueError:
+            raise AssertionError(f"that is no JSON object: {self.out[:500]!r}, on standard error {self.err[-500:]!r}") from None
+
+    @property
+    def text(self):
+        return self.json.get("text")
+
+    @property
+    def kind(self):
+        return (self.json.get("error") or {}).get("kind")
+
+    def __str__(self):
+        return f"status {self.status} after {self.took:.1f} s, out {self.out[:600]!r}, err {self.err[-600:]!r}"
+
+
+class Try:
+    """One run of one agent: its folders, its relays, and what was seen of it."""
+
+    def __init__(self, stage, who, name):
+        self.stage, self.who, self.name = stage, who, name
+        self.folder = stage.folder / f"try-{next(stage.number)}"
+        self.home, self.work, self.temporary = (self.folder / part for part in ("home", "work", "tmp"))
+        for folder in (self.home, self.work, self.temporary):
+            folder.mkdir(parents=True)
+        self.wire, self.lock = [], threading.Lock()
+        self.relays = {}
+        self.marker = self.folder / "obeyed"
+        planted.plant(self.home, self.work, self.marker)
+        self.foreign_seen, self.hosts = set(), set(who.hosts)
+        self.changes = set()
+        self.child = None
+
+    # ---- what it talks to
+
+    def note(self, found):
+        with self.lock:
+            self.wire.append(found)
+
+    def relay(self, to, certificate=None):
+        key = (to, certificate)
+        if key not in self.relays:
+            self.relays[key] = Relay(to, self.note, certificate).start()
+        return self.relays[key].url
+
+    def at(self, target):
+        """The address of a target: the gateway, the bare upstream, or a port where nobody is."""
+        return {"gateway": lambda: self.relay(self.stage.gateway), "upstream": lambda: self.relay(self.stage.upstream), "nobody": lambda: "http://127.0.0.1:9"}[target]()
+
+    def environment(self, target="gateway", key=True, path=None):
+        """The whole environment of the router under test: the agent's own variables, everybody else's keys, and a proxy in whose place nobody outside is asked."""
+        behind = self.stage.gateway if target == "gateway" else self.stage.upstream
+        vendors = "http://127.0.0.1:9" if target == "nobody" else self.relay(behind, str(self.stage.certificate))
+        others = {name: f"canary-of-{name}" for name in planted.KEYS if name not in self.who.keys}
+        return {
+            "PATH": path or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "LANG": "C.UTF-8",
+            "HTTPS_PROXY": vendors,
+            "HTTP_PROXY": vendors,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "NODE_EXTRA_CA_CERTS": str(self.stage.authority),
+            "SSL_CERT_FILE": str(self.stage.authority),
+            **others,
+            **(self.who.own(self.at(target)) if key else {}),
+        }
+
+    # ---- the run
+
+    def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None):
+        """One `llm-router generate`. `interrupt` is called with this try once a second's worth of polls; where it returns true the run gets a SIGINT.
+        `more` are variables beside those of `environment`."""
+        env = {**(env or self.environment(target, key, path)), **(more or {})}
+        command = [self.stage.program, "generate", "--provider", self.who.id, "--timeout", str(timeout)]
+        command += ["--model", model] if model else []
+        return self.run([*command, *words], env, stdin, timeout + 30, interrupt)
+
+    def run(self, command, env, stdin=None, limit=130, interrupt=None, cwd=None):
+        self.before = snapshot(self.home)
+        began = time.monotonic()
+        self.child = subprocess.Popen(
+            [str(word) for word in command],
+            env=env,
+            cwd=cwd or self.work,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        pieces, err, done = [], [], threading.Event()
+
+        def out_of(pipe):
+            while data := os.read(pipe.fileno(), 65536):
+                pieces.append((time.monotonic() - began, data.decode("utf-8", "replace")))
+
+        def into(pipe):
+            try:
+                pipe.write(stdin)
+                pipe.close()
+            except BrokenPipeError:
+                pass
+
+        jobs = [
+            threading.Thread(target=out_of, args=(self.child.stdout,), daemon=True),
+            threading.Thread(target=lambda: err.append(self.child.stderr.read().decode("utf-8", "replace")), daemon=True),
+            threading.Thread(target=self.watch, args=(done,), daemon=True),
+        ]
+        if stdin is not None:
+            jobs.append(threading.Thread(target=into, args=(self.child.stdin,), daemon=True))
+        self.pieces = pieces
+        for job in jobs:
+            job.start()
+        interrupted = False
+        while self.child.poll() is None:
+            if time.monotonic() - began > limit:
+                os.killpg(self.child.pid, signal.SIGKILL)
+                raise AssertionError(f"the router did not end in {limit} s")
+            if interrupt and not interrupted and interrupt(self):
+                interrupted = True
+                self.child.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        self.ended = time.monotonic()
+        done.set()
+        for job in jobs[:2]:
+            job.join(timeout=5)
+        return Answer(self.child.returncode, pieces, "".join(err), self.ended - began)
+
+    def watch(self, done):
+        """Looks at what the run starts, until it is over: whose keys are in whose environment."""
+        while not done.is_set():
+            for process in self.processes():
+                for name in planted.KEYS:
+                    if name not in self.who.keys and f"canary-of-{name}".encode() in process.environ:
+                        self.foreign_seen.add(f"{name} in the environment of {process.name}")
+            done.wait(0.05)
+
+    def processes(self):
+        """What runs for this try: everything with its folder in its environment, its arguments or as its folder, but for the router itself."""
+        mine = str(self.folder).encode()
+        found = []
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdigit() or int(entry.name) == (self.child.pid if self.child else 0):
+                continue
+            process = Process.read(int(entry.name))
+            if process and any(mine in part for part in (process.environ, process.arguments, process.cwd)):
+                found.append(process)
+        return found
+
+    # ---- what was seen
+
+    def requests(self, *, asks=True):
+        """The requests that asked a model for an answer."""
+        ends = ("/chat/completions", "/responses", "/messages", "/messages?beta=true")
+        verbs = ("generateContent", "streamGenerateContent", "streamGenerateContent?alt=sse")
+        with self.lock:
+            return [one for one in self.wire if one["method"] == "POST" and (one["path"].endswith(ends) or one["path"].split(":")[-1] in verbs)]
+
+    def on_the_wire(self):
+        with self.lock:
+            return json.dumps(self.wire, ensure_ascii=False)
+
+    def invariants(self):
+        """What must be so after every run; a list of what is not."""
+        wrong = []
+        end = time.monotonic() + GONE
+        while (left := self.processes()) and time.monotonic() < end:
+            time.sleep(0.02)
+        if left:
+            wrong.append(f"left running after {GONE} s: {', '.join(str(one) for one in left)}")
+            for one in left:
+                os.kill(one.pid, signal.SIGKILL)
+        if self.marker.exists():
+            wrong.append(f"what was planted was obeyed: {self.marker.read_text().split()}")
+        wire = self.on_the_wire()
+        if found := sorted(set(re.findall(rf"{planted.WORD}[a-z-]*", wire))):
+            wrong.append(f"instructions that were planted are on the wire: {found}")
+        if found := sorted(set(re.findall(r"canary-of-[A-Z_]+", wire))):
+            wrong.append(f"keys of others are on the wire: {found}")
+        wrong += [f"a key of another provider: {one}" for one in sorted(self.foreign_seen)]
+        after = snapshot(self.home)
+        changed = {path for path in {*self.before, *after} if self.before.get(path) != after.get(path)} - self.changes
+        if changed:
+            wrong.append(f"written into the user's home: {sorted(changed)[:8]}")
+        if left := sorted(str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*"))[:8]:
+            wrong.append(f"left behind in the folder for temporary files: {left}")
+        with self.lock:
+            asked = {one["host"] for one in self.wire if one["method"] == "CONNECT"} - self.hosts
+        if asked:
+            wrong.append(f"asked for hosts it had no business with: {sorted(asked)}")
+        return wrong
+
+    def close(self):
+        for relay in self.relays.values():
+            relay.shutdown()
+            relay.server_close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Process:
+    """What /proc says of a process."""
+
+    @classmethod
+    def read(cls, pid):
+        self = cls()
+        folder = pathlib.Path(f"/proc/{pid}")
+        try:
+            self.environ, self.arguments = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+            self.cwd = os.readlink(folder / "cwd").encode()
+        except OSError:
+            return None
+        self.pid, self.name = pid, self.arguments.replace(b"\0", b" ").decode("utf-8", "replace")[:80].strip()
+        return self
+
+    def __str__(self):
+        return f"{self.pid} {self.name}"
+
+
+def snapshot(home):
+    """Every file of a home with its digest, but for the router's own."""
+    found = {}
+    for path in sorted(home.rglob("*")):
+        name = str(path.relative_to(home))
+        if any(name == own or name.startswith(f"{own}/") or own.startswith(f"{name}/") for own in OWN):
+            continue
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            found[name] = ""
+    return found
