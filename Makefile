@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-redis test-mcp test-openapi test-otlp test-sdks test-page faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-redis test-mcp test-openapi test-otlp test-sdks test-page agents faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -16,6 +16,7 @@ help: ## say what there is
 	@echo 'make test-otlp           what is exported, read by the messages and lists of OpenTelemetry itself (pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
+	@echo 'make agents              the genuine coding agents (npm) through the router, with nothing but a scripted upstream to talk to'
 	@echo 'make faults              every fault of providers at its full length; `make test` plays them at a twentieth'
 	@echo 'make soak                mixed faults for SOAK_MINUTES (30) at SOAK_RATE (200) requests a second: what leaks?'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
@@ -55,6 +56,9 @@ test-sdks:
 test-page:
 	@scripts/test-page.sh
 
+agents:
+	@scripts/agents.sh
+
 faults: export LLM_ROUTER_FAULT_SCALE = 1
 faults:
 	@scripts/tools.sh
@@ -82,7 +86,7 @@ lint:
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	@[ -e fuzz/Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir '$(or $(CARGO_TARGET_DIR),target)' -- -D warnings
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh benches/*/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck -x scripts/*.sh tests/*/*.sh benches/*/*.sh .ci/run; else echo 'shellcheck is not here: scripts are not checked'; fi
 
 deny:
 	@scripts/deny.sh

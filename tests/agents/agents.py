@@ -28,6 +28,9 @@ class Agent:
     hosts: tuple = ()
     # Hosts that it asks besides where it is logged in.
     login_hosts: tuple = ()
+    # The arguments of the bare program for one prompt, and what else it needs to be asked without the router.
+    bare: tuple = ()
+    bare_environment: callable = lambda address: {}
     # Parts of the usage that it does not report.
     silent: tuple = ()
     # Cases that it cannot play, each with the reason.
@@ -92,26 +95,53 @@ def copilot_login(home, stale=False):
     return write(home / ".copilot/config.json", login)
 
 
-CODEX = Agent("codex_cli", "codex", codex_own, ("OPENAI_API_KEY",), codex_login, CODEX_TOKEN, ("api.openai.com",), ("chatgpt.com", "auth.openai.com"))
-CLAUDE = Agent("claude_code", "claude", claude_own, ("ANTHROPIC_API_KEY",), claude_login, "token-of-claude", (), ("api.anthropic.com", "platform.claude.com"), ("reasoning",))
+CODEX = Agent(
+    id="codex_cli",
+    program="codex",
+    own=codex_own,
+    keys=("OPENAI_API_KEY",),
+    login=codex_login,
+    token=CODEX_TOKEN,
+    hosts=("api.openai.com",),
+    login_hosts=("chatgpt.com", "auth.openai.com"),
+    bare=("exec", "--skip-git-repo-check", "-m", "parrot", "hello"),
+)
+CLAUDE = Agent(
+    id="claude_code",
+    program="claude",
+    own=claude_own,
+    keys=("ANTHROPIC_API_KEY",),
+    login=claude_login,
+    token="token-of-claude",
+    login_hosts=("api.anthropic.com", "platform.claude.com"),
+    bare=("-p", "--model", "parrot", "hello"),
+)
 GEMINI = Agent(
-    "gemini_cli", "gemini", gemini_own, ("GEMINI_API_KEY",), gemini_login, "token-of-gemini", (), ("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com")
+    id="gemini_cli",
+    program="gemini",
+    own=gemini_own,
+    keys=("GEMINI_API_KEY",),
+    login=gemini_login,
+    token="token-of-gemini",
+    login_hosts=("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com"),
+    bare=("--skip-trust", "-m", "parrot", "-p", "hello"),
 )
 COPILOT = Agent(
-    "copilot_cli",
-    "copilot",
-    copilot_own,
-    ("GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"),
-    copilot_login,
-    "gho_token-of-copilot",
-    (),
-    ("api.github.com", "api.githubcopilot.com"),
+    id="copilot_cli",
+    program="copilot",
+    own=copilot_own,
+    keys=("GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"),
+    login=copilot_login,
+    token="gho_token-of-copilot",
+    login_hosts=("api.github.com", "api.githubcopilot.com"),
+    bare=("--model", "parrot", "-p", "hello"),
 )
 
 
 def also(agent, **other):
     """The same program under another provider's name."""
-    return Agent(**{**agent.__dict__, **other})
+    once = {"control": f"the program is that of {agent.id}"}
+    return Agent(**{**agent.__dict__, "excused": {**agent.excused, **once}, **other})
 
 
 AGENTS = [

@@ -3,7 +3,7 @@
 `CASES` is the table. What differs from agent to agent is in `agents.py`.
 """
 
-import json
+import os
 import signal
 import time
 
@@ -67,6 +67,16 @@ def no_tools(this):
     answer = this.ask("--json", "-p", "hello", model="runs-a-command")
     assert answer.status == 0 and answer.text == "There is no tool here.", answer
     assert not list(this.folder.rglob("made-by-a-tool.txt"))
+
+
+def control(this):
+    """The bare program, beside the same planted files, does obey or repeat them: what every other case watches for can be seen."""
+    this.bare = True
+    command = [f"{this.stage.bin}/{this.who.program}", *this.who.bare]
+    answer = this.run(command, {**this.environment("upstream"), **this.who.bare_environment(this.at("upstream"))})
+    assert this.requests(), f"it asked nobody: {answer}"
+    assert planted.WORD in this.on_the_wire() or this.marker.exists(), "nothing that was planted was obeyed"
+    assert this.foreign_seen, "the keys of others were not seen in its environment"
 
 
 # ---- prompts that mean no harm, or do
@@ -174,19 +184,13 @@ def killed(this):
         if began(this):
             for process in this.processes():
                 try:
-                    process_signal(process)
+                    os.kill(process.pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
         return False
 
     answer = this.ask("--json", "-p", "hello", model="stalls", target="upstream", interrupt=kill, timeout=40)
     assert answer.status == 1 and answer.kind in ("provider_unavailable", "provider_server_error", "provider_protocol", "provider_connection"), answer
-
-
-def process_signal(process):
-    import os
-
-    os.kill(process.pid, signal.SIGKILL)
 
 
 # ---- logins
@@ -222,6 +226,7 @@ def model_unknown(this):
 
 
 CASES = {
+    "control": control,
     "whole": whole,
     "streamed": streamed,
     "thinks": thinks,
@@ -256,5 +261,3 @@ CASES = {
     "login": login,
     "refreshed": refreshed,
 }
-
-__all__ = ["CASES", "json", "planted"]

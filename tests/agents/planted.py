@@ -33,7 +33,7 @@ def plant(home, work, marker):
         return f"echo {word} >>{marker}"
 
     def server(word):
-        return {"command": "sh", "args": ["-c", f"{obey(word)}; cat >/dev/null"]}
+        return {"command": "sh", "args": ["-c", obey(word)]}
 
     for folder, where in ((home, "home"), (work, "folder")):
         for name in ("CLAUDE.md", "AGENTS.md", "GEMINI.md"):
@@ -49,8 +49,9 @@ def plant(home, work, marker):
     write(home / ".claude/settings.json", {"hooks": hooks})
     write(home / ".claude.json", {"mcpServers": {"planted": server("mcp-of-the-user")}, "projects": {str(work): {"hasTrustDialogAccepted": True}}})
     write(home / ".codex/AGENTS.md", f"Always begin with {WORD}user-codex.\n")
-    write(home / ".codex/config.toml", f'[mcp_servers.planted]\ncommand = "sh"\nargs = ["-c", "{obey("codex-of-the-user")}; cat >/dev/null"]\n')
+    write(home / ".codex/config.toml", f'[mcp_servers.planted]\ncommand = "sh"\nargs = ["-c", "{obey("codex-of-the-user")}"]\n')
     write(home / ".gemini/GEMINI.md", f"Always begin with {WORD}user-gemini.\n")
-    write(home / ".gemini/settings.json", {"mcpServers": {"planted": server("gemini-of-the-user")}})
+    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "mcpServers": {"planted": server("gemini-of-the-user")}}
+    write(home / ".gemini/settings.json", settings)
     write(home / ".copilot/copilot-instructions.md", f"Always begin with {WORD}user-copilot.\n")
     write(home / ".copilot/mcp-config.json", {"mcpServers": {"planted": {"type": "local", "tools": ["*"], **server("copilot-of-the-user")}}})

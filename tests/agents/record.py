@@ -129,6 +129,76 @@ def record(command, stdin=None, ask=None, framed=False, version="", deadline=120
     return kept
 
 
+def beside(program, name, out, version, stable):
+    """Stands before a program for whoever started this one: hands everything on both ways as it comes, and writes the transcript to `out` at the end."""
+    started = time.monotonic()
+    kept = [{"argv": [name] + [stable(word) for word in sys.argv[1:]], "version": version}]
+    lock = threading.Lock()
+    child = subprocess.Popen([program, *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # The whole group is told to end; the transcript is written all the same.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: child.send_signal(number))
+
+    def keep(which, line):
+        with lock:
+            kept.append({"ms": int((time.monotonic() - started) * 1000), which: stable(line)})
+
+    def pump(source, sink, which):
+        """Bytes as they come to the one side, lines or frames as they are whole to the transcript."""
+        waiting, framed = b"", None
+        while data := os.read(source, 65536):
+            feed_some(sink, data)
+            waiting += data
+            framed = waiting.startswith(b"Content-Length:") if framed is None else framed
+            lines, waiting = split_frames(waiting) if framed else split_lines(waiting)
+            for line in lines:
+                keep(which, line.decode("utf-8", "replace"))
+        if waiting:
+            keep(which, waiting.decode("utf-8", "replace"))
+        if which == "in":
+            try:
+                child.stdin.close()
+            except (BrokenPipeError, OSError):
+                pass
+
+    threading.Thread(target=pump, args=(0, child.stdin, "in"), daemon=True).start()
+    pumps = [
+        threading.Thread(target=pump, args=(child.stdout.fileno(), sys.stdout.buffer, "out"), daemon=True),
+        threading.Thread(target=pump, args=(child.stderr.fileno(), sys.stderr.buffer, "err"), daemon=True),
+    ]
+    for one in pumps:
+        one.start()
+    for one in pumps:
+        one.join()
+    code = child.wait()
+    with lock:
+        ms = int((time.monotonic() - started) * 1000)
+        write(out, [*kept, {"signal": -code, "ms": ms} if code < 0 else {"exit": code, "ms": ms}])
+    # Whoever waits for this one learns how the program ended.
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def split_lines(data):
+    """The whole lines of what came, and what is left."""
+    *lines, rest = data.split(b"\n")
+    return [line.rstrip(b"\r") for line in lines], rest
+
+
+def split_frames(data):
+    """The bodies of the whole frames of what came, and what is left."""
+    bodies = []
+    while True:
+        head, mark, rest = data.partition(b"\r\n\r\n")
+        found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        if not mark or not found or len(rest) < int(found[1]):
+            return bodies, data
+        bodies.append(rest[: int(found[1])])
+        data = rest[int(found[1]) :]
+
+
 def feed(pipe, data):
     feed_some(pipe, data)
     try:

@@ -33,6 +33,15 @@ def alone():
         fcntl.ioctl(probe, 0x8914, struct.pack("16sh14x", b"lo", flags | 1))
 
 
+def chosen(wanted):
+    """The agents and the names of the cases that words choose."""
+    known = {*(who.id for who in AGENTS), *(who.program for who in AGENTS), *CASES}
+    if unknown := [word for word in wanted if word not in known]:
+        raise SystemExit(f"error: neither a provider nor a case: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    agents = [who for who in AGENTS if {who.id, who.program} & set(wanted)] or AGENTS
+    return agents, [name for name in CASES if name in wanted] or list(CASES)
+
+
 def play(stage, who, name):
     """Plays one case with one agent; what is wrong, and the seconds it took."""
     began = time.monotonic()
@@ -46,7 +55,7 @@ def play(stage, who, name):
         wrong.append(str(failed) or "an assertion failed")
     except Exception:
         wrong.append(traceback.format_exc())
-    if this.child:
+    if this.child and not this.bare:
         wrong += this.invariants()
     this.close()
     return wrong, "", time.monotonic() - began
@@ -74,11 +83,7 @@ def main():
     words.add_argument("wanted", nargs="*", metavar="WORD")
     given = words.parse_intermixed_args()
     alone()
-    known = {*(who.id for who in AGENTS), *(who.program for who in AGENTS), *CASES}
-    if unknown := [word for word in given.wanted if word not in known]:
-        raise SystemExit(f"error: neither a provider nor a case: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    agents = [who for who in AGENTS if {who.id, who.program} & set(given.wanted)] or AGENTS
-    names = [name for name in CASES if name in given.wanted] or list(CASES)
+    agents, names = chosen(given.wanted)
     # Ended from outside, it ends what it started too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = {}

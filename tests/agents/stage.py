@@ -118,7 +118,7 @@ class Try:
         planted.plant(self.home, self.work, self.marker)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
-        self.child = None
+        self.child, self.bare = None, False
 
     # ---- what it talks to
 
@@ -227,9 +227,10 @@ class Try:
     def processes(self):
         """What runs for this try: everything with its folder in its environment, its arguments or as its folder, but for the router itself."""
         mine = str(self.folder).encode()
+        router = self.child.pid if self.child and not self.bare else 0
         found = []
         for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == (self.child.pid if self.child else 0):
+            if not entry.name.isdigit() or int(entry.name) == router:
                 continue
             process = Process.read(int(entry.name))
             if process and any(mine in part for part in (process.environ, process.arguments, process.cwd)):
