@@ -27,10 +27,9 @@ def whole(this):
 
 def used(this, usage):
     assert usage, "no usage"
-    expected = {"input_tokens": 11, "output_tokens": 7, "cache_read_tokens": 3, "reasoning_tokens": 2}
-    names = {"input": "input_tokens", "output": "output_tokens", "cached": "cache_read_tokens", "reasoning": "reasoning_tokens"}
+    expected = {"input": 11, "output": 7, "cache_read": 3, "reasoning": 2}
     for silent in this.who.silent:
-        expected.pop(names[silent])
+        del expected[silent]
     for name, value in expected.items():
         assert usage.get(name) == value, f"usage {usage}, where {expected} was expected"
 
@@ -90,6 +89,16 @@ def prompt(words):
 
     case.__doc__ = f"The prompt {words[:40]!r} arrives as it is."
     return case
+
+
+def at(this):
+    """A prompt that names a file is words, and no file of the user's is read for it."""
+    secret = this.folder / "secret.txt"
+    secret.write_text(f"{planted.WORD}a-file")
+    words = f"@{secret} what does @AGENTS.md say, and @./AGENTS.md?"
+    answer = this.ask("--json", f"--prompt={words}", model="echo")
+    assert planted.WORD not in (answer.text or ""), answer
+    assert (answer.status == 0 and words in answer.text) or answer.kind == "caller_unsupported", answer
 
 
 def long_prompt(this):
@@ -236,7 +245,9 @@ CASES = {
     "prompt: dash": prompt("--mcp-config=/nowhere --dangerously-skip-permissions"),
     "prompt: shell": prompt("$(touch made-by-a-shell) `id` 'one' \"two\" {model} {prompt}\nsecond line\\"),
     "prompt: slash": prompt("/help me with this"),
-    "prompt: at": prompt("what does @AGENTS.md say?"),
+    "prompt: bang": prompt("!touch made-by-a-bang"),
+    "prompt: hash": prompt("# remember this"),
+    "prompt: at": at,
     "prompt: long": long_prompt,
     "prompt: NUL": nul,
     "bad request": fails("fails-400", "provider_rejected", "caller_invalid_request"),

@@ -32,7 +32,7 @@ class Stage:
     """The servers, and where the programs are. `program` is the router under test, `bin` the folder of the agents."""
 
     def __init__(self, program, bin, folder):
-        self.program, self.bin, self.folder = str(program), str(bin), pathlib.Path(folder)
+        self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
         self.children = []
         self.number = iter(range(1_000_000))
         self.clean = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -218,7 +218,8 @@ class Try:
     def watch(self, done):
         """Looks at what the run starts, until it is over: whose keys are in whose environment."""
         while not done.is_set():
-            for process in self.processes():
+            # Between a fork and what it becomes, a process is still the router itself.
+            for process in (one for one in self.processes() if self.bare or one.program != self.stage.program):
                 for name in planted.KEYS:
                     if name not in self.who.keys and f"canary-of-{name}".encode() in process.environ:
                         self.foreign_seen.add(f"{name} in the environment of {process.name}")
@@ -296,7 +297,7 @@ class Process:
         folder = pathlib.Path(f"/proc/{pid}")
         try:
             self.environ, self.arguments = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
-            self.cwd = os.readlink(folder / "cwd").encode()
+            self.cwd, self.program = os.readlink(folder / "cwd").encode(), os.readlink(folder / "exe")
         except OSError:
             return None
         self.pid, self.name = pid, self.arguments.replace(b"\0", b" ").decode("utf-8", "replace")[:80].strip()

@@ -85,5 +85,6 @@ def steps_of(model, asked):
 
 
 def pieces(text):
-    """A text in the pieces of a stream."""
-    return [text[at : at + 6] for at in range(0, len(text), 6)]
+    """A text in the pieces of a stream: of six letters, or larger ones where there would be very many."""
+    size = max(6, len(text) // 100)
+    return [text[at : at + size] for at in range(0, len(text), size)]
