@@ -64,11 +64,18 @@ def jwt(claims):
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}.c2ln"
 
 
-CODEX_TOKEN = jwt({"email": "somebody@example.com", "exp": NEVER, "https://api.openai.com/auth": {"chatgpt_plan_type": "pro", "chatgpt_account_id": "acct-planted", "chatgpt_user_id": "u"}})
+def codex_token(until):
+    """An access token of a ChatGPT account."""
+    account = {"chatgpt_plan_type": "pro", "chatgpt_account_id": "acct-planted", "chatgpt_user_id": "somebody"}
+    return jwt({"email": "somebody@example.com", "exp": until, "https://api.openai.com/auth": account})
+
+
+CODEX_TOKEN = codex_token(NEVER)
 
 
 def codex_login(home, stale=False):
-    tokens = {"id_token": CODEX_TOKEN, "access_token": CODEX_TOKEN, "refresh_token": "old-of-codex", "account_id": "acct-planted"}
+    token = codex_token(1 if stale else NEVER)
+    tokens = {"id_token": token, "access_token": token, "refresh_token": "old-of-codex", "account_id": "acct-planted"}
     last = "2020-01-01T00:00:00Z" if stale else "2099-01-01T00:00:00Z"
     return write(home / ".codex/auth.json", {"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": last})
 

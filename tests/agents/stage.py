@@ -78,11 +78,12 @@ class Stage:
 
 
 class Answer:
-    """What a run said and when: `pieces` are (seconds, text) of standard output."""
+    """What a run said and when: `pieces` are (seconds, bytes) of standard output."""
 
     def __init__(self, status, pieces, err, took):
         self.status, self.pieces, self.err, self.took = status, pieces, err, took
-        self.out = "".join(text for _, text in pieces)
+        # Decoded as a whole: a piece may end within a letter.
+        self.out = b"".join(data for _, data in pieces).decode("utf-8", "replace")
 
     @property
     def json(self):
@@ -181,7 +182,7 @@ class Try:
 
         def out_of(pipe):
             while data := os.read(pipe.fileno(), 65536):
-                pieces.append((time.monotonic() - began, data.decode("utf-8", "replace")))
+                pieces.append((time.monotonic() - began, data))
 
         def into(pipe):
             try:
