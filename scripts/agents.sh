@@ -32,4 +32,5 @@ if [ "${1:-}" = record ]; then
     shift
 fi
 debug_program
+"$program" pull >&2
 PYTHONDONTWRITEBYTECODE=1 exec $apart python3 "tests/agents/$play" "$program" "$tools/node_modules/.bin" "$@"

@@ -31,6 +31,8 @@ class Agent:
     # The arguments of the bare program for one prompt, and what else it needs to be asked without the router.
     bare: tuple = ()
     bare_environment: callable = lambda address: {}
+    # The arguments that the user himself would give it for one prompt.
+    session: tuple = ()
     # Parts of the usage that it does not report.
     silent: tuple = ()
     # Cases that it cannot play, each with the reason.
@@ -112,6 +114,7 @@ CODEX = Agent(
     hosts=("api.openai.com",),
     login_hosts=("chatgpt.com", "auth.openai.com"),
     bare=("exec", "--skip-git-repo-check", "-m", "parrot", "hello"),
+    session=("exec", "--skip-git-repo-check", "hello"),
 )
 CLAUDE = Agent(
     id="claude_code",
@@ -122,6 +125,7 @@ CLAUDE = Agent(
     token="token-of-claude",
     login_hosts=("api.anthropic.com", "platform.claude.com"),
     bare=("-p", "--model", "parrot", "hello"),
+    session=("-p", "hello"),
 )
 GEMINI = Agent(
     id="gemini_cli",
@@ -132,6 +136,7 @@ GEMINI = Agent(
     token="token-of-gemini",
     login_hosts=("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com"),
     bare=("--skip-trust", "-m", "parrot", "-p", "hello"),
+    session=("--skip-trust", "-p", "hello"),
 )
 COPILOT = Agent(
     id="copilot_cli",
@@ -142,12 +147,13 @@ COPILOT = Agent(
     token="gho_token-of-copilot",
     login_hosts=("api.github.com", "api.githubcopilot.com"),
     bare=("--model", "parrot", "-p", "hello"),
+    session=("-p", "hello"),
 )
 
 
 def also(agent, **other):
     """The same program under another provider's name."""
-    once = {"control": f"the program is that of {agent.id}"}
+    once = {name: f"the program is that of {agent.id}" for name in ("control", "run")}
     return Agent(**{**agent.__dict__, "excused": {**agent.excused, **once}, **other})
 
 

@@ -222,10 +222,38 @@ def refreshed(this):
     file = this.who.login(this.home, stale=True)
     assert file, f"{this.who.id} has no login that runs out"
     this.hosts |= set(this.who.login_hosts)
-    this.changes.add(str(file.relative_to(this.home)))
+    # Codex locks the file that its login is in by one beside it.
+    this.changes |= {str(path.relative_to(this.home)) for path in (file, file.with_name(f"{file.name}.lock"))}
     answer = this.ask("--json", "-p", "hello", key=False, target="upstream")
     assert answer.status == 0 and answer.text == ANSWER, answer
     assert "-refreshed" in file.read_text() or "-again" in file.read_text(), f"{file.name} still holds {file.read_text()[:200]}"
+
+
+# ---- the embedded model, and the other way round
+
+
+def embedded(this):
+    """The embedded model answers, with the flags that are safe."""
+    answer = this.ask("--json", "-p", "Name a colour.", model="local", target="embedded", timeout=300)
+    assert answer.status == 0 and answer.text.strip(), answer
+
+
+def run(this):
+    """`llm-router run` starts the agent at a router of its own, whose model answers it."""
+    config = this.folder / "router.toml"
+    config.write_text(
+        f'[router]\nprovider = "scripted"\nfallback = false\n[providers.scripted]\nbase_url = "{this.at("upstream")}/v1"\n'
+        'dialect = "openai_chat"\napi_key = "key-of-the-upstream"\nmodels = ["parrot"]\ndefault_model = "parrot"\n'
+    )
+    config.chmod(0o600)
+    # The user's own session of his own agent: what it does to his home is its business.
+    this.session = True
+    command = [this.stage.program, "--config", config, "run", this.who.program, "--model", "scripted/parrot", "--", *this.who.session]
+    answer = this.run(command, this.environment("upstream", key=False))
+    assert answer.status == 0 and ANSWER in answer.out, answer
+    asked = this.requests()
+    assert asked and all(one["path"] == "/v1/chat/completions" for one in asked), [one["path"] for one in asked]
+    assert "key-of-the-upstream" in this.on_the_wire()
 
 
 def model_unknown(this):
@@ -271,4 +299,6 @@ CASES = {
     "killed": killed,
     "login": login,
     "refreshed": refreshed,
+    "embedded": embedded,
+    "run": run,
 }

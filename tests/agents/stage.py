@@ -33,6 +33,7 @@ class Stage:
 
     def __init__(self, program, bin, folder):
         self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
+        self.cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache")
         self.children = []
         self.number = iter(range(1_000_000))
         self.clean = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -45,11 +46,24 @@ class Stage:
         config.write_text((HERE / "gateway.toml").read_text().replace("UPSTREAM", self.upstream))
         config.chmod(0o600)
         self.gateway = self.server([self.program, "--config", config, "serve", "--port", "0"], "stderr")
+        self.alone = threading.Lock()
+        self.small = None
 
-    def server(self, command, stream):
+    def embedded(self):
+        """A router that has nothing but the embedded model, which is in the cache already. Started for the first who wants it."""
+        with self.alone:
+            if not self.small:
+                config = self.folder / "embedded.toml"
+                hosts = [line for line in (HERE / "gateway.toml").read_text().splitlines() if line.startswith("hosts")]
+                config.write_text("\n".join(["[server]", 'drain = "1ms"', *hosts]))
+                config.chmod(0o600)
+                self.small = self.server([self.program, "--config", config, "serve", "--port", "0"], "stderr", XDG_CACHE_HOME=self.cache)
+            return self.small
+
+    def server(self, command, stream, **more):
         """Starts a server and waits for the line that says where it listens."""
         pipes = {stream: subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        child = subprocess.Popen([str(word) for word in command], text=True, env=self.clean, **pipes)
+        child = subprocess.Popen([str(word) for word in command], text=True, env={**self.clean, **more}, **pipes)
         self.children.append(child)
         said = []
         for line in getattr(child, stream):
@@ -119,7 +133,7 @@ class Try:
         planted.plant(self.home, self.work, self.marker)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
-        self.child, self.bare = None, False
+        self.child, self.bare, self.session = None, False, False
 
     # ---- what it talks to
 
@@ -134,13 +148,15 @@ class Try:
         return self.relays[key].url
 
     def at(self, target):
-        """The address of a target: the gateway, the bare upstream, or a port where nobody is."""
-        return {"gateway": lambda: self.relay(self.stage.gateway), "upstream": lambda: self.relay(self.stage.upstream), "nobody": lambda: "http://127.0.0.1:9"}[target]()
+        """The address of a target: the gateway, the bare upstream, a gateway with only the embedded model, or a port where nobody is."""
+        return "http://127.0.0.1:9" if target == "nobody" else self.relay(self.behind(target))
+
+    def behind(self, target):
+        return self.stage.embedded() if target == "embedded" else {"gateway": self.stage.gateway, "upstream": self.stage.upstream}[target]
 
     def environment(self, target="gateway", key=True, path=None):
         """The whole environment of the router under test: the agent's own variables, everybody else's keys, and a proxy in whose place nobody outside is asked."""
-        behind = self.stage.gateway if target == "gateway" else self.stage.upstream
-        vendors = "http://127.0.0.1:9" if target == "nobody" else self.relay(behind, str(self.stage.certificate))
+        vendors = "http://127.0.0.1:9" if target == "nobody" else self.relay(self.behind(target), str(self.stage.certificate))
         others = {name: f"canary-of-{name}" for name in planted.KEYS if name not in self.who.keys}
         return {
             "PATH": path or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
@@ -262,6 +278,13 @@ class Try:
             wrong.append(f"left running after {GONE} s: {', '.join(str(one) for one in left)}")
             for one in left:
                 os.kill(one.pid, signal.SIGKILL)
+        if not self.session:
+            wrong += self.of_a_provider()
+        return wrong
+
+    def of_a_provider(self):
+        """What must be so where the router drives the agent, and not the user."""
+        wrong = []
         if self.marker.exists():
             wrong.append(f"what was planted was obeyed: {self.marker.read_text().split()}")
         wire = self.on_the_wire()
