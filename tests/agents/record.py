@@ -40,7 +40,7 @@ class Stable:
         for word, instead in self.fixed:
             line = line.replace(word, instead)
         line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", self.id, line)
-        line = re.sub(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "2026-01-01T00:00:00.000Z", line)
+        line = re.sub(r"(?<!\d)20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "2026-01-01T00:00:00.000Z", line)
         line = re.sub(r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", r"\1:1", line)
         line = re.sub(r"\b(pid|processId)([\":= ]+)\d+", r"\g<1>\g<2>1", line)
         return line[:LONGEST]
@@ -147,12 +147,13 @@ def beside(program, name, out, version, stable):
         """Bytes as they come to the one side, lines or frames as they are whole to the transcript."""
         waiting, framed = b"", None
         while data := os.read(source, 65536):
-            feed_some(sink, data)
             waiting += data
             framed = waiting.startswith(b"Content-Length:") if framed is None else framed
             lines, waiting = split_frames(waiting) if framed else split_lines(waiting)
+            # Kept before it is handed on: the answer to a line must not stand before it.
             for line in lines:
                 keep(which, line.decode("utf-8", "replace"))
+            feed_some(sink, data)
         if waiting:
             keep(which, waiting.decode("utf-8", "replace"))
         if which == "in":
