@@ -220,7 +220,6 @@ def login(this):
 def refreshed(this):
     """A login that has run out is renewed, and the new one reaches the user's own file."""
     file = this.who.login(this.home, stale=True)
-    assert file, f"{this.who.id} has no login that runs out"
     this.hosts |= set(this.who.login_hosts)
     # Codex locks the file that its login is in by one beside it.
     this.changes |= {str(path.relative_to(this.home)) for path in (file, file.with_name(f"{file.name}.lock"))}

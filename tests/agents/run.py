@@ -61,6 +61,14 @@ def play(stage, who, name):
     return wrong, "", time.monotonic() - began
 
 
+def finished(pool, playing):
+    """Each play as it ends; whoever is ended in the midst of it begins no more of them."""
+    try:
+        yield from concurrent.futures.as_completed(playing)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def table(results, agents, names):
     """The results as lines: a row a case, a column an agent."""
     wide = max(len(name) for name in names) + 2
@@ -93,7 +101,7 @@ def main():
             stage.start()
             with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
                 playing = {pool.submit(play, stage, who, name): (who, name) for name in names for who in agents}
-                for done in concurrent.futures.as_completed(playing):
+                for done in finished(pool, playing):
                     who, name = playing[done]
                     results[who.id, name] = wrong, reason, _ = done.result()
                     for one in wrong or []:

@@ -175,8 +175,8 @@ class Try:
     # ---- the run
 
     def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None):
-        """One `llm-router generate`. `interrupt` is called with this try once a second's worth of polls; where it returns true the run gets a SIGINT.
-        `more` are variables beside those of `environment`."""
+        """One `llm-router generate`. `interrupt` is asked again and again while it runs; once it says so the run gets a SIGINT. `more` are variables beside those of
+        `environment`."""
         env = {**(env or self.environment(target, key, path)), **(more or {})}
         command = [self.stage.program, "generate", "--provider", self.who.id, "--timeout", str(timeout)]
         command += ["--model", model] if model else []
@@ -257,7 +257,7 @@ class Try:
 
     # ---- what was seen
 
-    def requests(self, *, asks=True):
+    def requests(self):
         """The requests that asked a model for an answer."""
         ends = ("/chat/completions", "/responses", "/messages", "/messages?beta=true")
         verbs = ("generateContent", "streamGenerateContent", "streamGenerateContent?alt=sse")

@@ -3,7 +3,7 @@
     python transcripts.py LLM_ROUTER BIN [WORD...]      WORDs choose providers and cases
 
 Between the router and each agent stands `record.beside`, so a transcript holds what the router's own driver asked for, argument by argument. The file is
-crates/core/tests/fixtures/agents/AGENT/CASE.jsonl; `record.py` says what its lines are. What a case expects is not looked at here.
+crates/core/tests/fixtures/agents/AGENT/CASE.jsonl, or in the folder that the variable FIXTURES names; `record.py` says what its lines are. What a case expects is not looked at here.
 """
 
 import argparse
