@@ -160,6 +160,7 @@ fn call(names: &Names, clock: &dyn Clock, settling: &Settling, number: u64, ask:
 fn read(ask: &Ask, numbers: &[i64], slot: u64) -> Option<Told> {
     let mut numbers = numbers.iter().map(|number| u64::try_from(*number).ok());
     let mut next = || numbers.next();
+    let at = Duration::from_millis(next()??);
     let (full, which, what, wait) = (next()??, next()??, next()??, next()?);
     let mut accounts = Vec::with_capacity(ask.accounts.len());
     for account in &ask.accounts {
@@ -172,7 +173,7 @@ fn read(ask: &Ask, numbers: &[i64], slot: u64) -> Option<Told> {
         let requests = standing(account.requests)?;
         let tokens = standing(account.tokens.map(|(_, most)| most))?;
         let drawn = account.money.iter().map(|_| next()?).collect::<Option<_>>()?;
-        accounts.push(Counted { mark, requests, tokens, drawn });
+        accounts.push(Counted { at, mark, requests, tokens, drawn });
     }
     if full == 0 {
         let at_once = ask.accounts.iter().any(|account| account.concurrency.is_some());

@@ -111,6 +111,8 @@ pub enum Limit {
 /// How an account stands after it was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
+    /// When, by the counter's clock: answers may arrive in another order than they were given.
+    pub at: Duration,
     /// Under which the request is counted, for [`Correction::Tokens`].
     pub mark: u64,
     /// Requests per minute, where they are limited.

@@ -2,6 +2,7 @@
 //!
 //! The question is `shared.rs`'s, money that is set aside with it `tab.rs`'s, the way without others `permit.rs`'s.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -59,7 +60,28 @@ impl Drop for Together {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stood {
     at: Instant,
+    /// The counter's time.
+    told: Duration,
     standings: Standings,
+}
+
+/// Answers that were given in another order than they came are no further apart: a counter whose clock says more was set back.
+const APART: Duration = Duration::from_secs(30);
+
+impl Stood {
+    /// Of two answers the one that was given later, also where they came the other way round; of two that were given in the same moment the one with less room.
+    fn later(self, other: Self) -> Self {
+        let room = |stood: &Self| {
+            let of = |standing: Option<Standing>| standing.map(|standing| standing.remaining);
+            (of(stood.standings.requests), of(stood.standings.tokens))
+        };
+        let is_older = match other.told.cmp(&self.told) {
+            Ordering::Less => self.told.saturating_sub(other.told) < APART,
+            Ordering::Equal => room(&self) < room(&other),
+            Ordering::Greater => false,
+        };
+        if is_older { self } else { other }
+    }
 }
 
 impl Holder {
@@ -168,7 +190,10 @@ impl Holder {
     fn stand(self: &Arc<Self>, now: Instant, ask: &Ask, accounts: &[Counted]) {
         for ((holder, asked), counted) in self.chain().zip(&ask.accounts).zip(accounts) {
             let standings = Standings { requests: counted.requests, tokens: counted.tokens };
-            *holder.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stood { at: now, standings });
+            let stood = Stood { at: now, told: counted.at, standings };
+            let mut told = holder.told.lock().unwrap_or_else(PoisonError::into_inner);
+            *told = Some(told.map_or(stood, |before| before.later(stood)));
+            drop(told);
             for ((purse, due), drawn) in holder.purses.iter().zip(&asked.money).zip(&counted.drawn) {
                 purse.know(&due.books, *drawn);
             }
@@ -178,7 +203,7 @@ impl Holder {
     /// How it stood when it was asked last, as far as that says something now.
     pub(super) fn stood(&self, now: Instant) -> Standings {
         let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Stood { at, standings }) = told else { return Standings::default() };
+        let Some(Stood { at, standings, .. }) = told else { return Standings::default() };
         let passed = now.saturating_duration_since(at);
         let later = |standing: Standing| {
             let reset = standing.reset.saturating_sub(passed);
@@ -212,5 +237,27 @@ impl Holder {
             }
         };
         what.map_or_else(unclear, |what| holder.full(&what, full))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_told_later_holds_in_whatever_order_it_comes() {
+        let at = Instant::now();
+        let stood = |told: u64, remaining: u64| {
+            let standing = Standing { limit: 100, remaining, reset: Duration::from_secs(60) };
+            let standings = Standings { requests: Some(standing), tokens: None };
+            Stood { at, told: Duration::from_millis(told), standings }
+        };
+        let left = |one: Stood, other: Stood| one.later(other).standings.requests.unwrap().remaining;
+        for (earlier, later) in [(stood(5, 1), stood(6, 0)), (stood(5, 1), stood(5, 0)), (stood(5, 3), stood(6, 9))] {
+            let holds = later.standings.requests.unwrap().remaining;
+            assert_eq!((left(earlier, later), left(later, earlier)), (holds, holds));
+        }
+        assert_eq!(left(stood(90_000, 0), stood(5, 7)), 7, "a clock that was set back");
     }
 }

@@ -5,8 +5,8 @@
 -- ARGV: the slot's name, the number of the ask, the lease of a slot in ms, the number of accounts, the number of amounts, and each amount, less than the one before; then for each
 -- account the most requests, the tokens, the most tokens, the most at once (-1: not limited), the number of moneys, and for each money its cap, its expiry as 8 bytes, and the ms after
 -- which Redis may drop it (0: never).
--- Gives: 0 (counted), the amount that was drawn of each money, and twice 0; or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once, 3 + place money), the
--- wait in ms (-1: none helps); then for each account the mark of its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
+-- Gives: the server's time in ms; 0 (counted), the amount that was drawn of each money, and twice 0; or 1 (full), the full account from 0, what is full (0 requests, 1 tokens, 2 at once,
+-- 3 + place money), the wait in ms (-1: none helps); then for each account the mark of its tokens, what remains of requests and ms until all do, the same of tokens, and what is drawn of each money.
 --
 -- What is drawn is the first of the amounts for which every money has room, of each the same; where there is room for none, the first money that has none for the last refuses.
 --
@@ -284,7 +284,7 @@ if drew > 0 then
     redis.call('PEXPIRE', KEYS[2], DAY)
 end
 
-local reply = refused or { 0, drew, 0, 0 }
+local reply = { ms, unpack(refused or { 0, drew, 0, 0 }) }
 local function say(w, most)
     reply[#reply + 1] = w and math.max(most - w.sum, 0) or 0
     reply[#reply + 1] = w and w.sum > 0 and until_tick(w.last) or 0
