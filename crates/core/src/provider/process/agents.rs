@@ -1,8 +1,7 @@
-//! The coding agents that this router drives as commands: a table, and how a row becomes a provider.
+//! The coding agents that this router drives: a table, and how a row becomes a provider.
 //!
-//! Plain form: the prompt goes to standard input, the agent may use none of its tools or only reading ones, and its text is given on once it has ended
-//! well. A command line of the user's own (`*_CLI_CMD`, or `command` in the config) replaces all of it. An agent has a plain form here only where its exit
-//! status tells a whole answer from a cut one; the others say what to set.
+//! Each has a driver that knows its program's structured form (`agent.rs`). A command line of the user's own (`*_CLI_CMD`, or `command` in the config)
+//! replaces all of it: the prompt goes where it says, and its text is given on once it has ended well (`command.rs`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use super::agent::{
     AgentSettings, CLAUDE as CLAUDE_DRIVER, CODEX as CODEX_DRIVER, COPILOT as COPILOT_DRIVER, COPILOT_SERVER, Driver,
     GEMINI as GEMINI_DRIVER, Tools,
 };
-use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Folder, Output, Runner, Template, command};
+use super::{AgentProvider, CommandProvider, CommandSettings, Environment, Output, Runner, Template, command};
 use crate::config::{Credential, ProviderSettings};
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId};
@@ -29,22 +28,14 @@ pub struct Agent {
     pub variable: Option<&'static str>,
     /// The executable.
     pub program: &'static str,
-    /// How its program is driven, where this router knows more of it than that it prints text.
-    driver: Option<&'static Driver>,
-    /// The arguments of its plain form, where it has one.
-    plain: Option<&'static [&'static str]>,
-    /// Words that name the model, where one is named.
-    model_words: &'static [&'static str],
-    /// The variable by which the program learns the model.
-    model_variable: Option<&'static str>,
+    /// How its program is driven.
+    driver: &'static Driver,
     /// The model used when none is named.
     pub default_model: Option<&'static str>,
     /// The original's command line, which fetches the program first: run only for calls that name the provider.
     named_only: Option<&'static str>,
     /// Variables of its own that the program may see.
     passed: &'static [&'static str],
-    /// Variables that it is given, unless the command is the user's own.
-    given: &'static [(&'static str, &'static str)],
     /// How to come by the program.
     install: &'static str,
 }
@@ -54,14 +45,10 @@ const CODEX: Agent = Agent {
     aliases: &["codex"],
     variable: None,
     program: "codex",
-    driver: Some(&CODEX_DRIVER),
-    plain: None,
-    model_words: &[],
-    model_variable: None,
+    driver: &CODEX_DRIVER,
     default_model: Some("gpt-5.1-codex-mini"),
     named_only: None,
     passed: &["CODEX_*", "OPENAI_API_KEY", "OPENAI_BASE_URL"],
-    given: &[],
     install: "install it with: npm install -g @openai/codex",
 };
 
@@ -70,10 +57,7 @@ const COPILOT: Agent = Agent {
     aliases: &[],
     variable: Some("COPILOT_CLI_CMD"),
     program: "copilot",
-    driver: Some(&COPILOT_DRIVER),
-    plain: None,
-    model_words: &[],
-    model_variable: None,
+    driver: &COPILOT_DRIVER,
     default_model: None,
     named_only: Some("npx --yes @github/copilot -p {prompt}"),
     // By name: COPILOT_ALLOW_ALL would undo its permissions, and COPILOT_CUSTOM_INSTRUCTIONS_DIRS its empty folder.
@@ -94,7 +78,6 @@ const COPILOT: Agent = Agent {
         // Where the system's store of passwords is reached, which may hold its login.
         "DBUS_SESSION_BUS_ADDRESS",
     ],
-    given: &[],
     install: "install it with: npm install -g @github/copilot",
 };
 
@@ -103,10 +86,7 @@ const GEMINI: Agent = Agent {
     aliases: &[],
     variable: Some("GEMINI_CLI_CMD"),
     program: "gemini",
-    driver: Some(&GEMINI_DRIVER),
-    plain: None,
-    model_words: &[],
-    model_variable: None,
+    driver: &GEMINI_DRIVER,
     default_model: None,
     named_only: Some("npx @google/gemini-cli {prompt}"),
     // By name, not all that begin with GEMINI_CLI_: what an editor's terminal sets would open the editor's folders to a prompt.
@@ -122,7 +102,6 @@ const GEMINI: Agent = Agent {
         "CLOUD_SHELL",
         "CODE_ASSIST_*",
     ],
-    given: &[],
     install: "install it with: npm install -g @google/gemini-cli",
 };
 
@@ -131,14 +110,10 @@ const CLAUDE: Agent = Agent {
     aliases: &[],
     variable: Some("CLAUDE_CODE_CLI_CMD"),
     program: "claude",
-    driver: Some(&CLAUDE_DRIVER),
-    plain: None,
-    model_words: &[],
-    model_variable: None,
+    driver: &CLAUDE_DRIVER,
     default_model: None,
     named_only: None,
     passed: &["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "AWS_REGION", "CLOUD_ML_REGION"],
-    given: &[],
     install: "install it with: npm install -g @anthropic-ai/claude-code",
 };
 
@@ -148,7 +123,7 @@ pub const AGENTS: &[Agent] = &[
     COPILOT,
     GEMINI,
     CLAUDE,
-    Agent { id: "copilot_sdk", variable: None, driver: Some(&COPILOT_SERVER), named_only: None, ..COPILOT },
+    Agent { id: "copilot_sdk", variable: None, driver: &COPILOT_SERVER, named_only: None, ..COPILOT },
     Agent { id: "claude_py", aliases: &["claude"], ..CLAUDE },
     Agent { id: "gemini_py", ..GEMINI },
 ];
@@ -181,22 +156,18 @@ impl Agent {
         runner: Runner,
     ) -> Result<(Arc<dyn DynProvider>, Option<PathBuf>)> {
         let own = settings.command.as_deref().map(str::trim).filter(|line| !line.is_empty());
-        match self.driver.filter(|_| own.is_none()) {
-            Some(driver) => {
-                if Output::of(settings)? != Output::Text {
-                    return Err(Error::invalid(format!("{} has an output of its own, and no command", self.id))
-                        .with_hint("leave output out, or give the command whose output it is"));
-                }
-                let provider = self.driven(driver, settings, environment, runner)?;
-                let program = provider.program();
-                Ok((Arc::new(provider), program))
+        let Some(line) = own else {
+            if Output::of(settings)? != Output::Text {
+                return Err(Error::invalid(format!("{} has an output of its own, and no command", self.id))
+                    .with_hint("leave output out, or give the command whose output it is"));
             }
-            None => {
-                let provider = self.commanded(own, settings, environment, runner)?;
-                let program = provider.program();
-                Ok((Arc::new(provider), program))
-            }
-        }
+            let provider = self.driven(settings, environment, runner)?;
+            let program = provider.program();
+            return Ok((Arc::new(provider), program));
+        };
+        let provider = self.commanded(line, Output::of(settings)?, settings, environment, runner)?;
+        let program = provider.program();
+        Ok((Arc::new(provider), program))
     }
 
     fn described(&self, settings: &ProviderSettings) -> Result<Describe> {
@@ -212,13 +183,8 @@ impl Agent {
     }
 
     /// The provider that knows the program's own structured form.
-    fn driven(
-        &self,
-        driver: &'static Driver,
-        settings: &ProviderSettings,
-        environment: &Environment,
-        runner: Runner,
-    ) -> Result<AgentProvider> {
+    fn driven(&self, settings: &ProviderSettings, environment: &Environment, runner: Runner) -> Result<AgentProvider> {
+        let driver = self.driver;
         let mut describe = self.described(settings)?;
         describe.capabilities = driver.takes.without(&settings.lacks);
         // It says when it is at work, also before its first word.
@@ -236,7 +202,7 @@ impl Agent {
             tools: self.tools(driver, settings)?,
             install: self.install,
             named_only: match self.named_only {
-                Some(line) => Some(self.commanded(Some(line), settings, environment, runner.clone())?),
+                Some(line) => Some(self.commanded(line, Output::Text, settings, environment, runner.clone())?),
                 None => None,
             },
         };
@@ -267,10 +233,11 @@ impl Agent {
         Ok(Some(Tools { folder, mode: mode.to_owned() }))
     }
 
-    /// The provider of a command line: the user's own, or the agent's plain form.
+    /// The provider of a command line: the user's own, or the one that fetches the program first.
     fn commanded(
         &self,
-        own: Option<&str>,
+        line: &str,
+        output: Output,
         settings: &ProviderSettings,
         environment: &Environment,
         runner: Runner,
@@ -278,41 +245,15 @@ impl Agent {
         let mut describe = self.described(settings)?;
         // What it does with its tools is not known.
         describe.agent = true;
-        let command = match own {
-            Some(line) => Some(Template::parse(line)?),
-            None => self.plain_form()?,
-        };
+        let command = Some(Template::parse(line)?);
+        // It works in the caller's folder: a command of the user's own is his to place.
         let mut made = CommandSettings::new(describe, command, environment, &self.passed(settings));
-        if own.is_none() {
-            made.environment = self.given.iter().fold(made.environment, |all, (name, value)| all.with(*name, *value));
-        }
-        made.named_only = if own.is_none() { self.named_only.map(Template::parse).transpose()? } else { None };
-        made.model_variable = if own.is_none() { self.model_variable.map(str::to_owned) } else { None };
-        // An agent in the caller's folder would read its files and obey instructions in them; a command of the user's own is his to place, and
-        // who wants Codex to look for a repository means the one he stands in.
-        let placed = own.is_some() || settings.skip_git_repo_check == Some(false);
-        made.folder = if placed { Folder::Inherited } else { Folder::Private };
         made.hold = true;
-        if own.is_some() {
-            made.output = Output::of(settings)?;
-        }
+        made.output = output;
         made.models = command::models(settings)?;
         made.hide_credentials(settings);
         made.install = self.install.to_owned();
-        if let Some(variable) = self.variable {
-            made.absent = (
-                format!("{} has no command: {variable} is not set", self.id),
-                format!("set IPFS_KIT_{variable} to a command line with {{prompt}} in it"),
-            );
-        }
         Ok(CommandProvider::new(made, runner))
-    }
-
-    /// The agent's own plain form, where it has one.
-    fn plain_form(&self) -> Result<Option<Template>> {
-        let Some(args) = self.plain else { return Ok(None) };
-        let words = [&[self.program], args].concat();
-        Ok(Some(Template::of(&words, self.model_words)))
     }
 }
 
@@ -359,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_of_the_users_own_replaces_the_plain_form() {
+    async fn a_command_of_the_users_own_replaces_all_of_it() {
         let (_folder, environment) = stand_ins(&["mine"]);
         let settings = ProviderSettings { command: Some("mine -p {prompt}".into()), ..Default::default() };
         for agent in AGENTS {
@@ -385,9 +326,6 @@ mod tests {
                 }
             }
         }
-        let gemini = made(&GEMINI, &ProviderSettings::default(), &environment).unwrap();
-        let Availability::Missing { what, .. } = gemini.availability() else { panic!() };
-        assert!(what.contains("GEMINI_CLI_CMD"), "{what}");
     }
 
     #[test]

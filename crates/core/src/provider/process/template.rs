@@ -18,8 +18,6 @@ const MODEL: &str = "{model}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     words: Vec<String>,
-    /// Words that stand at the end when a model is named.
-    model_words: Vec<String>,
 }
 
 /// A template filled in.
@@ -52,12 +50,6 @@ impl Template {
         Self::checked(words, line)
     }
 
-    /// A template of words that need no splitting, with words for the end that only stand when a model is named.
-    pub(super) fn of(words: &[&str], model_words: &[&str]) -> Self {
-        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        Self { words: owned(words), model_words: owned(model_words) }
-    }
-
     fn checked(words: Vec<String>, line: &str) -> Result<Self> {
         let fault = match words.first() {
             None => "it names no program",
@@ -66,7 +58,7 @@ impl Template {
                 "its program would come from the request"
             }
             Some(_) if words.iter().any(|word| word.contains('\0')) => "it holds a NUL",
-            Some(_) => return Ok(Self { words, model_words: Vec::new() }),
+            Some(_) => return Ok(Self { words }),
         };
         Err(Error::invalid(format!("the command {:?} cannot be used: {fault}", shorten(line)))
             .with_hint("write it as: program --option {prompt}"))
@@ -79,7 +71,7 @@ impl Template {
 
     /// Whether the model that a request names can be said.
     pub fn takes_model(&self) -> bool {
-        !self.model_words.is_empty() || self.needs_model()
+        self.needs_model()
     }
 
     /// Whether a model must be named.
@@ -119,9 +111,8 @@ impl Template {
                 .with_hint("name a model, or give the provider a default_model"));
         }
         let model = model.unwrap_or_default();
-        let optional = if model.is_empty() { &[][..] } else { &self.model_words };
         let (mut args, mut protected, mut placed) = (Vec::with_capacity(self.words.len()), false, false);
-        for word in self.words.iter().skip(1).chain(optional) {
+        for word in self.words.iter().skip(1) {
             let holds_prompt = word.contains(PROMPT);
             placed |= holds_prompt;
             let filled = if word == PROMPT && !protected && prompt.starts_with('-') {
@@ -309,9 +300,6 @@ mod tests {
         let rendered = template.render("-p", Some("m")).unwrap();
         assert_eq!((rendered.args.as_slice(), rendered.stdin.as_str()), (&["-m".to_owned(), "m".to_owned()][..], "-p"));
         assert_eq!(template.render("p", None).unwrap_err().kind(), ErrorKind::CallerInvalidRequest);
-        let optional = Template::of(&["a"], &["-m", MODEL]);
-        assert!(optional.render("p", None).unwrap().args.is_empty());
-        assert_eq!(optional.render("p", Some("m")).unwrap().args, ["-m", "m"]);
     }
 
     #[test]
