@@ -153,6 +153,8 @@ async fn with_tools_it_works_in_the_named_folder_under_the_named_mode() {
     let seen = machine.last("codex");
     assert_eq!(seen.folder(), folder.canonicalize().unwrap());
     assert!(!seen.args().contains(&"features.shell_tool=false"));
+    let trust = format!("projects={{{}={{trust_level=\"untrusted\"}}", json!(folder));
+    assert!(seen.args().iter().any(|word| word.starts_with(&trust)), "{:?}", seen.args());
     let thread = told(&machine, "thread/start");
     assert_eq!((&thread["sandbox"], &thread["cwd"]), (&json!("workspace-write"), &json!(folder)));
     assert_eq!((&thread["developerInstructions"], &thread["baseInstructions"]), (&json!("Be short."), &Value::Null));

@@ -9,6 +9,7 @@ mod failure;
 mod messages;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -110,11 +111,23 @@ fn start(setup: &Setup<'_>, home: &Home) -> Result<Launch> {
          request_max_retries=0,stream_max_retries=0,supports_websockets=false}}"
     );
     let more = if setup.tools.is_some() { WITH_TOOLS } else { NO_TOOLS };
+    let folder = setup.tools.map(|tools| untrusted(&tools.folder));
     let settings = SETTINGS.iter().chain(more).copied().chain(["model_provider=\"router\"", &provider]);
+    let settings = settings.chain(folder.as_deref());
     let settings = settings.flat_map(|setting| ["-c".to_owned(), setting.to_owned()]);
     // Its databases are its own too, wherever the user keeps his.
     let variables = vec![("CODEX_SQLITE_HOME", home.folder().display().to_string())];
     Ok(Launch { args: ["app-server".to_owned()].into_iter().chain(settings).collect(), variables, ..Launch::default() })
+}
+
+/// The setting by which a folder's own configuration is not obeyed: left to itself Codex trusts each folder that it may write to, and starts the programs
+/// that are named there.
+fn untrusted(folder: &Path) -> String {
+    let real = folder.canonicalize().ok().filter(|real| real != folder);
+    let names =
+        [Some(folder), real.as_deref()].into_iter().flatten().map(|path| Value::from(path.display().to_string()));
+    let all: Vec<_> = names.map(|name| format!("{name}={{trust_level=\"untrusted\"}}")).collect();
+    format!("projects={{{}}}", all.join(","))
 }
 
 /// Tells who we are, and learns whether anybody is logged in.
