@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use llm_router::ids::ProviderId;
 use llm_router::provider::Availability;
 use llm_router::provider::process::Template;
 use llm_router_app::App;
@@ -26,6 +27,7 @@ pub(crate) async fn run(app: &App, global: &Global, args: &Doctor) -> Outcome {
     let mut findings = machine(app);
     findings.extend(providers(app).await);
     findings.extend(commands(app));
+    findings.extend(invited(app).await);
     if global.json {
         let body: Vec<_> = findings
             .iter()
@@ -122,4 +124,24 @@ async fn providers(app: &App) -> Vec<Finding> {
         Finding { what: entry.id.to_string(), ok, detail, hint }
     };
     app.router.entries().iter().map(of).collect()
+}
+
+/// Keys that an agent is to answer and that nobody has.
+async fn invited(app: &App) -> Vec<Finding> {
+    let settings = app.router.settings();
+    let named = settings.providers.iter().flat_map(|(id, own)| own.remote.iter().map(move |key| (id, key)));
+    let named: Vec<_> = named.filter(|(_, key)| settings.server.api_keys.iter().all(|own| own.name != **key)).collect();
+    let made = match &app.router.deps().keyring {
+        // The store is opened for whoever names somebody alone.
+        Some(keyring) if !named.is_empty() => keyring.list().await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let holds = |key: &str| made.iter().any(|record| record.id == key && record.spec.revoked.is_none());
+    let nobody = |(id, key): (&ProviderId, &String)| Finding {
+        what: format!("providers.{id}.remote"),
+        ok: false,
+        detail: format!("no key that holds has the id {key}"),
+        hint: Some("`llm-router keys ls` shows the ids; take out what is not needed any more".to_owned()),
+    };
+    named.into_iter().filter(|(_, key)| !holds(key)).map(nobody).collect()
 }

@@ -50,21 +50,19 @@ async fn prepare(app: &App, args: &Run) -> Outcome<Ready> {
     let agent = named(&args.agent)?;
     let program = agent.program(&app.environment)?;
     let place = Place::find(app, agent, args).await?;
-    let (target, small) = match targets(&place, args).await {
-        Ok(targets) => targets,
+    match told(app, agent, &place, args).await {
+        Ok((start, folder)) => Ok(Ready { program, start, place, folder }),
         Err(failure) => {
             place.leave().await;
-            return Err(failure);
+            Err(failure)
         }
-    };
-    let chosen = fit::choose(agent, args.tools.as_deref(), &target);
-    let (tools, said) = match chosen {
-        Ok(chosen) => chosen,
-        Err(failure) => {
-            place.leave().await;
-            return Err(failure);
-        }
-    };
+    }
+}
+
+/// How the agent is started, with the folder of its files.
+async fn told(app: &App, agent: &Agent, place: &Place, args: &Run) -> Outcome<(Start, Folder)> {
+    let (target, small) = targets(place, args).await?;
+    let (tools, said) = fit::choose(agent, args.tools.as_deref(), &target)?;
     said.iter().for_each(|line| output::note(line));
     let folder = Folder::new(app.loaded.places.data().ok())?;
     let ask = Ask {
@@ -81,7 +79,7 @@ async fn prepare(app: &App, args: &Run) -> Outcome<Ready> {
     let mut start = agent.start(&ask)?;
     start.args.extend(args.args.iter().cloned());
     output::status(&format!("{} asks {} through {}", agent.name, target.name, place.said));
-    Ok(Ready { program, start, place, folder })
+    Ok((start, folder))
 }
 
 async fn targets(place: &Place, args: &Run) -> Outcome<(Target, Option<String>)> {

@@ -97,6 +97,16 @@ impl<'a> Agent<'a> {
     }
 }
 
+impl Drop for Agent<'_> {
+    /// A test that failed leaves nothing behind: the router ends what it started.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// What a router answers to a chat with this model and this key: the status, and all of it.
 fn chat(base: &str, model: &str, key: &str) -> (u16, String) {
     let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]}).to_string();
