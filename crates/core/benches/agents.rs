@@ -4,7 +4,9 @@
 //! and through its provider, by turns; `-- PROVIDER` chooses one. With `-- real PROVIDER MODEL [RUNS]` the genuine program that `PATH` has is run through its provider, in this process's
 //! environment, and what this process itself computed for it is told. A run with `replay FILE` is the program that replays.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+// The program that replays has no runtime.
+#![allow(clippy::disallowed_methods)]
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
