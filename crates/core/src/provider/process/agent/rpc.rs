@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(says.ask("a", json!({"x": "é"})).unwrap(), 1);
         says.tell("b", json!({})).unwrap();
         let bytes = says.take().concat();
-        assert!(bytes.starts_with(b"Content-Length: 55\r\n\r\n{"), "{}", String::from_utf8_lossy(&bytes));
+        assert!(bytes.starts_with(b"Content-Length: 57\r\n\r\n{"), "{}", String::from_utf8_lossy(&bytes));
         for size in [1, 2, 7, 1000] {
             let mut frames = Frames::default();
             let mut found = Vec::new();
