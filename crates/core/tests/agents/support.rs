@@ -58,12 +58,6 @@ impl Transcript {
         words.iter().skip(1).map(|word| word.as_str().unwrap().to_owned()).collect()
     }
 
-    /// With the times of the recording.
-    pub(crate) fn timed(mut self) -> Self {
-        self.timed = true;
-        self
-    }
-
     /// In frames.
     pub(crate) fn framed(mut self) -> Self {
         self.framed = true;

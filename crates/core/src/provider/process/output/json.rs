@@ -140,13 +140,15 @@ mod tests {
 
     fn lines() -> Lines {
         let pick = |text: &str| Some(Pick::parse(text).unwrap());
-        let mut settings = LinesSettings::default();
-        settings.text = pick("/text where /type=text");
-        settings.thoughts = pick("/text where /type=thought");
-        settings.error = pick("/error/message");
-        settings.end = Some(Condition::parse("/type=done").unwrap());
-        settings.input_tokens = pick("/usage/in");
-        settings.output_tokens = pick("/usage/out");
+        let settings = LinesSettings {
+            text: pick("/text where /type=text"),
+            thoughts: pick("/text where /type=thought"),
+            error: pick("/error/message"),
+            end: Some(Condition::parse("/type=done").unwrap()),
+            input_tokens: pick("/usage/in"),
+            output_tokens: pick("/usage/out"),
+            ..LinesSettings::default()
+        };
         Lines::new("it", &settings)
     }
 
