@@ -14,6 +14,11 @@
 //! | `{"report":"--option","text":"…"}` | writes the file that this option names, or this `$VARIABLE` |
 //! | `{"deaf":true}` | its standard input is not read |
 //! | `{"hang":true}` | goes on for ever |
+#![allow(
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    reason = "it is what no program of ours may be: timed, orphaning, ruled by variables"
+)]
 
 // A program of its own: it has no runtime, and is told what to do by its environment.
 #![allow(clippy::disallowed_methods)]
@@ -32,7 +37,6 @@ use crate::support::{DEPTH, ROLE};
 /// The test harness prints to standard output and error, so those of the stand-in have moved to descriptors 3 and 4 before this program starts.
 #[test]
 fn child() {
-    #[expect(clippy::disallowed_methods, reason = "a test's way to tell its child what it is")]
     let Ok(folder) = std::env::var(ROLE) else { return };
     let role: Value = serde_json::from_slice(&std::fs::read(Path::new(&folder).join("role.json")).unwrap()).unwrap();
     let mut stand_in = StandIn::new(Path::new(&folder), &role);
