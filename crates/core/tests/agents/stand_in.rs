@@ -15,11 +15,16 @@
 //! | `{"deaf":true}` | its standard input is not read |
 //! | `{"hang":true}` | goes on for ever |
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    reason = "a program of its own: it shows its environment, and leaves a child behind where it is told to"
+)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -30,7 +35,6 @@ use crate::support::{DEPTH, ROLE};
 /// The test harness prints to standard output and error, so those of the stand-in have moved to descriptors 3 and 4 before this program starts.
 #[test]
 fn child() {
-    #[expect(clippy::disallowed_methods, reason = "a test's way to tell its child what it is")]
     let Ok(folder) = std::env::var(ROLE) else { return };
     let role: Value = serde_json::from_slice(&std::fs::read(Path::new(&folder).join("role.json")).unwrap()).unwrap();
     let mut stand_in = StandIn::new(Path::new(&folder), &role);
@@ -46,7 +50,6 @@ struct StandIn {
     stdin: Vec<u8>,
     /// What was opened to be held.
     held: Vec<File>,
-    started: Instant,
 }
 
 impl StandIn {
@@ -62,7 +65,6 @@ impl StandIn {
             args,
             stdin: Vec::new(),
             held: Vec::new(),
-            started: Instant::now(),
         };
         let lines = role["lines"].as_array().unwrap();
         // Who talks with it is answered; all others have said everything before they hear anything.
@@ -95,11 +97,8 @@ impl StandIn {
     }
 
     fn play(&mut self, role: &Value) -> i32 {
-        let (framed, timed) = (role["framed"] == true, role["timed"] == true);
+        let framed = role["framed"] == true;
         for line in role["lines"].as_array().unwrap() {
-            if let Some(ms) = line["ms"].as_u64().filter(|_| timed) {
-                std::thread::sleep(Duration::from_millis(ms).saturating_sub(self.started.elapsed()));
-            }
             let text = |name: &str| line[name].as_str();
             let sent = if let Some(out) = text("out") {
                 let out = out.repeat(line["times"].as_u64().unwrap_or(1) as usize);
@@ -157,7 +156,6 @@ impl StandIn {
                 std::fs::write(file, text).unwrap();
             }
         } else if let Some(option) = text("report") {
-            #[expect(clippy::disallowed_methods, reason = "what it was started with is what it shows")]
             let file = match option.strip_prefix('$') {
                 Some(name) => std::env::var(name).unwrap(),
                 None => self.args.iter().skip_while(|word| *word != option).nth(1).unwrap().clone(),

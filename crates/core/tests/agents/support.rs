@@ -33,8 +33,6 @@ pub(crate) struct Transcript {
     pub(crate) lines: Vec<Value>,
     /// Messages go in frames of Content-Length.
     pub(crate) framed: bool,
-    /// Each line waits for its time.
-    pub(crate) timed: bool,
     /// Does not heed the polite signal.
     pub(crate) stubborn: bool,
 }
@@ -56,12 +54,6 @@ impl Transcript {
     pub(crate) fn words(&self) -> Vec<String> {
         let words = self.lines[0]["argv"].as_array().unwrap();
         words.iter().skip(1).map(|word| word.as_str().unwrap().to_owned()).collect()
-    }
-
-    /// With the times of the recording.
-    pub(crate) fn timed(mut self) -> Self {
-        self.timed = true;
-        self
     }
 
     /// In frames.
@@ -181,8 +173,8 @@ impl Machine {
         let folder = self.role(program);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
-        let Transcript { lines, framed, timed, .. } = transcript;
-        let role = json!({"lines": lines, "framed": framed, "timed": timed});
+        let Transcript { lines, framed, .. } = transcript;
+        let role = json!({"lines": lines, "framed": framed});
         std::fs::write(folder.join("role.json"), role.to_string()).unwrap();
         let own = std::env::current_exe().unwrap();
         let deaf = if transcript.stubborn { "trap '' TERM\n" } else { "" };
