@@ -23,6 +23,12 @@
 // A program of its own: it has no runtime, and is told what to do by its environment.
 #![allow(clippy::disallowed_methods)]
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    reason = "a program of its own: it shows its environment, and leaves a child behind where it is told to"
+)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
