@@ -19,10 +19,8 @@
     clippy::zombie_processes,
     reason = "it is what no program of ours may be: timed, orphaning, ruled by variables"
 )]
-
 // A program of its own: it has no runtime, and is told what to do by its environment.
 #![allow(clippy::disallowed_methods)]
-
 #![allow(
     clippy::disallowed_methods,
     clippy::zombie_processes,
