@@ -17,14 +17,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::zombie_processes,
-    reason = "it is what no program of ours may be: timed, orphaning, ruled by variables"
-)]
-// A program of its own: it has no runtime, and is told what to do by its environment.
-#![allow(clippy::disallowed_methods)]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::zombie_processes,
-    reason = "a program of its own: it shows its environment, and leaves a child behind where it is told to"
+    reason = "a program of its own: it is ruled by variables, and leaves a child behind where it is told to"
 )]
 
 use std::fs::File;
