@@ -1,7 +1,8 @@
 //! A login that an agent keeps among other settings: a copy with the login's members alone, and the way back of what was refreshed.
 //!
-//! The file is a JSON object; lines before and in it that are comments are read over, and those before it are kept. Only members that the agent changed go
-//! back, into the file as it is by then: what the user or another run wrote meanwhile stays, and a login that the agent removed is not removed from the user.
+//! The file is a JSON object; lines before and in it that are comments are read over, and those before it are kept. Only members that the agent was given and
+//! changed go back, into the file as it is by then: what the user or another run wrote meanwhile stays, what the agent notes besides is its own business, and a login
+//! that it removed is not removed from the user.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -60,7 +61,8 @@ impl Copied {
         let Some((_, copy)) = read(&self.copy) else { return Ok(()) };
         let now = login(&copy, self.names);
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Members = now.into_iter().filter(|(name, value)| given.0.get(name) != Some(value)).collect();
+        let changed = |(name, value): &(String, Value)| given.0.get(name).is_some_and(|before| before != value);
+        let new: Members = now.into_iter().filter(changed).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&copy).unwrap(), r#"{"tokens":{"a":"https://x"}}"#);
         assert!(!format!("{copied:?}").contains("https"));
         // Unchanged, garbage, or gone: the original stays as it is.
-        for text in [r#"{"tokens":{"a":"https://x"},"more":1}"#, "{\"tok", "{}"] {
+        for text in [r#"{"tokens":{"a":"https://x"},"user":"u","more":1}"#, "{\"tok", "{}"] {
             fs::write(&copy, text).unwrap();
             copied.give_back().unwrap();
             assert!(fs::read_to_string(&original).unwrap().contains("One more"), "{text}");
@@ -125,7 +127,7 @@ mod tests {
         fs::write(&copy, r#"{"tokens":{"a":"new"},"user":"u","plugins":[]}"#).unwrap();
         copied.give_back().unwrap();
         let back = fs::read_to_string(&original).unwrap();
-        let expected = serde_json::json!({"tokens": {"a": "new"}, "plugins": [2], "user": "u"});
+        let expected = serde_json::json!({"tokens": {"a": "new"}, "plugins": [2]});
         assert_eq!(back, format!("// Managed.\n{expected:#}\n"));
         // Once: what the user writes next is not undone.
         fs::write(&original, r#"{"tokens":{"a":"newer"}}"#).unwrap();
