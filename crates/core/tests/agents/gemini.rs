@@ -275,7 +275,12 @@ async fn with_tools_it_works_in_the_folder_in_the_mode() {
     assert!(
         with(Some("rampage")).ask("gemini_cli", Request::new("x")).await.unwrap_err().hint().unwrap().contains("plan")
     );
-    for (settings, modes) in [(r#"{"ui":{}}"#, "plan yolo"), (r#"{"hooks":{}}"#, "yolo"), ("// {}", "yolo")] {
+    for (settings, modes) in [
+        (r#"{"ui":{}}"#, "plan yolo"),
+        (r#"{"hooks":{}}"#, "yolo"),
+        (r#"{"mcpServers":{"none":{}}}"#, "yolo"),
+        ("// {}", "yolo"),
+    ] {
         std::fs::write(folder.join(".gemini/settings.json"), settings).unwrap();
         for mode in ["plan", "yolo"] {
             let answer = with(Some(mode)).ask("gemini_cli", Request::new("x")).await;

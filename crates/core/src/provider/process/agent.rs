@@ -315,7 +315,8 @@ impl Provider for AgentProvider {
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
-        let at = |error: Error| error.at(&self.settings.describe.id, call.target.model.as_ref());
+        let model = call.target.model.as_ref();
+        let at = |error: Error| doubted(error, model).at(&self.settings.describe.id, model);
         let program = match (self.resolve(), &self.settings.named_only) {
             (Resolved::Found(program), _) => program,
             (_, Some(other)) if other.availability().is_ready() => return other.generate(call).await,
@@ -330,7 +331,7 @@ impl Provider for AgentProvider {
                 match going.next().await {
                     Ok((event, true)) => Some((Ok(event), Some(going))),
                     Ok((event, false)) => Some((Ok(event), None)),
-                    Err(error) => Some((Err(error.at(&id, model.as_ref())), None)),
+                    Err(error) => Some((Err(doubted(error, model.as_ref()).at(&id, model.as_ref())), None)),
                 }
             }
         })))
@@ -408,6 +409,18 @@ impl Running {
         // What the reader makes nothing of is told by how the program ended.
         self.patience.wait(&self.waiting_for, self.process.exit_of(&self.prompt, "")).await?;
         Err(Error::protocol(format!("{name} gave no whole answer")))
+    }
+}
+
+/// An error that is put down to the account by words that may be the model's name: programs repeat it, and whoever asks chose it. It closes the account to nobody.
+fn doubted(error: Error, model: Option<&ModelName>) -> Error {
+    let of_account = matches!(
+        error.kind(),
+        ErrorKind::ProviderAuth | ErrorKind::ProviderBilling | ErrorKind::ProviderQuotaExhausted
+    );
+    match model.filter(|model| of_account && failure::tells(model.as_str())) {
+        Some(_) => error.with_kind(ErrorKind::ProviderRejected),
+        None => error,
     }
 }
 

@@ -129,6 +129,13 @@ pub(super) fn of_words(name: &str, said: &str, otherwise: ErrorKind, message: &s
     }
 }
 
+/// Whether a text alone would be taken for the complaint of a program about its account.
+pub(super) fn tells(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let more = ["oauth token", "authentication", "credit balance"];
+    WORDS.iter().map(|(word, _)| *word).chain(more).any(|word| has_word(&lower, word))
+}
+
 /// Whether a text holds words as words: `401` is not in `14012`.
 fn has_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {

@@ -150,8 +150,9 @@ fn message(ask: &Ask) -> Result<Bytes> {
     if content.is_empty() && ask.prompt.trim().is_empty() {
         return Err(Error::invalid("the prompt is empty").with_hint("give a prompt"));
     }
-    // A text that is one of its slash commands would be obeyed and not asked; one that is in two pieces is none.
-    let cut = ask.prompt.len() - ask.prompt.strip_prefix('/').map_or(ask.prompt.len(), str::len);
+    // A text that is one of its slash commands would be obeyed and not asked; the last piece is what it looks at, and may begin with no slash.
+    let cut = ask.prompt.len() - ask.prompt.trim_start_matches('/').len();
+    let cut = if cut == ask.prompt.len() { 0 } else { cut };
     let (slash, rest) = ask.prompt.split_at(cut);
     let texts = [slash, rest].into_iter().filter(|text| !text.is_empty());
     content.extend(texts.map(|text| json!({"type": "text", "text": text})));

@@ -339,6 +339,9 @@ impl Told {
 /// The error that words of its own tell.
 pub(super) fn said(message: &str, kind: Option<ErrorKind>) -> Error {
     let lower = message.to_lowercase();
+    // The name stands in the words: whatever it holds, it is the name that is wrong.
+    let unknown = lower.starts_with("model \"") && lower.contains("is not available");
+    let kind = kind.or(unknown.then_some(ErrorKind::CallerModelUnknown));
     let known = kind.or_else(|| WORDS.iter().find(|(words, _)| lower.contains(words)).map(|(_, kind)| *kind));
     match known {
         Some(ErrorKind::ProviderAuth) => not_logged_in(&format!("copilot: {message}")),

@@ -84,8 +84,15 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     if let Some(tools) = &ask.tools {
         harmless(tools)?;
         args.extend(["--approval-mode".into(), tools.mode.clone()]);
-        // Its settings are those of the folder too; servers that they name are not started.
-        args.extend(["--allowed-mcp-server-names", "none"].map(String::from));
+        // Its settings are those of the folder too. Of the servers that they name, those of this name may be started: one that nobody knows before.
+        let nobodys = home
+            .path()
+            .parent()
+            .and_then(std::path::Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        args.extend(["--allowed-mcp-server-names".into(), nobodys]);
     }
     let stdin = prompt(ask, home, &mut args)?;
     let text = |path: std::path::PathBuf| path.display().to_string();
@@ -120,8 +127,18 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
 }
 
 /// Settings of a folder that would run commands, or let the agent run them, whatever it is allowed to.
-const FOLDERS_OWN: &[&str] =
-    &["hooks", "hooksConfig", "tools", "mcp", "policyPaths", "adminPolicyPaths", "security", "telemetry", "agents"];
+const FOLDERS_OWN: &[&str] = &[
+    "hooks",
+    "hooksConfig",
+    "tools",
+    "mcp",
+    "mcpServers",
+    "policyPaths",
+    "adminPolicyPaths",
+    "security",
+    "telemetry",
+    "agents",
+];
 
 /// Who lets it work in a folder makes it trust that folder: what settings stand there count, hooks among them. Only where everything is allowed they may.
 fn harmless(tools: &Tools) -> Result<()> {

@@ -67,6 +67,11 @@ impl Copied {
             return Ok(());
         }
         let Some((comments, mut all)) = read(&self.original) else { return Ok(()) };
+        // Whoever logged in or out meanwhile knows better than the agent.
+        let new: Members = new.into_iter().filter(|(name, _)| all.get(name) == given.0.get(name)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         all.extend(new.clone());
         // Beside the original, so that it changes at once and never in part.
         let Some(folder) = self.original.parent() else { return Ok(()) };
@@ -129,8 +134,10 @@ mod tests {
         let back = fs::read_to_string(&original).unwrap();
         let expected = serde_json::json!({"tokens": {"a": "new"}, "plugins": [2]});
         assert_eq!(back, format!("// Managed.\n{expected:#}\n"));
-        // Once: what the user writes next is not undone.
+        // What the user writes meanwhile is not undone, however often the agent refreshes.
         fs::write(&original, r#"{"tokens":{"a":"newer"}}"#).unwrap();
+        copied.give_back().unwrap();
+        fs::write(&copy, r#"{"tokens":{"a":"of the old login"}}"#).unwrap();
         copied.give_back().unwrap();
         assert_eq!(fs::read_to_string(&original).unwrap(), r#"{"tokens":{"a":"newer"}}"#);
     }
