@@ -169,7 +169,7 @@ fn each_agent_is_pointed_at_a_router_that_answers_it_alone() {
             _ => "COPILOT_PROVIDER_BEARER_TOKEN",
         };
         assert!(name == "codex" || agent.var(foreign).is_empty(), "{name}: it would be shown to the router");
-        assert_eq!(agent.var("no_proxy"), "127.0.0.1,localhost", "{name}");
+        assert_eq!(agent.var("no_proxy"), "127.0.0.1,localhost,::1,[::1]", "{name}");
         let folder = fs::read_dir(home.path("data/ipfs-llm-router")).unwrap();
         let private = folder
             .filter_map(|entry| Some(entry.ok()?.path()))

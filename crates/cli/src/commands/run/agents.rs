@@ -249,7 +249,7 @@ fn directly(environment: &Environment, start: &mut Start) {
         return;
     }
     let before = environment.get("NO_PROXY").or_else(|| environment.get("no_proxy"));
-    let without = before.map_or_else(|| "127.0.0.1,localhost".to_owned(), |own| format!("{own},127.0.0.1,localhost"));
+    let without = format!("{}127.0.0.1,localhost,::1,[::1]", before.map_or_else(String::new, |own| format!("{own},")));
     for name in ["NO_PROXY", "no_proxy"] {
         start.set(name, &*without);
     }

@@ -8,12 +8,12 @@ const TABLES: [(&str, usize); 2] = [("/proc/net/tcp", 8), ("/proc/net/tcp6", 32)
 /// The state of a socket that listens.
 const LISTENS: &str = "0A";
 
-/// Whether what listens at this address belongs to this user or to the system's own. Where the system does not tell, it is believed.
+/// Whether what listens at this address belongs to this user or to the system's own. Where the system does not tell, it is nobody's whom one could trust.
 pub(super) fn is_ours(address: SocketAddr) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let tables = TABLES.iter().filter_map(|(file, digits)| Some((fs::read_to_string(file).ok()?, *digits)));
     let owners: Vec<u32> = tables.flat_map(|(table, digits)| owners(&table, digits, address)).collect();
-    owners.iter().all(|owner| *owner == own || *owner == 0)
+    !owners.is_empty() && owners.iter().all(|owner| *owner == own || *owner == 0)
 }
 
 /// The users whose sockets listen at an address of this machine, by a table as the system prints it.

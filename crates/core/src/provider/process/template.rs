@@ -95,7 +95,7 @@ impl Template {
         false
     }
 
-    /// Fills in a prompt and a model. Without `{prompt}` the prompt goes to standard input; where `{prompt}` is a word of its own and no `--` stands before it,
+    /// Fills in a prompt and a model. Without `{prompt}` the prompt goes to standard input; where a word begins with `{prompt}` and no `--` stands before it,
     /// a prompt that begins with `-` is given behind a line end, so that it is no option.
     ///
     /// # Errors
@@ -115,11 +115,8 @@ impl Template {
         for word in self.words.iter().skip(1) {
             let holds_prompt = word.contains(PROMPT);
             placed |= holds_prompt;
-            let filled = if word == PROMPT && !protected && prompt.starts_with('-') {
-                format!("\n{prompt}")
-            } else {
-                fill(word, prompt, model)
-            };
+            let exposed = word.starts_with(PROMPT) && !protected && prompt.starts_with('-');
+            let filled = format!("{}{}", if exposed { "\n" } else { "" }, fill(word, prompt, model));
             if filled.len() > LONGEST_WORD {
                 return Err(too_long(self.program(), filled.len()));
             }
@@ -275,6 +272,7 @@ mod tests {
     fn a_prompt_is_one_word_and_never_an_option() {
         assert_eq!(args("a -p {prompt}", "x 'y\" $z\nw", None), ["-p", "x 'y\" $z\nw"]);
         assert_eq!(args("a {prompt}", "--help", None), ["\n--help"]);
+        assert_eq!(args("a {prompt}!", "-x", None), ["\n-x!"]);
         assert_eq!(args("a -- {prompt}", "--help", None), ["--", "--help"]);
         assert_eq!(args("a {prompt} -- {prompt}", "-x", None), ["\n-x", "--", "-x"]);
         assert_eq!(args("a --ask={prompt}", "-x", None), ["--ask=-x"]);
