@@ -51,7 +51,8 @@ def thinks(this):
 def cut_at_the_limit(this):
     """An answer that ran into the limit of tokens says so."""
     answer = this.ask("--json", "-p", "hello", model="runs-out")
-    assert answer.text == HALF and answer.json["finish"] == "length" or answer.kind, answer
+    # One of them asks the model to go on, and joins what it says; this one says the same again.
+    assert answer.kind or (answer.json["finish"] == "length" and answer.text.replace(HALF, "") == ""), answer
 
 
 def system(this):
