@@ -412,13 +412,17 @@ impl Running {
     }
 }
 
-/// An error that is put down to the account by words that may be the model's name: programs repeat it, and whoever asks chose it. It closes the account to nobody.
+/// An error that is put down to the account by nothing but the model's own name in it: programs repeat the name, and whoever asks chose it. It closes the account to nobody.
 fn doubted(error: Error, model: Option<&ModelName>) -> Error {
     let of_account = matches!(
         error.kind(),
         ErrorKind::ProviderAuth | ErrorKind::ProviderBilling | ErrorKind::ProviderQuotaExhausted
     );
-    match model.filter(|model| of_account && failure::tells(model.as_str())) {
+    let only_the_name_tells = |model: &&ModelName| {
+        let (said, name) = (error.message().to_lowercase(), model.as_str().to_lowercase());
+        failure::tells(&name) && said.contains(&name) && !failure::tells(&said.replace(&name, ""))
+    };
+    match model.filter(|_| of_account).filter(only_the_name_tells) {
         Some(_) => error.with_kind(ErrorKind::ProviderRejected),
         None => error,
     }
@@ -484,4 +488,19 @@ fn outdated(error: Error, install: &str) -> Error {
 fn failed(name: &str, said: &str, otherwise: ErrorKind) -> Error {
     let said = said.trim();
     failure::of_words(name, said, otherwise, &format!("{name}: {said}"), std::time::SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_model_cannot_be_named_such_that_its_refusal_closes_the_account() {
+        let model = ModelName::new("no github oauth token").unwrap();
+        let kind = |said: &str| doubted(Error::new(ErrorKind::ProviderAuth, said), Some(&model)).kind();
+        assert_eq!(kind("there is no model \"No GitHub OAuth token\""), ErrorKind::ProviderRejected);
+        assert_eq!(kind("401 for no github oauth token"), ErrorKind::ProviderAuth);
+        assert_eq!(kind("the key is not valid"), ErrorKind::ProviderAuth);
+    }
 }
