@@ -182,6 +182,12 @@ impl<R> From<R> for Op<R> {
     }
 }
 
+impl From<Request> for Box<Op> {
+    fn from(request: Request) -> Self {
+        Self::new(Op::from(request))
+    }
+}
+
 impl Router {
     /// A router over these providers, in resolution order. A remote tier of `deps` is put behind their cache's own, and is a part of it from then on.
     pub fn new(mut deps: RouterDeps, settings: Arc<Settings>, entries: Vec<Entry>) -> Self {
@@ -216,9 +222,12 @@ impl Router {
     ///
     /// # Errors
     /// What a hook refuses with, the error of the plan, of the only target tried, or of the last one, which then names all of them.
-    pub async fn call(&self, op: impl Into<Op>) -> Result<Answer> {
+    pub fn call<O: Into<Box<Op>>>(&self, op: O) -> impl Future<Output = Result<Answer>> + Send + use<'_, O> {
         // In a box from here on: a future keeps a copy of what it was moved through, and connections keep the futures of their requests.
-        let op = Box::new(op.into());
+        self.answer(op.into())
+    }
+
+    async fn answer(&self, op: Box<Op>) -> Result<Answer> {
         let heard = op.request.origin.as_ref().map(|origin| origin.dialect);
         let (committed, target, record) = self.run(op, Text).await?;
         let foreign = heard.filter(|_| self.is_foreign(&target, heard));

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::request::Parts;
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use llm_router::error::{Error, ErrorKind, Result};
 use llm_router::ids::RequestId;
@@ -122,15 +123,15 @@ struct Entry {
 }
 
 impl Line {
-    pub(crate) fn begin<B>(server: &Server, request: &Request<B>) -> Self {
+    pub(crate) fn begin(server: &Server, head: &Parts) -> Self {
         let id = server.0.router.new_id();
-        let path = request.uri().path();
+        let path = head.uri.path();
         let path = path.char_indices().nth(PATH).and_then(|(at, _)| path.get(..at)).unwrap_or(path);
         let entry = Entry {
             at: server.0.router.deps().clock.now(),
             id: id.clone(),
             key: None,
-            method: request.method().clone(),
+            method: head.method.clone(),
             path: path.to_owned(),
             status: left(),
             trace: None,

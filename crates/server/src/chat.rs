@@ -31,20 +31,33 @@ const HEADERS: usize = 13;
 /// Answers a request of this dialect that came by the table of routes.
 pub(crate) async fn routed(State(server): State<Server>, dialect: Dialect, request: Request) -> Response {
     let caller = request.extensions().get().cloned().unwrap_or_default();
-    answer(&server, dialect, caller, request).await
+    let (head, body) = request.into_parts();
+    answer(&server, dialect, caller, Box::new(head), body).await
 }
 
 /// Answers a request of this dialect.
-pub(crate) async fn answer(server: &Server, dialect: Dialect, caller: Caller, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+pub(crate) async fn answer(
+    server: &Server,
+    dialect: Dialect,
+    caller: Caller,
+    head: Box<Parts>,
+    body: Body,
+) -> Response {
     let codec = codec(dialect);
     let id = id_of(server, &head);
     let body = match body::read(body, &head.headers, &server.0.options).await {
         Ok(body) => body,
         Err((error, rest)) => return early::answer(error::response(codec.as_ref(), &error, Some(&id)), rest),
     };
-    // In a box, which the next request takes over, warm: every connection keeps room for the future of its request.
-    let answered = Box::pin(converse(&server.0, codec.as_ref(), &id, (head, caller), body)).await;
+    let answered = match heard(server, codec.as_ref(), &caller, *head, &body) {
+        Ok(heard) => {
+            // It is a part of the connection's read buffer, which is free again while the answer is awaited.
+            drop(body);
+            // In a box, which the next request takes over, warm: every connection keeps room for the future of its request.
+            Box::pin(converse(&server.0, codec.as_ref(), &id, caller, heard)).await
+        }
+        Err(error) => Err(error),
+    };
     answered.unwrap_or_else(|error| error::response(codec.as_ref(), &error, Some(&id)))
 }
 
@@ -53,14 +66,15 @@ pub(crate) fn id_of(server: &Server, head: &Parts) -> RequestId {
     head.extensions.get::<RequestId>().cloned().unwrap_or_else(|| server.0.router.new_id())
 }
 
-async fn converse(
-    server: &Arc<Inner>,
+/// What a request asks for, and who hears when its answer breaks. Not a part of any future, which would keep room for all that is moved here.
+fn heard(
+    server: &Server,
     codec: &dyn Codec,
-    id: &RequestId,
-    (head, caller): (Parts, Caller),
-    body: Bytes,
-) -> Result<Response> {
-    let began = server.router.deps().clock.instant();
+    caller: &Caller,
+    head: Parts,
+    body: &Bytes,
+) -> Result<(Box<Op>, Option<Broken>)> {
+    let began = server.0.router.deps().clock.instant();
     let broken = head.extensions.get::<Broken>().cloned();
     let head = RequestHead {
         path: head.uri.path().to_owned(),
@@ -68,29 +82,37 @@ async fn converse(
         method: head.method,
         headers: Arc::new(head.headers),
     };
-    let mut request = codec.decode_request(&head, &body)?;
-    // It is a part of the connection's read buffer, which is free again while the answer is awaited.
-    drop(body);
-    riders::read(&head.headers, &caller, &mut request)?;
-    let context = riders::context(&head.headers);
-    drop(head);
+    let mut request = codec.decode_request(&head, body)?;
+    riders::read(&head.headers, caller, &mut request)?;
+    let mut op = Box::new(Op::new(request, Door::CompatibleApi));
+    op.context = riders::context(&head.headers);
+    op.arrived = Some(began);
+    Ok((op, broken))
+}
+
+async fn converse(
+    server: &Arc<Inner>,
+    codec: &dyn Codec,
+    id: &RequestId,
+    caller: Caller,
+    (mut op, broken): (Box<Op>, Option<Broken>),
+) -> Result<Response> {
     if let Some(fetcher) = &server.fetcher {
-        Box::pin(fetcher.inline(&mut request)).await?;
+        Box::pin(fetcher.inline(&mut op.request)).await?;
     }
-    let framing = Framing::of(request.stream);
+    let framing = Framing::of(op.request.stream);
     let encoder = if responses::keeps(codec.dialect()) {
-        match Box::pin(responses::go_on(server, &caller, request, framing)).await? {
+        match Box::pin(responses::go_on(server, &caller, &op.request, framing)).await? {
             Ok((whole, encoder)) => {
-                request = whole;
+                op.request = *whole;
                 encoder
             }
             Err(unknown) => return Ok(unknown),
         }
     } else {
-        codec.encoder(&request, framing)
+        codec.encoder(&op.request, framing)
     };
-    let op = Op::new(request, Door::CompatibleApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
-    let op = op.under(context).arrived(began);
+    (op.client, op.team, op.holder) = (caller.name, caller.team, caller.holder);
     respond(server, id, op, encoder, broken).await
 }
 
@@ -98,13 +120,13 @@ async fn converse(
 pub(crate) async fn respond(
     server: &Arc<Inner>,
     id: &RequestId,
-    op: Op,
+    mut op: Box<Op>,
     mut encoder: Box<dyn Encoder>,
     broken: Option<Broken>,
 ) -> Result<Response> {
     let framing = Framing::of(op.request.stream);
     let router = server.router.clone();
-    let op = op.with_id(id.clone());
+    op.id = Some(id.clone());
     match framing {
         Framing::Whole => {
             let mut answer = router.call(op).await?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use llm_router::dialect::Dialect;
@@ -34,24 +35,31 @@ pub(crate) enum Side {
 }
 
 /// Answers a request.
-pub(crate) async fn handle(
+pub(crate) fn handle(
     now: Arc<Generation>,
     side: Side,
     request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let server = &now.server;
+) -> impl Future<Output = Result<Response, Infallible>> + Send {
+    // The head in a box from here on: every connection keeps room for the future of its request.
     let (head, body) = request.into_parts();
-    let mut request = Request::from_parts(head, Body::new(body));
-    if let Side::Admin { from_here } = side {
-        return Ok(administer(&now, request, from_here).await);
+    let (head, body) = (Box::new(head), Body::new(body));
+    async move {
+        match side {
+            Side::Clients => Ok(served(&now, head, body).await),
+            Side::Admin { from_here } => Ok(Box::pin(administer(&now, head, body, from_here)).await),
+        }
     }
+}
+
+async fn served(now: &Generation, mut head: Box<Parts>, body: Body) -> Response {
+    let server = &now.server;
     let line = server.0.log.is_some().then(|| {
-        let line = Line::begin(server, &request);
-        request.extensions_mut().insert(line.id().clone());
-        line
+        let line = Line::begin(server, &head);
+        head.extensions.insert(line.id().clone());
+        Box::new(line)
     });
-    let anthropic = error::dialect_of(request.uri().path()) == Dialect::Anthropic;
-    let mut response = admitted(&now, request, line.as_ref(), anthropic).await;
+    let anthropic = error::dialect_of(head.uri.path()) == Dialect::Anthropic;
+    let mut response = admitted(now, head, body, line.as_deref(), anthropic).await;
     if !response.headers().contains_key(headers::REQUEST_ID) {
         let id = line.as_ref().map_or_else(|| server.0.router.new_id(), |line| line.id().clone());
         headers::set(response.headers_mut(), headers::REQUEST_ID, id.as_str());
@@ -60,15 +68,20 @@ pub(crate) async fn handle(
         response.headers_mut().insert(headers::ANTHROPIC_ID, id);
     }
     server.0.counts.answered(response.status());
-    Ok(match line {
+    match line {
         None => response,
         Some(line) => line.follow(response),
-    })
+    }
 }
 
-async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>, anthropic: bool) -> Response {
+async fn admitted(
+    now: &Generation,
+    mut head: Box<Parts>,
+    body: Body,
+    line: Option<&Line>,
+    anthropic: bool,
+) -> Response {
     let server = &now.server;
-    let (mut head, body) = request.into_parts();
     let caller = match server.0.door.admit(&mut head) {
         Ok(caller) => caller,
         Err(error) => return refused(&server.0, &head, &error, body),
@@ -86,13 +99,13 @@ async fn admitted(now: &Generation, request: Request<Body>, line: Option<&Line>,
     let once = head.method == Method::POST && head.headers.contains_key(KEY);
     let spoken = conversation(&head).filter(|_| !once);
     let mut response = match spoken {
-        Some(dialect) => chat::answer(server, dialect, caller, Request::from_parts(head, body)).await,
+        Some(dialect) => chat::answer(server, dialect, caller, head, body).await,
         None => {
             head.extensions.insert(caller);
-            let request = Request::from_parts(head, body);
+            let request = Request::from_parts(*head, body);
             match once {
                 true => Box::pin(server.0.replays.answer(&server.0, now.clients.clone(), request)).await,
-                false => pass(now.clients.clone(), request).await,
+                false => Box::pin(pass(now.clients.clone(), request)).await,
             }
         }
     };
@@ -115,20 +128,19 @@ fn too_many(server: &Inner) -> Option<Error> {
     })
 }
 
-async fn administer(now: &Generation, request: Request<Body>, from_here: bool) -> Response {
+async fn administer(now: &Generation, mut head: Box<Parts>, body: Body, from_here: bool) -> Response {
     let server = &now.server.0;
-    let (mut head, body) = request.into_parts();
     let admitted = server.door.admit_admin(&mut head, from_here);
     match admitted {
         Ok(caller) => {
             head.extensions.insert::<Caller>(caller);
-            pass(now.admins.clone(), Request::from_parts(head, body)).await
+            pass(now.admins.clone(), Request::from_parts(*head, body)).await
         }
         Err(error) => refused(server, &head, &error, body),
     }
 }
 
-fn refused(server: &Inner, head: &http::request::Parts, error: &Error, body: Body) -> Response {
+fn refused(server: &Inner, head: &Parts, error: &Error, body: Body) -> Response {
     let id = head.extensions.get().cloned().unwrap_or_else(|| server.router.new_id());
     early::answer(error::at_path(head.uri.path(), error, Some(&id)), body)
 }

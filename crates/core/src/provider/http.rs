@@ -79,16 +79,15 @@ impl HttpClient {
         let origin = Origin::of(&request.uri)?;
         let limits = request.limits;
         for _ in 0..UNSENT_TRIES {
-            let lease = self.lease(&origin, limits.connect).await?;
-            let sent = lease.send(request);
+            let mut lease = self.lease(&origin, limits.connect).await?;
             let answer = match limits.head {
-                Some(head) => tokio::time::timeout(head, sent)
+                Some(head) => tokio::time::timeout(head, Box::pin(lease.send(request)))
                     .await
                     .map_err(|_| Error::timeout(format!("{origin} gave no answer in {}", Seconds(head))))?,
-                None => sent.await,
+                None => lease.send(request).await,
             };
             match answer {
-                Ok((head, lease, incoming)) => {
+                Ok((head, incoming)) => {
                     return Ok(HttpResponse {
                         status: head.status,
                         headers: head.headers,

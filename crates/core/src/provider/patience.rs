@@ -3,13 +3,13 @@
 //! A reader who takes his time counts toward no deadline, so the clock runs inside [`Patience::wait`] and nowhere else. HTTP services, programs and workers
 //! hold to it alike; the router's own limit, over all attempts until the first content, is in `router.rs`.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::poll;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -97,37 +97,32 @@ impl Patience {
     ///
     /// # Errors
     /// Its own; `provider_timeout` naming the deadline that passed; `caller_cancelled`.
-    pub(crate) async fn wait<T>(&mut self, what: &str, done: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut done = pin!(done);
-        // What is there already is had without a look at the clock, a timer, or a place among those who wait for the end.
-        if let Poll::Ready(result) = poll!(done.as_mut()) {
-            return result;
-        }
+    pub(crate) fn wait<'a, F: Future>(&'a mut self, what: &'a str, done: F) -> Wait<'a, F> {
+        Wait { patience: self, what, done, bound: None }
+    }
+
+    /// What a wait that begins now holds to, and the alarm set for it.
+    fn bound(&mut self) -> Bound {
         let (name, limit, left) = self.next();
         let began = self.clock.instant();
         let until = began.checked_add(left);
+        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.cancel));
+        watch.alarm.advance(until);
+        Bound { name, limit, began, until }
+    }
+
+    /// Ready with the error when the caller left or the time is over.
+    fn ended<T>(&mut self, bound: Bound, what: &str, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let Bound { name, limit, until, .. } = bound;
         let Watch { alarm, ending } = &mut **self.watch.get_or_insert_with(|| Watch::new(&self.cancel));
-        alarm.advance(until);
-        let mut asked = true;
-        let result = poll_fn(|cx| {
-            // It was asked just now, in the same turn.
-            if !std::mem::take(&mut asked)
-                && let Poll::Ready(result) = done.as_mut().poll(cx)
-            {
-                return Poll::Ready(result);
-            }
-            if ending.poll(cx).is_ready() {
-                return Poll::Ready(Err(Error::new(ErrorKind::CallerCancelled, "the caller left")));
-            }
-            ready!(alarm.poll(until, cx));
-            // Text may have come all along when the total is over, or pieces of what was to come whole.
-            let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
-            let error = Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()));
-            Poll::Ready(Err(error.with_hint(more(name))))
-        })
-        .await;
-        self.waited += self.clock.instant().saturating_duration_since(began);
-        result
+        if ending.poll(cx).is_ready() {
+            return Poll::Ready(Err(Error::new(ErrorKind::CallerCancelled, "the caller left")));
+        }
+        ready!(alarm.poll(until, cx));
+        // Text may have come all along when the total is over, or pieces of what was to come whole.
+        let missed = if matches!(name, "total" | "whole") { "not complete after" } else { "nothing in" };
+        let error = Error::timeout(format!("{what}: {missed} {} s", limit.as_secs_f64()));
+        Poll::Ready(Err(error.with_hint(more(name))))
     }
 
     /// The nearest deadline: its name, its length and what is left of it.
@@ -140,6 +135,48 @@ impl Patience {
         };
         let total_left = total.saturating_sub(self.waited);
         if total_left < left { ("total", total, total_left) } else { (name, limit, left) }
+    }
+}
+
+pin_project! {
+    /// One wait. By hand, because an async function would keep what it waits for twice: once as it was given, once pinned.
+    pub(crate) struct Wait<'a, F> {
+        patience: &'a mut Patience,
+        what: &'a str,
+        #[pin]
+        done: F,
+        // None before the first look.
+        bound: Option<Bound>,
+    }
+}
+
+/// What a wait holds to.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    name: &'static str,
+    limit: Duration,
+    began: Instant,
+    until: Option<Instant>,
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for Wait<'_, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let mut this = self.project();
+        let patience = &mut **this.patience;
+        let polled = this.done.as_mut().poll(cx);
+        // What is there already is had without a look at the clock, a timer, or a place among those who wait for the end.
+        if let (Poll::Ready(_), None) = (&polled, &*this.bound) {
+            return polled;
+        }
+        let bound = *this.bound.get_or_insert_with(|| patience.bound());
+        let result = match polled {
+            Poll::Ready(result) => result,
+            Poll::Pending => ready!(patience.ended(bound, this.what, cx)),
+        };
+        patience.waited += patience.clock.instant().saturating_duration_since(bound.began);
+        Poll::Ready(result)
     }
 }
 

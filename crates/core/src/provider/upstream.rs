@@ -151,7 +151,7 @@ impl HttpProvider {
         &self,
         call: &Call,
         spoken: &Spoken,
-        mut request: HttpRequest,
+        request: &mut HttpRequest,
         patience: &mut Patience,
     ) -> Result<(HttpResponse, Option<Key>)> {
         let mut tried = Tried::default();
@@ -165,8 +165,8 @@ impl HttpProvider {
             if key.is_none() && (last.is_some() || !self.credentials.is_empty()) {
                 return Err(last.unwrap_or_else(|| Error::new(ErrorKind::ProviderAuth, "no key can be used")));
             }
-            sign(&mut request, spoken.how.auth, key.as_ref())?;
-            let answer = patience.wait("the answer", self.client(&call.cx.http).send(&request)).await;
+            sign(request, spoken.how.auth, key.as_ref())?;
+            let answer = patience.wait("the answer", self.client(&call.cx.http).send(&*request)).await;
             let answer = answer.map_err(|error| self.not_reached(error))?;
             if answer.status.is_success() {
                 if let Some(key) = &key {
@@ -211,6 +211,14 @@ impl HttpProvider {
         }
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         error.with_kind(ErrorKind::ProviderUnavailable)
+    }
+
+    /// A call in the words of a dialect, and how its answer comes.
+    fn outgoing(&self, spoken: &Spoken, call: &Call) -> Result<(HttpRequest, Framing)> {
+        let mut encoded = spoken.codec.encode_request(call)?;
+        let request = self.request(spoken, &mut encoded, call.target.model.as_ref(), call.deadlines.connect)?;
+        call.note_dropped(encoded.dropped)?;
+        Ok((request, encoded.framing))
     }
 
     fn request(
@@ -287,22 +295,19 @@ impl Provider for HttpProvider {
         let model = call.target.model.clone();
         let at = |error: Error| error.at(id, model.as_ref());
         let spoken = self.choose(&call.request);
-        let mut encoded = spoken.codec.encode_request(&call).map_err(at)?;
-        let request = self.request(spoken, &mut encoded, model.as_ref(), call.deadlines.connect).map_err(at)?;
-        call.note_dropped(encoded.dropped).map_err(at)?;
-        let mut patience = Patience::new(&call, encoded.framing == Framing::Stream);
+        let (mut request, framing) = self.outgoing(spoken, &call).map_err(at)?;
+        let mut patience = Patience::new(&call, framing == Framing::Stream);
+        let sent = self.send(&call, spoken, &mut request, &mut patience).await;
         // A 400 on the caller's very own bytes is the caller's; on a body that was translated or changed here it may be ours.
-        let theirs = call.request.origin.as_ref().is_some_and(|origin| origin.body == encoded.body);
-        let blame = |error: Error| match error.kind() {
-            ErrorKind::CallerInvalidRequest if !theirs && error.status().is_some() => {
+        let theirs = || call.request.origin.as_ref().is_some_and(|origin| origin.body == request.body);
+        let (answer, key) = sent.map_err(|error| match error.kind() {
+            ErrorKind::CallerInvalidRequest if error.status().is_some() && !theirs() => {
                 at(error.with_kind(ErrorKind::ProviderRejected))
             }
             _ => at(error),
-        };
-        let (answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(blame)?;
+        })?;
         tracing::debug!(provider = %id, status = answer.status.as_u16(), media = &*answer.media_type(), "answered");
         let secrets = self.secrets(key.as_ref());
-        let framing = encoded.framing;
         let reading = answer::Reading { asked, framing, patience, _permit: permit, at: id.clone(), secrets };
         answer::read(&call, spoken.codec.as_ref(), answer, reading).map_err(at)
     }

@@ -47,7 +47,7 @@ pub(crate) struct Committed {
 
 impl Committed {
     /// Reads until the first content event, or the end of an empty answer; one that is held back until its end, as far as there is room.
-    pub(crate) async fn of(mut events: DeltaStream, mut opening: Opening) -> Result<Self> {
+    pub(crate) async fn of(mut events: DeltaStream, opening: &mut Opening) -> Result<Self> {
         let mut head = Vec::with_capacity(2);
         while head.len() < MOST_BEFORE_CONTENT {
             let event = opening.next(&mut events).await?.ok_or_else(cut)?;
@@ -57,7 +57,7 @@ impl Committed {
             if commits {
                 let mut committed = Self { head, rest: events, spilled: false, aftermath: None };
                 if !ends && opening.hold == Hold::Whole {
-                    committed.complete().await?;
+                    Box::pin(committed.complete()).await?;
                 }
                 return Ok(committed);
             }

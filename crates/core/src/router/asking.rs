@@ -132,9 +132,9 @@ impl Asking for Text {
     }
 
     async fn attempt(&self, provider: &dyn DynProvider, call: Arc<Call>, charge: Charge) -> Result<Committed> {
-        let opening = Opening::of(&call, provider.describe());
+        let mut opening = Opening::of(&call, provider.describe());
         match opening.wait(provider.generate(call)).await {
-            Ok(events) => Committed::of(charge.riding(events), opening).await,
+            Ok(events) => Committed::of(charge.riding(events), &mut opening).await,
             Err(error) => Err(charge.failed(error)),
         }
     }

@@ -79,7 +79,7 @@ impl<A: Asking> Attempts<A> {
 
     /// Tries until one attempt commits, as `retry` allows. The total deadline ends here with the commit; from there on providers hold to theirs, which do
     /// not count the time that a slow reader takes.
-    pub(super) async fn committed(self) -> Result<A::Done> {
+    pub(super) async fn committed(&self) -> Result<A::Done> {
         let total = self.deadlines.total;
         // All tries together have this share of the request's time for its first event.
         let share = self.deadlines.first_event;
@@ -142,17 +142,22 @@ impl<A: Asking> Attempts<A> {
         entered.map(Some).map_err(|_| error.unwrap_or_else(|| Error::unavailable("it is left alone")))
     }
 
-    async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
-        let began = self.router.deps().clock.instant();
+    /// The call of an attempt. Shared from the beginning: every future that it were moved through would keep room for it.
+    fn call(&self, attempt: u32, first_event: Duration) -> Arc<Call> {
         let mut cx = self.router.context_until(self.ending.clone(), self.id.clone());
         cx.trace = self.record.upgrade().and_then(|record| record.next_span());
-        let mut call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx.clone());
-        call.attempt = attempt;
-        call.deadlines = Deadlines { first_event, ..self.deadlines };
+        let call = Call::new(Arc::clone(&self.request), self.planned.target.clone(), cx);
+        Arc::new(Call { attempt, deadlines: Deadlines { first_event, ..self.deadlines }, ..call })
+    }
+
+    async fn attempt(&self, attempt: u32, first_event: Duration, permit: Option<Permit<'_>>) -> Result<A::Done> {
+        let began = self.router.deps().clock.instant();
+        let call = self.call(attempt, first_event);
         let busy = self.planned.gauge.as_ref().map(|gauge| gauge.enter(self.request.stream, began));
-        let mut underway = UnderWay { record: Some(&self.record), planned: &self.planned, began, at: cx.trace.clone() };
+        let mut underway =
+            UnderWay { record: Some(&self.record), planned: &self.planned, began, at: call.cx.trace.clone() };
         let mut outcome = match call.note_dropped(self.withheld.iter().cloned()) {
-            Ok(()) => self.charged(call).await,
+            Ok(()) => self.charged(&call).await,
             Err(strict) => Err(strict),
         };
         underway.record = None;
@@ -175,9 +180,9 @@ impl<A: Asking> Attempts<A> {
         // What our own limits do not let out was never asked of anybody.
         let kept_in = |error: &Error| error.fault() == Fault::Policy;
         if !outcome.as_ref().is_err_and(|error| absent(error) || kept_in(error)) {
-            record.attempted_at(&self.planned, began, outcome.as_ref().err(), cx.trace.clone());
+            record.attempted_at(&self.planned, began, outcome.as_ref().err(), call.cx.trace.clone());
         }
-        record.dropped(cx.dropped());
+        record.dropped(call.cx.dropped());
         outcome
     }
 }
@@ -204,12 +209,11 @@ impl<A: Asking> Attempts<A> {
     }
 
     /// One call, with what it may cost set aside.
-    async fn charged(&self, call: Call) -> Result<A::Done> {
-        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), &call, A::PAID).await?;
-        let cx = call.cx.clone();
-        let outcome = self.asking.attempt(&*self.planned.provider, Arc::new(call), charge).await;
+    async fn charged(&self, call: &Arc<Call>) -> Result<A::Done> {
+        let charge = Charge::reserve(&self.router, (&self.payer, &self.record), call, A::PAID).await?;
+        let outcome = self.asking.attempt(&*self.planned.provider, Arc::clone(call), charge).await;
         // Of a provider that was not asked, time says nothing.
-        outcome.map_err(|error| if cx.waits_for_place() { still_queued() } else { error })
+        outcome.map_err(|error| if call.cx.waits_for_place() { still_queued() } else { error })
     }
 }
 
@@ -218,7 +222,9 @@ impl Attempts<Text> {
     fn into_stream(mut self) -> DeltaStream {
         self.deadlines = self.planned.shared;
         self.deadlines.first_event = first_event::first_share(self.deadlines.first_event, self.others);
-        DeltaStream::new(stream::once(self.committed()).map_ok(Committed::into_stream).try_flatten().boxed())
+        DeltaStream::new(
+            stream::once(async move { self.committed().await }).map_ok(Committed::into_stream).try_flatten().boxed(),
+        )
     }
 }
 
@@ -267,7 +273,7 @@ pub(super) async fn shared(
         (planned.deadlines.first_event, first_event::first_share(planned.shared.first_event, asked.others));
     let hurries = own < of_call && opening::counts(request, planned.provider.describe());
     let limit = if hurries { own.min(total) } else { total };
-    let heard = timeout(limit, Committed::of(events, Opening::unhurried(request))).await;
+    let heard = timeout(limit, Committed::of(events, &mut Opening::unhurried(request))).await;
     let left = total.saturating_sub(began.elapsed());
     match heard {
         Ok(Ok(committed)) => Ok(committed.then(|rest| within(rest, total, left))),
@@ -276,7 +282,7 @@ pub(super) async fn shared(
         // What its key does not allow says nothing about this one's.
         Ok(Err(error)) if error.fault() == Fault::Policy => {
             record.cache(CacheStatus::Miss, Some(key));
-            Box::pin(Committed::of(begin(), Opening::unhurried(request))).await
+            Box::pin(Committed::of(begin(), &mut Opening::unhurried(request))).await
         }
         heard => {
             let silent = || if hurries { opening::late(own) } else { late(total) };

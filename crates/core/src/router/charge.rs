@@ -117,7 +117,8 @@ impl Charge {
             }
             Some(purse) => {
                 let most = price.map_or(0, |price| most(router, price, input, request, paid));
-                Some((purse.reserve(most, now).await?, most))
+                // In a box: few requests have a purse.
+                Some((Box::pin(purse.reserve(most, now)).await?, most))
             }
         };
         let model = target.model.as_ref().map(|model| model.as_str());

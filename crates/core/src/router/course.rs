@@ -89,7 +89,7 @@ impl Router {
             };
             match raced.result {
                 Ok(done) => {
-                    let planned = raced.by.unwrap_or(planned);
+                    let planned = raced.by.map_or(planned, |by| *by);
                     let rest = &mut course.plan.targets;
                     let done = A::guarded(done, || Resuming::of(self, request, (&planned, rest), record));
                     let target = planned.target;
@@ -137,7 +137,7 @@ impl Course<'_> {
     }
 
     /// Takes note of a failure, and of one beside it, and says whether the plan goes on.
-    async fn failed(&mut self, planned: Planned, error: Error, beside: Option<(Planned, Error)>) -> bool {
+    async fn failed(&mut self, planned: Planned, error: Error, beside: Option<Box<(Planned, Error)>>) -> bool {
         let &mut Self { router, request, door, paid, record, .. } = self;
         if self.plan.automatic && !self.looked_ahead && reach::was_silent(&error) {
             self.looked_ahead = true;
@@ -145,7 +145,7 @@ impl Course<'_> {
         }
         let default = router.default_instead(&error, request, &planned, door);
         let asked = (request, door, paid, record);
-        if let Some((other, error)) = beside {
+        if let Some((other, error)) = beside.map(|beside| *beside) {
             onward::leave(router, &mut self.plan, &mut self.aside, (&other, &error), asked);
             self.note(&other, error);
         }

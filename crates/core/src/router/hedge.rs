@@ -50,9 +50,9 @@ pub(super) struct Hedge {
 pub(super) struct Raced<D> {
     pub(super) result: Result<D>,
     /// The other one, where it was the one that answered.
-    pub(super) by: Option<Planned>,
+    pub(super) by: Option<Box<Planned>>,
     /// The other one with its error, where both failed.
-    pub(super) beside: Option<(Planned, Error)>,
+    pub(super) beside: Option<Box<(Planned, Error)>>,
 }
 
 impl<D> Raced<D> {
@@ -168,13 +168,15 @@ pub(super) async fn race<A: Asking>(
     router.0.meters.hedged(hedged.provider.as_str(), hedged.model.as_ref().map(|model| model.as_str()), outcome);
     record.hedged(hedged);
     match (done, failed) {
-        (Some((result, HedgeOutcome::Won)), _) => Raced { result, by: Some(partner), beside: None },
+        (Some((result, HedgeOutcome::Won)), _) => Raced { result, by: Some(Box::new(partner)), beside: None },
         (Some((result, _)), _) => {
             // What the other one told of cache and fields is not what this answer is.
             record.tell(before);
             Raced::alone(result)
         }
-        (None, (Some(first), Some(second))) => Raced { result: Err(first), by: None, beside: Some((partner, second)) },
+        (None, (Some(first), Some(second))) => {
+            Raced { result: Err(first), by: None, beside: Some(Box::new((partner, second))) }
+        }
         (None, _) => Raced::alone(Err(Error::internal("a hedge without an end"))),
     }
 }

@@ -28,7 +28,7 @@ use crate::error;
 use crate::kept::Answer;
 
 /// A request with the encoder of its answer.
-pub(crate) type Continued = (Request, Box<dyn Encoder>);
+pub(crate) type Continued = (Box<Request>, Box<dyn Encoder>);
 
 /// The request made whole, and an encoder that keeps what it writes; `Err` with an answer of 404 where the caller has no answer of the id that the request names.
 ///
@@ -37,11 +37,11 @@ pub(crate) type Continued = (Request, Box<dyn Encoder>);
 pub(crate) async fn go_on(
     server: &Arc<Inner>,
     caller: &Caller,
-    request: Request,
+    request: &Request,
     framing: Framing,
 ) -> Result<std::result::Result<Continued, HttpResponse>> {
-    let state = openai_responses::state(&request);
-    let encoder = OpenaiResponses.encoder(&request, framing);
+    let state = openai_responses::state(request);
+    let encoder = OpenaiResponses.encoder(request, framing);
     let earlier = match &state.previous_response_id {
         None => None,
         Some(id) => match Box::pin(server.kept.find(caller, &response_id(id))).await {
@@ -53,18 +53,19 @@ pub(crate) async fn go_on(
     let mut items: Vec<RawJson> = Vec::new();
     if keeping {
         items.extend(earlier.iter().flat_map(|earlier| earlier.iter()).cloned());
-        items.extend(openai_responses::input_items(&request)?);
+        items.extend(openai_responses::input_items(request)?);
     }
     let whole = match &earlier {
-        Some(earlier) => openai_responses::resume(&request, earlier)?,
+        Some(earlier) => openai_responses::resume(request, earlier)?,
         None => request.clone(),
     };
+    let whole = Box::new(whole);
     if !keeping {
         return Ok(Ok((whole, encoder)));
     }
     let keeper = Keeper {
         encoder,
-        object: OpenaiResponses.encoder(&request, Framing::Whole),
+        object: OpenaiResponses.encoder(request, Framing::Whole),
         folder: Some(Folder::default()),
         items,
         caller: caller.clone(),

@@ -266,11 +266,11 @@ pub(super) enum SendFailure {
 impl Lease {
     /// Sends a request and waits for the head.
     pub(super) async fn send(
-        mut self,
+        &mut self,
         request: &HttpRequest,
-    ) -> std::result::Result<(response::Parts, Lease, Incoming), SendFailure> {
+    ) -> std::result::Result<(response::Parts, Incoming), SendFailure> {
         let reused = matches!(self, Lease::Single { reused: true, .. });
-        let answer = match &mut self {
+        let answer = match self {
             Lease::Single { connection, .. } => {
                 let message = http1_request(request, connection.forward.as_ref());
                 connection.sender.try_send_request(message).await
@@ -281,10 +281,7 @@ impl Lease {
             }
         };
         match answer {
-            Ok(answer) => {
-                let (head, incoming) = answer.into_parts();
-                Ok((head, self, incoming))
-            }
+            Ok(answer) => Ok(answer.into_parts()),
             Err(mut error) => match error.take_message() {
                 Some(_) => Err(SendFailure::Unsent),
                 None if request.upload.as_ref().is_some_and(Upload::is_touched) => {

@@ -152,10 +152,10 @@ impl HttpProvider {
         let at = |error: Error| error.at(id, call.target.model.as_ref());
         let mut encoded = encode(&call).map_err(at)?;
         let model = call.target.model.as_ref();
-        let request = self.request(spoken, &mut encoded, model, call.deadlines.connect).map_err(at)?;
+        let mut request = self.request(spoken, &mut encoded, model, call.deadlines.connect).map_err(at)?;
         call.note_dropped(encoded.dropped).map_err(at)?;
         let mut patience = Patience::new(&call, false);
-        let (mut answer, key) = self.send(&call, spoken, request, &mut patience).await.map_err(|error| {
+        let (mut answer, key) = self.send(&call, spoken, &mut request, &mut patience).await.map_err(|error| {
             // The body was written here, so a complaint about it may be about our writing.
             let ours = error.kind() == ErrorKind::CallerInvalidRequest && error.status().is_some();
             at(if ours { error.with_kind(ErrorKind::ProviderRejected) } else { error })

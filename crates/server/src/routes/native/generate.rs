@@ -162,7 +162,7 @@ async fn answer(server: &Arc<Inner>, id: &RequestId, head: &Parts, body: &[u8]) 
     let broken = head.extensions.get().cloned();
     let op = Op::new(request, Door::NativeApi).for_client(caller.name).of_team(caller.team).within(caller.holder);
     let op = op.under(riders::context(&head.headers));
-    chat::respond(server, id, op, encoder, broken).await
+    chat::respond(server, id, Box::new(op), encoder, broken).await
 }
 
 /// An answer, or the end of a streamed one, where `text` is missing.
