@@ -2,6 +2,7 @@
 # Measures the server beside nginx, and what a request costs it; every part prints to standard output.
 #
 #   benches/gateway/run.sh [run] [--quick] [--rounds N] [--json FILE]    the table (nginx)
+#   benches/gateway/run.sh turns PROGRAM... [--turns N]                  CPU per request of other builds beside this one's
 #   benches/gateway/run.sh instructions [--keep FOLDER]                  instructions per request (valgrind)
 #   benches/gateway/run.sh syscalls                                      system calls per request; fails if one touches a file (strace)
 #
@@ -11,14 +12,15 @@ cd "$(dirname "$0")/../.."
 . scripts/lib.sh
 
 case ${1:-run} in
-    run | instructions | syscalls) part=${1:-run} ;;
+    run | turns | instructions | syscalls) part=${1:-run} ;;
     -*) part=run && set -- run "$@" ;;
-    *) die "no such part: $1 (run, instructions, syscalls)" ;;
+    *) die "no such part: $1 (run, turns, instructions, syscalls)" ;;
 esac
 [ $# = 0 ] || shift
 
 case $part in
     run) tool=nginx package=nginx-light ;;
+    turns) tool=sh package=dash ;;
     instructions) tool=valgrind package=valgrind ;;
     syscalls) tool=strace package=strace ;;
 esac

@@ -37,6 +37,8 @@ enum Command {
     Run(run::Options),
     /// Count the router's machine instructions per request, with valgrind
     Instructions(run::instructions::Options),
+    /// Let builds of the router take turns: what a request costs each
+    Turns(run::turns::Options),
     /// Show the router's system calls over 1,000 requests, with strace; fails if one touches a file
     Syscalls(run::syscalls::Options),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Streams(options) => load::streams::run(&options).and_then(print),
         Command::Run(options) => run::run(&options),
         Command::Instructions(options) => run::instructions::run(&options),
+        Command::Turns(options) => run::turns::run(&options),
         Command::Syscalls(options) => run::syscalls::run(&options),
     };
     match outcome {

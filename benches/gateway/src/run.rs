@@ -9,6 +9,7 @@ mod process;
 mod report;
 pub(crate) mod stage;
 pub(crate) mod syscalls;
+pub(crate) mod turns;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -197,7 +197,7 @@ fn over_rounds(rounds: &[Round], figure: impl Fn(&Round) -> Option<f64>) -> f64 
     median(rounds.iter().filter_map(figure)).unwrap_or(f64::NAN)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;

@@ -37,6 +37,13 @@ pub(crate) struct Options {
     load_core: usize,
 }
 
+impl Options {
+    /// The same with another program.
+    pub(crate) fn with(&self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self.clone() }
+    }
+}
+
 /// What stands between load and upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Through {
