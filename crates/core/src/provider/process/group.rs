@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::watch;
 
-use super::GRACE;
+use super::{GRACE, Report};
 
 /// The owner of a group: dropping it ends the group.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     exit: watch::Sender<Option<Option<ExitStatus>>>,
     /// Whether what was kept for it is gone as well.
     cleared: watch::Sender<bool>,
+    /// What it left in its report.
+    report: Mutex<Option<Vec<u8>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +46,12 @@ enum State {
 }
 
 impl Group {
-    /// Starts a program as the leader of a new group. `keep` is dropped when the group is gone.
-    pub(super) fn spawn(mut command: Command, keep: Box<dyn Send>) -> io::Result<(Self, Pipes)> {
+    /// Starts a program as the leader of a new group. When the group is gone `report` is read and then `keep` dropped, on a thread of their own.
+    pub(super) fn spawn(
+        mut command: Command,
+        keep: Box<dyn Send>,
+        report: Option<Report>,
+    ) -> io::Result<(Self, Pipes)> {
         let mut child = command.process_group(0).spawn()?;
         let pipes = Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
         let shared = Arc::new(Shared {
@@ -54,6 +60,7 @@ impl Group {
             changed: Condvar::new(),
             exit: watch::Sender::new(None),
             cleared: watch::Sender::new(false),
+            report: Mutex::default(),
         });
         let group = Self(shared.clone());
         // The child moves to the thread only if there is one: a second handle by way of the option.
@@ -61,7 +68,7 @@ impl Group {
         let theirs = slot.clone();
         let started = std::thread::Builder::new().name("child-wait".into()).stack_size(128 << 10).spawn(move || {
             if let Some(child) = take(&theirs) {
-                shared.wait(child);
+                shared.wait(child, report);
             }
             drop(keep);
             shared.cleared.send_replace(true);
@@ -69,7 +76,7 @@ impl Group {
         if let Err(error) = started {
             if let Some(child) = take(&slot) {
                 group.0.kill();
-                group.0.wait(child);
+                group.0.wait(child, None);
             }
             return Err(error);
         }
@@ -99,6 +106,11 @@ impl Group {
     pub(super) async fn exited(&self) -> Option<ExitStatus> {
         self.0.exited().await
     }
+
+    /// What it left in its report, once it has ended.
+    pub(super) fn report(&self) -> Option<Vec<u8>> {
+        self.0.report.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Drop for Group {
@@ -117,7 +129,7 @@ impl Shared {
     }
 
     /// Runs on the waiting thread until the group is gone.
-    fn wait(&self, mut child: Child) {
+    fn wait(&self, mut child: Child, report: Option<Report>) {
         while let Err(rustix::io::Errno::INTR) =
             waitid(WaitId::Pid(self.group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         {}
@@ -127,6 +139,9 @@ impl Shared {
         let status = child.wait().ok();
         *state = State::Gone;
         self.changed.notify_all();
+        drop(state);
+        // Before anybody hears of the end, who then asks for it.
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report.and_then(|report| report.read());
         self.exit.send_replace(Some(status));
     }
 
@@ -163,7 +178,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         *self.state() == State::Gone
     }
 

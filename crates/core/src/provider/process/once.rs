@@ -18,7 +18,7 @@ use super::group::Group;
 /// What keeps it from being started or read.
 pub(crate) async fn printed(mut command: Command, limit: u64) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let (group, pipes) = Group::spawn(command, Box::new(()))?;
+    let (group, pipes) = Group::spawn(command, Box::new(()), None)?;
     let group = Killed(group);
     let mut bytes = Vec::new();
     if let Some(pipe) = pipes.stdout {

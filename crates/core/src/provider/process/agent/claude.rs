@@ -7,7 +7,7 @@
 mod failed;
 mod lines;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -23,8 +23,12 @@ pub(in super::super) const CLAUDE: Driver = Driver {
         variable: "CLAUDE_CONFIG_DIR",
         folder: ".claude",
         names_home: false,
-        logins: &[".credentials.json"],
+        logins: &[LOGIN],
         members: &[],
+        elsewhere: |users| {
+            let named = users.get("CLAUDE_SECURESTORAGE_CONFIG_DIR").map(|folder| Path::new(folder).join(LOGIN));
+            named.into_iter().collect()
+        },
     },
     keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
     takes: Capabilities {
@@ -40,6 +44,9 @@ pub(in super::super) const CLAUDE: Driver = Driver {
     modes: &["dontAsk", "plan", "acceptEdits", "bypassPermissions"],
     way: Way::Once(Once { launch, reader: |ask| Box::new(Lines::new(ask)) }),
 };
+
+/// The file of a login.
+const LOGIN: &str = ".credentials.json";
 
 /// Said always.
 const WORDS: &[&str] = &[

@@ -28,7 +28,14 @@ use crate::provider::Capabilities;
 use crate::usage::Usage;
 
 pub(in super::super) const CODEX: Driver = Driver {
-    layout: Layout { variable: "CODEX_HOME", folder: ".codex", names_home: false, logins: &[LOGIN], members: &[] },
+    layout: Layout {
+        variable: "CODEX_HOME",
+        folder: ".codex",
+        names_home: false,
+        logins: &[LOGIN],
+        members: &[],
+        elsewhere: |_| Vec::new(),
+    },
     // A login is stronger than `OPENAI_API_KEY`, as it is for Codex itself; see `key`.
     keys: &[KEY],
     takes: Capabilities {
@@ -165,8 +172,8 @@ impl Talk for Greeting {
     }
 }
 
-fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
-    let folder = ask.tools.as_ref().map_or_else(|| home.work(), |tools| tools.folder.clone());
+fn talk(ask: &Ask, work: &Path) -> Result<Box<dyn Talk>> {
+    let folder = ask.tools.as_ref().map_or(work, |tools| &tools.folder);
     let folder = folder.display().to_string();
     Ok(Box::new(Turn { ask: ask.clone(), folder, ..Turn::default() }))
 }

@@ -6,7 +6,7 @@
 //! Who would leave a session in the middle ends the server instead (`talk.rs`): then nothing of it is left to cost anything.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -109,9 +109,9 @@ fn refusal(refused: &Refused) -> Error {
     said(words, None)
 }
 
-fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
+fn talk(ask: &Ask, work: &Path) -> Result<Box<dyn Talk>> {
     let tools = ask.tools.as_ref();
-    let folder = tools.map_or_else(|| home.work(), |tools| tools.folder.clone());
+    let folder = tools.map_or(work, |tools| &tools.folder);
     Ok(Box::new(Asked {
         create: created(ask, folder)?,
         send: sent(ask),
@@ -123,7 +123,7 @@ fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
 }
 
 /// The parameters of a session.
-fn created(ask: &Ask, folder: PathBuf) -> Result<Value> {
+fn created(ask: &Ask, folder: &Path) -> Result<Value> {
     let mut create = json!({
         "streaming": true,
         "workingDirectory": folder,

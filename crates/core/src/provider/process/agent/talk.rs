@@ -100,15 +100,14 @@ impl Turn {
 
     /// Says the request to a server, or to a new one where this has ended while it rested.
     async fn say(&mut self, mut server: Server) -> Result<()> {
-        let home = loop {
-            match server.home() {
-                Some(home) => break home,
+        let mut talk = loop {
+            match server.work() {
+                Some(work) => break (self.pool.served().talk)(&self.ask, work)?,
                 None if self.stale => server = self.anew(server).await?,
                 None => return Err(server.died(&self.ask.prompt).await),
             }
         };
-        let mut talk = (self.pool.served().talk)(&self.ask, &home)?;
-        server.begin_turn();
+        server.begin_turn(self.ask.size());
         talk.begin(server.rpc().says())?;
         server.rpc().send()?;
         self.with = Some((server, talk));
