@@ -6,7 +6,8 @@
 //! coding agents, and `../worker.rs` for programs that answer many calls.
 //!
 //! Limits that no program can lift without `unsafe` code or privileges: when this process is killed with `SIGKILL`, its children are not told; they
-//! end when they next read from or write to their pipes. A descendant that moves itself to another session (`setsid`) leaves the group.
+//! end when they next read from or write to their pipes, and the next start removes their folders (`private.rs`). A descendant that moves itself to another session
+//! (`setsid`) leaves the group: on Linux it is looked for (`strays.rs`), elsewhere it stays.
 
 mod agent;
 pub mod agents;
@@ -18,10 +19,13 @@ mod job;
 pub(crate) mod once;
 mod output;
 mod private;
+mod reset;
+mod strays;
 mod template;
 mod told;
 mod transcript;
 mod wrapper;
+mod zone;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +50,7 @@ pub use wrapper::{ClaudeCli, Completed, GeminiCli};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use failure::Tail;
-use group::{Group, Shared};
+use group::{After, Group, Shared};
 use private::Private;
 
 /// The time between the polite signal (`SIGTERM`) and the certain one (`SIGKILL`).
@@ -118,9 +122,10 @@ impl Runner {
             }
         };
         // Moved, not shared: it goes on the thread that waits for the program, which may wait for files too.
-        let keep = Box::new((place, folder, job.keep));
-        let (group, pipes) = Group::spawn(command, keep, job.report)
-            .map_err(|error| failure::not_started(&job.program, &job.folder, error))?;
+        let keep: Box<dyn Send> = Box::new((place, folder, job.keep));
+        let after = After { marker: job.marker.map(String::into_bytes), report: job.report, keep: Some(keep) };
+        let (group, pipes) =
+            Group::spawn(command, after).map_err(|error| failure::not_started(&job.program, &job.folder, error))?;
         self.adopt(&group);
         let stdin = pipes.stdin.and_then(|pipe| ChildStdin::from_std(pipe).ok());
         let stdout = pipes.stdout.and_then(|pipe| ChildStdout::from_std(pipe).ok());

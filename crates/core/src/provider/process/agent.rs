@@ -281,6 +281,8 @@ impl AgentSettings {
         job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());
         job.hidden = self.hidden.clone();
         job.report = launch.report;
+        // Its own programs have no reason to leave its group; what its tools start may have one.
+        job.marker = tools.map(|_| home.mark());
         job
     }
 

@@ -108,6 +108,8 @@ pub struct Job {
     pub keep: Option<Keep>,
     /// The report that it leaves.
     pub report: Option<Report>,
+    /// Words that stand in its environment and in no other program's: whatever has them there when its group is gone was started by it, and is killed.
+    pub marker: Option<String>,
 }
 
 impl Job {
@@ -123,6 +125,7 @@ impl Job {
             told: false,
             keep: None,
             report: None,
+            marker: None,
         }
     }
 

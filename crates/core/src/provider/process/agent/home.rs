@@ -133,6 +133,11 @@ impl Home {
         self.root.path().join("home")
     }
 
+    /// What stands in the environment of whatever was started in it, and in no other: the paths of its folders begin so.
+    pub(in super::super) fn mark(&self) -> String {
+        format!("{}/", self.root.path().display())
+    }
+
     /// The agent's own folder in it.
     pub(in super::super) fn folder(&self) -> &Path {
         &self.folder
