@@ -159,7 +159,7 @@ impl Runner {
         groups.iter().for_each(Shared::end);
         for group in groups {
             // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
-            let _ = tokio::time::timeout(GRACE + AFTERLIFE, group.cleared()).await;
+            let _ = tokio::time::timeout(GRACE + 2 * AFTERLIFE, group.cleared()).await;
         }
     }
 
