@@ -243,7 +243,7 @@ impl AgentProvider {
         let answer = Answer::new(call.cx.id.to_string(), model);
         Ok(match (&self.settings.driver.way, &self.pool) {
             (Way::Once(once), _) => {
-                let running = Running::start(self.settings.clone(), &self.runner, call, program, ask, once, answer);
+                let running = Running::start(self, call, program, ask, once, answer);
                 Going::Once(Box::new(running.await?))
             }
             (Way::Served(served), pool) => {

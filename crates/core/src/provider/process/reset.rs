@@ -54,7 +54,7 @@ impl<'a> Reset<'a> {
             let end = begin + rest.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(rest.len());
             // A comma belongs to the word before it.
             at = end + usize::from(lower.get(end..)?.starts_with(','));
-                lower.get(begin..end).map(|word| word.trim_end_matches('.')).filter(|word| !word.is_empty())
+            lower.get(begin..end).map(|word| word.trim_end_matches('.')).filter(|word| !word.is_empty())
         };
         let mut next = word()?;
         if ["at", "on"].contains(&next) {
@@ -73,14 +73,19 @@ impl<'a> Reset<'a> {
             None => None,
         };
         let half = ["am", "pm"].iter().find(|half| next.ends_with(**half)).copied();
-        let time = clock(next, half.or_else(|| {
-            // `3 pm`: looked at without being taken, for a zone may stand there.
-            let rest = lower.get(at..)?.trim_start_matches(' ');
-            ["am", "pm"].iter().find(|half| rest.starts_with(**half)).copied()
-        }))?;
+        let time = clock(
+            next,
+            half.or_else(|| {
+                // `3 pm`: looked at without being taken, for a zone may stand there.
+                let rest = lower.get(at..)?.trim_start_matches(' ');
+                ["am", "pm"].iter().find(|half| rest.starts_with(**half)).copied()
+            }),
+        )?;
         let zone = text.get(at..)?.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
         let zone = zone.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(name, _)| name.trim());
-        let sane = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte)) && !name.starts_with('/');
+        let sane = |name: &&str| {
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte)) && !name.starts_with('/')
+        };
         match zone {
             Some(name) if !sane(&name) || name.is_empty() => None,
             zone => Some(Self { date, time, zone }),
@@ -134,13 +139,28 @@ mod tests {
     fn times_of_a_clock_are_known_in_their_forms() {
         let parsed = |text: &'static str| Reset::parse(text).map(|reset| (reset.date, reset.time, reset.zone));
         assert_eq!(parsed("Limit reached ∙ resets 3pm."), Some((None, 54_000, None)));
-        assert_eq!(parsed("You've hit your limit · resets 4:50am (Europe/Rome)"), Some((None, 17_400, Some("Europe/Rome"))));
+        assert_eq!(
+            parsed("You've hit your limit · resets 4:50am (Europe/Rome)"),
+            Some((None, 17_400, Some("Europe/Rome")))
+        );
         assert_eq!(parsed("resets at 15:00 (UTC)."), Some((None, 54_000, Some("UTC"))));
         assert_eq!(parsed("Resets 12:50am (America/Los_Angeles)"), Some((None, 3_000, Some("America/Los_Angeles"))));
         assert_eq!(parsed("resets 12 pm (UTC)"), Some((None, 43_200, Some("UTC"))));
         assert_eq!(parsed("weekly limit · resets Oct 6, 1pm (UTC)"), Some((Some((10, 6)), 46_800, Some("UTC"))));
         assert_eq!(parsed("resets on October 6 at 13:00"), Some((Some((10, 6)), 46_800, None)));
-        for bad in ["resets", "resets ", "resets soon", "resets 3", "resets 25:00", "resets 13pm", "resets 3pm (../../etc/passwd)", "resets é", "resets 3pm (/etc/x)", "resets Oct 32, 1pm", "resets Oct"] {
+        for bad in [
+            "resets",
+            "resets ",
+            "resets soon",
+            "resets 3",
+            "resets 25:00",
+            "resets 13pm",
+            "resets 3pm (../../etc/passwd)",
+            "resets é",
+            "resets 3pm (/etc/x)",
+            "resets Oct 32, 1pm",
+            "resets Oct",
+        ] {
             assert_eq!(parsed(bad), None, "{bad}");
         }
     }

@@ -57,7 +57,8 @@ impl Zone {
         let (moments, rest) = body.split_at_checked(counts.times * size)?;
         let (kinds, rest) = rest.split_at_checked(counts.times)?;
         let types = rest.get(..counts.types * 6)?;
-        let offset = |kind: usize| Some(i64::from(i32::from_be_bytes(types.get(kind * 6..kind * 6 + 4)?.try_into().ok()?)));
+        let offset =
+            |kind: usize| Some(i64::from(i32::from_be_bytes(types.get(kind * 6..kind * 6 + 4)?.try_into().ok()?)));
         let moment = |bytes: &[u8]| {
             Some(if wide {
                 i64::from_be_bytes(bytes.try_into().ok()?)
@@ -66,7 +67,8 @@ impl Zone {
             })
         };
         let pairs = moments.chunks(size).zip(kinds);
-        let transitions = pairs.map(|(at, kind)| Some((moment(at)?, offset(usize::from(*kind))?))).collect::<Option<_>>()?;
+        let transitions =
+            pairs.map(|(at, kind)| Some((moment(at)?, offset(usize::from(*kind))?))).collect::<Option<_>>()?;
         let footer = if wide { block.get(44 + counts.length(8)..)? } else { &[] };
         let footer = std::str::from_utf8(footer).ok()?.trim();
         Some(Self { transitions, first: offset(0)?, rule: rule(footer) })
@@ -75,7 +77,8 @@ impl Zone {
     /// Seconds that its clocks are ahead of UTC at a moment (seconds since 1970).
     pub(super) fn offset(&self, at: i64) -> i64 {
         let passed = self.transitions.partition_point(|(from, _)| *from <= at);
-        let known = passed.checked_sub(1).and_then(|last| self.transitions.get(last)).map_or(self.first, |(_, offset)| *offset);
+        let known =
+            passed.checked_sub(1).and_then(|last| self.transitions.get(last)).map_or(self.first, |(_, offset)| *offset);
         match &self.rule {
             Some(rule) if passed == self.transitions.len() => rule.offset(at),
             _ => known,
@@ -96,8 +99,14 @@ struct Counts {
 impl Counts {
     fn of(block: &[u8]) -> Option<Self> {
         let count = |at: usize| Some(u32::from_be_bytes(block.get(at..at + 4)?.try_into().ok()?) as usize);
-        let counts =
-            Self { ut: count(20)?, standard: count(24)?, leaps: count(28)?, times: count(32)?, types: count(36)?, chars: count(40)? };
+        let counts = Self {
+            ut: count(20)?,
+            standard: count(24)?,
+            leaps: count(28)?,
+            times: count(32)?,
+            types: count(36)?,
+            chars: count(40)?,
+        };
         let sane = [counts.ut, counts.standard, counts.leaps, counts.times, counts.types, counts.chars];
         (block.starts_with(b"TZif") && sane.iter().all(|count| *count as u64 <= LONGEST)).then_some(counts)
     }
@@ -173,7 +182,8 @@ fn time(text: &str) -> Option<(i64, &str)> {
 pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
     // Years are counted from March, so that the leap day is the last of one.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 719_469
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day
+        - 719_469
 }
 
 /// The date so many days after 1970: year, month, day.
@@ -191,10 +201,15 @@ mod tests {
 
     #[test]
     fn days_and_dates_are_each_others_way_back() {
-        for (year, month, day, after) in [(1970, 1, 1, 0), (2000, 2, 29, 11_016), (2026, 11, 22, 20_779), (1969, 12, 31, -1)] {
+        for (year, month, day, after) in
+            [(1970, 1, 1, 0), (2000, 2, 29, 11_016), (2026, 11, 22, 20_779), (1969, 12, 31, -1)]
+        {
             assert_eq!((days(year, month, day), date(after)), (after, (year, month, day)));
         }
-        assert!((-1000..60_000).all(|after| { let (y, m, d) = date(after); days(y, m, d) == after }));
+        assert!((-1000..60_000).all(|after| {
+            let (y, m, d) = date(after);
+            days(y, m, d) == after
+        }));
     }
 
     #[test]

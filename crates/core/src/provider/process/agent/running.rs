@@ -3,16 +3,15 @@
 //! What its lines mean its reader knows (`answer.rs`). An agent that stays for more requests is `talk.rs`'s.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Answer, Ended, Reader};
-use super::{AgentSettings, Ask, Once};
+use super::{AgentProvider, Ask, Once};
 use crate::delta::Event;
 use crate::error::{Error, Result};
 use crate::provider::Call;
 use crate::provider::patience::Patience;
-use crate::provider::process::{GRACE, Keep, Process, Runner};
+use crate::provider::process::{GRACE, Keep, Process};
 
 /// An answer under way. Dropping it ends the program.
 pub(super) struct Running {
@@ -34,14 +33,14 @@ impl Running {
     /// # Errors
     /// What keeps it from being started; `provider_timeout` where no place is free in time, `caller_cancelled`.
     pub(super) async fn start(
-        settings: Arc<AgentSettings>,
-        runner: &Runner,
+        provider: &AgentProvider,
         call: &Call,
         program: PathBuf,
         ask: Ask,
         once: &'static Once,
         answer: Answer,
     ) -> Result<Self> {
+        let AgentProvider { settings, runner, .. } = provider;
         // Who uses tools is silent for as long as one of them works.
         let mut patience = Patience::new(call, call.request.stream && ask.tools.is_none());
         let busy = format!("a free place for {}", settings.program);
