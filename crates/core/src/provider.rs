@@ -114,6 +114,12 @@ pub trait Provider: Send + Sync + 'static {
         0
     }
 
+    /// Who answers in its place, under its id, where it is missing itself and was named: too slow, or too costly, to count as available. What that one is said to be
+    /// ([`Describe::agent`] above all) holds for it, not what this one is.
+    fn instead(&self) -> Option<Arc<dyn DynProvider>> {
+        None
+    }
+
     /// A one-way mark of the key, login or program in use, which changes when that does: a provider that refused it is passed over by automatic plans for
     /// a while. `None` where there is no such thing.
     fn login_mark(&self) -> Option<String> {

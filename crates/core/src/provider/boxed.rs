@@ -48,6 +48,8 @@ pub trait DynProvider: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>>;
     /// See [`Provider::waiting`].
     fn waiting(&self) -> usize;
+    /// See [`Provider::instead`].
+    fn instead(&self) -> Option<Arc<dyn DynProvider>>;
     /// See [`Provider::login_mark`].
     fn login_mark(&self) -> Option<String>;
     /// See [`Provider::reach`].
@@ -113,6 +115,10 @@ impl<P: Provider> DynProvider for P {
 
     fn waiting(&self) -> usize {
         Provider::waiting(self)
+    }
+
+    fn instead(&self) -> Option<Arc<dyn DynProvider>> {
+        Provider::instead(self)
     }
 
     fn login_mark(&self) -> Option<String> {

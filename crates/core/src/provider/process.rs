@@ -6,7 +6,8 @@
 //! coding agents, and `../worker.rs` for programs that answer many calls.
 //!
 //! Limits that no program can lift without `unsafe` code or privileges: when this process is killed with `SIGKILL`, its children are not told; they
-//! end when they next read from or write to their pipes. A descendant that moves itself to another session (`setsid`) leaves the group.
+//! end when they next read from or write to their pipes, and the next start removes their folders (`private.rs`). A descendant that moves itself to another session
+//! (`setsid`) leaves the group: on Linux it is looked for (`strays.rs`), elsewhere it stays.
 
 mod agent;
 pub mod agents;
@@ -17,16 +18,19 @@ mod group;
 mod job;
 pub(crate) mod once;
 mod output;
+mod private;
+mod reset;
+mod strays;
 mod template;
 mod told;
 mod transcript;
 mod wrapper;
+mod zone;
 
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,7 +42,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use agent::AgentProvider;
 pub use command::{CommandProvider, CommandSettings, command_provider};
 pub use environment::{Environment, Resolved, resolve};
-pub use job::{Folder, Job, Keep, Limits};
+pub use job::{Folder, Job, Keep, Limits, Report};
 pub use output::Output;
 pub use template::{Rendered, Template};
 pub use wrapper::{ClaudeCli, Completed, GeminiCli};
@@ -46,7 +50,8 @@ pub use wrapper::{ClaudeCli, Completed, GeminiCli};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use failure::Tail;
-use group::{Group, Shared};
+use group::{After, Group, Shared};
+use private::Private;
 
 /// The time between the polite signal (`SIGTERM`) and the certain one (`SIGKILL`).
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -64,6 +69,7 @@ struct Inner {
     per_program: usize,
     slots: Mutex<HashMap<PathBuf, Arc<Semaphore>>>,
     groups: Mutex<Vec<Weak<Shared>>>,
+    swept: OnceLock<()>,
 }
 
 impl Default for Runner {
@@ -75,7 +81,8 @@ impl Default for Runner {
 impl Runner {
     /// A runner that lets each program run `per_program` times at once.
     pub fn new(per_program: usize) -> Self {
-        Self(Arc::new(Inner { per_program: per_program.max(1), slots: Mutex::default(), groups: Mutex::default() }))
+        let (slots, groups, swept) = Default::default();
+        Self(Arc::new(Inner { per_program: per_program.max(1), slots, groups, swept }))
     }
 
     /// Waits for a free place of the program, without starting it. The place is free again when the program's group has ended.
@@ -92,7 +99,7 @@ impl Runner {
     ///
     /// # Errors
     /// `provider_unavailable` naming the program and what keeps it from starting; `caller_too_large` when its arguments are over the system's limit.
-    pub fn start(&self, job: &Job, place: Place) -> Result<Process> {
+    pub fn start(&self, job: Job, place: Place) -> Result<Process> {
         let name = job.name();
         let mut command = std::process::Command::new(&job.program);
         command.args(&job.args).env_clear().envs(job.environment.iter());
@@ -105,21 +112,20 @@ impl Runner {
             }
             Folder::Private => {
                 let below = job.environment.get("TMPDIR").unwrap_or("/tmp");
-                let mine = std::fs::Permissions::from_mode(0o700);
-                let folder =
-                    tempfile::Builder::new().prefix("llm-router-").permissions(mine).tempdir_in(below).map_err(
-                        |error| {
-                            Error::internal(format!("no private folder for {name} could be made in {below}: {error}"))
-                                .with_hint("point TMPDIR at a folder that can be written to")
-                        },
-                    )?;
+                let folder = Private::new(Path::new(below)).map_err(|error| {
+                    Error::internal(format!("no private folder for {name} could be made in {below}: {error}"))
+                        .with_hint("point TMPDIR at a folder that can be written to")
+                })?;
                 // What it writes aside (agents leave reports with whole prompts in them) goes with the folder.
                 command.current_dir(folder.path()).env("TMPDIR", folder.path());
                 Some(folder)
             }
         };
-        let (group, pipes) = Group::spawn(command, Box::new((place, folder, job.keep.clone())))
-            .map_err(|error| failure::not_started(&job.program, &job.folder, error))?;
+        // Moved, not shared: it goes on the thread that waits for the program, which may wait for files too.
+        let keep: Box<dyn Send> = Box::new((place, folder, job.keep));
+        let after = After { marker: job.marker.map(String::into_bytes), report: job.report, keep: Some(keep) };
+        let (group, pipes) =
+            Group::spawn(command, after).map_err(|error| failure::not_started(&job.program, &job.folder, error))?;
         self.adopt(&group);
         let stdin = pipes.stdin.and_then(|pipe| ChildStdin::from_std(pipe).ok());
         let stdout = pipes.stdout.and_then(|pipe| ChildStdout::from_std(pipe).ok());
@@ -142,29 +148,34 @@ impl Runner {
             scanned: 0,
             stderr: Some(reader),
             tail,
-            hidden: job.hidden.clone(),
+            hidden: job.hidden,
             _runner: self.clone(),
         })
     }
 
     /// Ends every group: politely, then certainly, and waits until they are gone with the folders that were made for them. At most [`GRACE`] and a moment.
     pub async fn shutdown(&self) {
-        let groups: Vec<_> = self.known().into_iter().filter(|group| !group.is_cleared()).collect();
+        let groups = self.left();
         groups.iter().for_each(Shared::end);
         for group in groups {
             // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
-            let _ = tokio::time::timeout(GRACE + AFTERLIFE, group.cleared()).await;
+            let _ = tokio::time::timeout(GRACE + 2 * AFTERLIFE, group.cleared()).await;
         }
     }
 
     /// Kills every group at once, from whatever thread: for an end that nothing may hold up.
     pub fn kill(&self) {
-        self.groups().iter().for_each(|group| group.kill());
+        self.left().iter().for_each(|group| group.kill());
     }
 
-    /// How many groups are not gone yet.
+    /// How many groups are not gone yet, or have left a folder that is being removed.
     pub fn running(&self) -> usize {
-        self.groups().len()
+        self.left().len()
+    }
+
+    /// Removes the private folders below this one that routers left which were killed: once for a runner. Reads and removes files.
+    pub(crate) fn sweep(&self, below: &Path) {
+        self.0.swept.get_or_init(|| private::sweep(below));
     }
 
     fn adopt(&self, group: &Group) {
@@ -173,13 +184,10 @@ impl Runner {
         groups.push(group.watch());
     }
 
-    fn groups(&self) -> Vec<Arc<Shared>> {
-        self.known().into_iter().filter(|group| !group.is_gone()).collect()
-    }
-
-    fn known(&self) -> Vec<Arc<Shared>> {
+    /// The groups of which anything is left, processes or what was kept for them.
+    fn left(&self) -> Vec<Arc<Shared>> {
         let groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.iter().filter_map(Weak::upgrade).collect()
+        groups.iter().filter_map(Weak::upgrade).filter(|group| !group.is_cleared()).collect()
     }
 }
 
@@ -283,6 +291,17 @@ impl Process {
         self.printed = 0;
     }
 
+    /// The same for a program that may repeat the so many bytes that it is asked.
+    pub(crate) fn begin_anew(&mut self, asked: usize) {
+        self.forget_printed();
+        self.limits = Limits::default().repeating(asked);
+    }
+
+    /// The most of a line.
+    pub(crate) fn longest_line(&self) -> usize {
+        self.limits.line
+    }
+
     /// Reads once; `false` at the end of the output.
     async fn fill(&mut self) -> Result<bool> {
         self.buffer.reserve(8 << 10);
@@ -347,6 +366,11 @@ impl Process {
     /// An error without the values that nobody is to see.
     pub(crate) fn hiding(&self, error: Error) -> Error {
         self.hidden.iter().fold(error, |error, secret| error.without(secret.expose()))
+    }
+
+    /// What the program left in its report, once it has ended.
+    pub(crate) fn report(&self) -> Option<Vec<u8>> {
+        self.group.report()
     }
 
     /// Ends the whole group: `SIGTERM` now, `SIGKILL` after [`GRACE`]. Does not wait.

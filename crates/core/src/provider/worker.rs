@@ -263,7 +263,7 @@ async fn start(settings: Arc<WorkerSettings>, runner: Runner) -> Result<Arc<Sess
         .with_limits(limits);
     job.told = true;
     let place = runner.place(&settings.program).await;
-    let process = runner.start(&job, place)?;
+    let process = runner.start(job, place)?;
     Session::open(process, &settings).await
 }
 

@@ -189,10 +189,19 @@ async fn a_recorded_answer_in_a_form_is_that_form_alone() {
     let answer = machine.ask("claude_code", schema()).await.unwrap();
     assert_eq!(answer.text(), r#"{"city":"Paris","degrees":21}"#);
     let seen = machine.last("claude");
-    assert!(seen.option("--json-schema").unwrap().contains("\"city\""));
+    // On no command line, where everybody on the machine could read it.
+    assert!(!seen.args().iter().any(|word| word.contains("city")), "{:?}", seen.args());
+    let first: Value = serde_json::from_str(seen.stdin().lines().next().unwrap()).unwrap();
+    assert_eq!((&first["type"], &first["request"]["subtype"]), (&json!("control_request"), &json!("initialize")));
+    assert!(first["request"]["jsonSchema"]["properties"].get("city").is_some(), "{first}");
     assert_eq!(seen.option("--max-turns"), Some("4"));
     let formless = with(Transcript::recorded("claude/structured-wrong"));
     assert_eq!(formless.ask("claude_code", schema()).await.unwrap_err().kind(), ErrorKind::ProviderProtocol);
+    // Of a form that it does not understand it says nothing; it has no tool for it.
+    let init = json!({"type": "system", "subtype": "init", "tools": []});
+    let error = saying([out(init), start(), piece("x"), stop("end_turn"), result("x"), exit()]);
+    let error = error.ask("claude_code", schema()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::CallerUnsupported && error.message().contains("JSON Schema"), "{error}");
 }
 
 #[tokio::test]
@@ -337,7 +346,10 @@ async fn a_refused_login_is_known_until_it_changes() {
     let machine = machine.file(".claude/.credentials.json", "{\"another\": 1}");
     let other = mark(&machine);
     assert_ne!(other, before);
-    assert_ne!(mark(&machine.variable("ANTHROPIC_API_KEY", "another")), other);
+    let machine = machine.variable("CLAUDE_CODE_OAUTH_TOKEN", "token");
+    let token = mark(&machine);
+    assert_ne!(token, other);
+    assert_ne!(mark(&machine.variable("ANTHROPIC_API_KEY", "another")), token);
 }
 
 // What no real program prints.
@@ -426,6 +438,56 @@ async fn one_that_is_deaf_to_the_polite_signal_is_killed() {
     content(&mut stream).await;
     drop(stream);
     all_gone(pipe.join().unwrap());
+}
+
+/// A tool's programs in sessions of their own, one still below the agent and one that nobody is above any more; both hold a pipe.
+#[cfg(target_os = "linux")]
+fn with_strays(end: &str) -> (Machine, std::thread::JoinHandle<[std::fs::File; 2]>) {
+    let machine = Machine::new().variable("ANTHROPIC_API_KEY", "key");
+    let folder = machine.home();
+    let machine = machine.settings(|settings| (settings.agent, settings.folder) = (true, Some(folder)));
+    let [below, orphan] = ["below", "orphan"].map(|name| machine.pipe(name));
+    let stray = |pipe: &std::path::Path| {
+        format!("setsid sh -c 'exec 3>{}; exec sleep 1000' </dev/null >/dev/null 2>&1", pipe.display())
+    };
+    let said: Vec<_> = [start(), piece("one"), stop("end_turn"), result("one")].map(|line| line["out"].clone()).into();
+    let said: String = said.iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect();
+    std::fs::write(machine.at("said"), said).unwrap();
+    // It says something when both pipes are open.
+    let opened = machine.pipe("opened");
+    let script = format!(
+        "#!/bin/sh\n{} &\n({} &)\nread go <{}\ncat {}\n{end}\n",
+        stray(&below),
+        stray(&orphan),
+        opened.display(),
+        machine.at("said").display()
+    );
+    machine.script("claude", &script);
+    let watched = std::thread::spawn(move || {
+        let files = [below, orphan].map(|pipe| std::fs::File::open(pipe).unwrap());
+        std::fs::write(opened, "go\n").unwrap();
+        files
+    });
+    (machine, watched)
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_its_tools_start_in_sessions_of_their_own_ends_with_it() {
+    let gone = async |watched: std::thread::JoinHandle<[std::fs::File; 2]>| {
+        let gone = tokio::task::spawn_blocking(|| watched.join().unwrap().map(all_gone));
+        tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("both end").unwrap();
+    };
+    let (machine, watched) = with_strays("exec sleep 1000");
+    let mut stream = machine.open("claude_code", None, streamed("x")).await.unwrap();
+    content(&mut stream).await;
+    drop(stream);
+    gone(watched).await;
+    let (machine, watched) = with_strays("exit 0");
+    assert_eq!(machine.ask("claude_code", Request::new("x")).await.unwrap().text(), "one");
+    gone(watched).await;
+    machine.runner.shutdown().await;
+    assert!(machine.left().is_empty(), "{:?}", machine.left());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use llm_router::error::ErrorKind;
 use llm_router::request::{Block, BlockBody, JsonSchema, Message, RawJson, Reasoning, Request, ResponseFormat, Source};
 use serde_json::{Value, json};
 
-use crate::support::{Machine, Transcript, pieces, streamed};
+use crate::support::{Machine, Transcript, call, pieces, streamed};
 
 const ANSWER: &str = "One two three four five six seven.";
 
@@ -136,6 +136,28 @@ async fn the_users_login_goes_before_the_plain_key_and_its_own_key_before_the_lo
     machine.ask("codex_cli", Request::new("hello")).await.unwrap();
     assert!(machine.last("codex").home().is_empty());
     assert!(service(&machine).contains("env_key=\"CODEX_API_KEY\""), "{}", service(&machine));
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_of_a_service_stands_in_no_argument() {
+    let machine = machine("whole").variable("OPENAI_API_KEY", "key-of-codex");
+    let machine = machine.variable("OPENAI_BASE_URL", "https://user:secret-word@host.test/v1");
+    let provider = machine.provider("codex_cli").unwrap();
+    let stream = provider.clone().generate(call("codex_cli", None, streamed("hello"))).await.unwrap();
+    pieces(stream).await.1.unwrap();
+    let seen = machine.last("codex");
+    assert!(!seen.args().iter().any(|word| word.contains("secret-word")), "{:?}", seen.args());
+    let file = std::path::Path::new(seen.variable("CODEX_HOME").unwrap()).join("config.toml");
+    let said = std::fs::read_to_string(file).unwrap();
+    assert!(said.contains("[model_providers]\nrouter = {") && said.contains("secret-word@host.test/v1\""), "{said}");
+}
+
+#[tokio::test]
+async fn another_key_for_those_without_a_login_is_another_account() {
+    let mark = |machine: &Machine| machine.provider("codex_cli").unwrap().login_mark().unwrap();
+    let machine = machine("whole").variable("OPENAI_API_KEY", "key-of-codex");
+    let before = mark(&machine);
+    assert_ne!(mark(&machine.variable("OPENAI_API_KEY", "another")), before);
 }
 
 #[tokio::test]

@@ -218,6 +218,32 @@ async fn the_login_alone_is_in_its_home_and_refreshed_tokens_reach_the_user() {
 }
 
 #[tokio::test]
+async fn another_login_of_github_s_own_program_is_another_account() {
+    let mark = |machine: &Machine| machine.provider(ID).unwrap().login_mark().unwrap();
+    let machine = machine("text").file(".config/gh/hosts.yml", "github.com:\n    oauth_token: x\n");
+    let before = mark(&machine);
+    assert_eq!(mark(&machine), before);
+    assert_ne!(mark(&machine.file(".config/gh/hosts.yml", "github.com:\n    oauth_token: y\n")), before);
+}
+
+#[tokio::test]
+async fn what_was_used_is_counted_once_however_long_the_journal_is() {
+    let entry = |sequence: u64| {
+        let accounting = json!({"sourceSessionId": "s", "sequence": sequence});
+        let usage = json!({"inputTokens": 10, "outputTokens": 1, "finishReason": "stop", "accounting": accounting});
+        json!({"type": "session.usage_record", "data": {"usage": usage}}).to_string()
+    };
+    let filler = json!({"type": "tool.execution_complete", "data": {"text": "x".repeat(400_000)}}).to_string() + "\n";
+    let journal = format!("{}\n{}\n{}{}\n", entry(1), entry(2), filler.repeat(5), entry(2));
+    let write = json!({"write": ".copilot/session-state/s/events.jsonl", "text": journal});
+    let said = [event("assistant.message", json!({"messageId": "m", "content": "a"})), write];
+    let ends = [json!({"out": "{\"type\":\"result\",\"exitCode\":0}"}), json!({"exit": 0})];
+    let machine = Machine::new().with("copilot", Transcript::of(said.into_iter().chain(ends)));
+    let usage = machine.ask(ID, Request::new("Say it.")).await.unwrap().usage.unwrap();
+    assert_eq!((usage.input, usage.output), (20, 2));
+}
+
+#[tokio::test]
 async fn no_prompt_is_taken_for_a_command() {
     let machine = machine("text");
     let long = "é🦀".repeat(50_000);

@@ -247,3 +247,34 @@ async fn whoever_leaves_ends_the_server() {
     drop(stream);
     all_gone(pipe.join().unwrap());
 }
+
+#[tokio::test]
+async fn a_turn_that_failed_as_the_server_says_leaves_the_server_for_the_next() {
+    let mut lines = turns(2);
+    let session = "00000000-0000-0000-0000-000000000001";
+    let event = |kind: &str, data: Value| {
+        let event = json!({"type": kind, "data": data});
+        let params = json!({"sessionId": session, "event": event});
+        json!({"out": json!({"jsonrpc": "2.0", "method": "session.event", "params": params}).to_string()})
+    };
+    // The first turn: where its answer began to come, the call of the model fails; the recorded rest of it comes too.
+    let at = lines.iter().position(|line| line["out"].as_str().is_some_and(|out| out.contains("model.call_start")));
+    let failure = json!({"statusCode": 429, "failureKind": "http", "errorMessage": "slow down", "retryAttempt": 1});
+    lines.insert(at.unwrap(), event("model.call_failure", failure));
+    let machine = machine(Transcript::of(lines).framed());
+    let provider = machine.provider(ID).unwrap();
+    let asked = async |prompt: &str| {
+        collect(provider.clone().generate(call(ID, None, Request::new(prompt))).await?).await.map(|said| said.text())
+    };
+    assert_eq!(asked("one").await.unwrap_err().kind(), ErrorKind::ProviderRateLimited);
+    assert_eq!(asked("two").await.unwrap(), "One two three four five six seven.");
+    drop(provider);
+    machine.runner.shutdown().await;
+    let seen = machine.seen("copilot");
+    assert_eq!(seen.len(), 1, "one server for both");
+    let methods: Vec<_> = told(&seen[0]).iter().map(|said| said["method"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        methods[1..6],
+        ["session.create", "session.send", "session.destroy", "session.delete", "session.create"]
+    );
+}

@@ -7,6 +7,7 @@ mod copilot;
 mod copilot_server;
 mod gemini;
 mod hostile;
+mod named;
 mod stand_in;
 mod support;
 mod warm;

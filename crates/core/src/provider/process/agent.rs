@@ -1,8 +1,8 @@
 //! An agent in its structured form: the provider that drives the genuine program, started once for a request or kept as a server between requests.
 //!
 //! What differs between agents is data and a few functions in a [`Driver`]: how a request becomes words, files and variables (`agent/claude.rs` and its
-//! neighbours, one an agent), and how what it prints becomes an answer (`agent/answer.rs`). What is the same for all stands here: the private home
-//! (`agent/home.rs`), the environment, the place among programs, the deadlines and the end of the group. Servers are talked to in JSON-RPC
+//! neighbours, one an agent), and how what it prints becomes an answer (`agent/answer.rs`). What is the same for all stands here: how a request is put, the
+//! private home (`agent/home.rs`), the environment. One that is started for a request goes on in `agent/running.rs`; servers are talked to in JSON-RPC
 //! (`agent/rpc.rs`, `agent/talk.rs`) and kept in `agent/warm.rs`. A command line of the user's own is no business of this file: `command.rs`.
 
 mod answer;
@@ -14,7 +14,9 @@ mod copilot_server;
 mod gemini;
 mod home;
 mod login;
+mod report;
 mod rpc;
+mod running;
 mod talk;
 mod warm;
 
@@ -24,20 +26,18 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::stream;
 
-use self::answer::{Ended, Reader};
-use self::home::{Home, Layout};
+use self::answer::Reader;
+use self::home::{Home, Layout, Seen};
 use self::rpc::Framing;
+use self::running::Running;
 use self::talk::{Talk, Turn};
 use self::warm::Pool;
 use super::transcript::{self, Picture, Said};
-use super::{
-    CommandProvider, Environment, Folder, GRACE, Job, Keep, Limits, Process, Resolved, Runner, failure, resolve,
-};
+use super::{CommandProvider, Environment, Folder, Job, Limits, Report, Resolved, Runner, failure, resolve};
 use crate::delta::{DeltaStream, Event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ModelName;
-use crate::provider::patience::Patience;
-use crate::provider::{Availability, Call, Capabilities, Describe, Provider};
+use crate::provider::{Availability, Call, Capabilities, Describe, DynProvider, Provider};
 use crate::request::{JsonSchema, ResponseFormat};
 use crate::secret::Secret;
 
@@ -93,8 +93,8 @@ pub(super) struct Served {
     start: fn(&Setup<'_>, &Home) -> Result<Launch>,
     /// What is said to one that was just started; over when it is ready for a request.
     greet: fn(&Setup<'_>) -> Box<dyn Talk>,
-    /// The talk about a request. It may write files into the server's home.
-    talk: fn(&Ask, &Home) -> Result<Box<dyn Talk>>,
+    /// The talk about a request with a server that works in this empty folder.
+    talk: fn(&Ask, &Path) -> Result<Box<dyn Talk>>,
 }
 
 /// What all requests to a provider have in common, and its server is started with.
@@ -133,6 +133,15 @@ pub(super) struct Ask {
     pub(super) environment: Environment,
 }
 
+impl Ask {
+    /// Its bytes, as far as an agent may repeat them.
+    fn size(&self) -> usize {
+        let pictures = self.pictures.iter().map(|picture| picture.data.len());
+        let schema = self.schema.as_ref().map_or(0, |schema| schema.schema.get().len());
+        self.system.as_ref().map_or(0, String::len) + self.prompt.len() + schema + pictures.sum::<usize>()
+    }
+}
+
 /// The folder and the permission that an agent with tools works under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tools {
@@ -151,8 +160,8 @@ pub(super) struct Launch {
     pub(super) stdin: Bytes,
     /// Variables besides those that it is passed.
     pub(super) variables: Vec<(&'static str, String)>,
-    /// A file in which it leaves a report, read when it has ended. A part `*` of the path is the one folder that is there.
-    pub(super) report: Option<PathBuf>,
+    /// The report that it leaves, read when it has ended.
+    pub(super) report: Option<Report>,
 }
 
 /// What the provider of an agent is made of.
@@ -233,42 +242,36 @@ impl AgentProvider {
         let model = ask.model.clone().unwrap_or_else(|| self.settings.describe.id.to_string());
         let answer = Answer::new(call.cx.id.to_string(), model);
         Ok(match (&self.settings.driver.way, &self.pool) {
-            (Way::Once(once), _) => Going::Once(Box::new(self.launch(call, program, ask, once, answer).await?)),
+            (Way::Once(once), _) => {
+                let running = Running::start(self, call, program, ask, once, answer);
+                Going::Once(Box::new(running.await?))
+            }
             (Way::Served(served), pool) => {
                 let pool = pool.get_or_init(|| Arc::new(Pool::new(self.settings.clone(), served, self.runner.clone())));
                 Going::Turn(Box::new(Turn::begin(pool.clone(), program, ask, call, answer).await?))
             }
         })
     }
-
-    /// Starts the program for a request.
-    async fn launch(&self, call: &Call, program: PathBuf, ask: Ask, once: &Once, answer: Answer) -> Result<Running> {
-        let settings = &*self.settings;
-        // Who uses tools is silent for as long as one of them works.
-        let mut patience = Patience::new(call, call.request.stream && ask.tools.is_none());
-        let busy = format!("a free place for {}", settings.program);
-        let place = patience.wait(&busy, async { Ok(self.runner.place(&program).await) }).await?;
-        let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !ask.has_key)?);
-        let launch = (once.launch)(&ask, &home)?;
-        let (stdin, report) = (launch.stdin.clone(), launch.report.clone());
-        let mut job = settings.job(program, launch, &home, ask.tools.as_ref());
-        job.keep = Some(Keep::new(home));
-        let mut process = self.runner.start(&job, place)?;
-        process.feed(stdin);
-        Ok(Running {
-            waiting_for: format!("the answer of {}", process.name()),
-            reader: (once.reader)(&ask),
-            answer,
-            process,
-            patience,
-            report,
-            prompt: ask.prompt,
-            _home: job.keep,
-        })
-    }
 }
 
 impl AgentSettings {
+    /// A new home with what it takes to start the program there. What it writes and reads is done on a thread that may wait; who leaves meanwhile leaves nothing.
+    async fn home<T: Send + 'static>(
+        self: &Arc<Self>,
+        runner: &Runner,
+        login: bool,
+        prepare: impl FnOnce(&Self, &Home) -> Result<T> + Send + 'static,
+    ) -> Result<(Arc<Home>, T)> {
+        let (settings, runner) = (self.clone(), runner.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            runner.sweep(Path::new(settings.environment.get("TMPDIR").unwrap_or("/tmp")));
+            let home = Home::new(&settings.driver.layout, &settings.environment, login)?;
+            let prepared = prepare(&settings, &home)?;
+            Ok((Arc::new(home), prepared))
+        });
+        made.await.unwrap_or_else(|error| Err(Error::internal(format!("no private home could be made: {error}"))))
+    }
+
     /// The program as it is started in this home.
     fn job(&self, program: PathBuf, launch: Launch, home: &Home, tools: Option<&Tools>) -> Job {
         let variables = home.variables(&self.driver.layout).into_iter().chain(launch.variables);
@@ -277,7 +280,15 @@ impl AgentSettings {
         let mut job = Job::new(program).with_args(launch.args).with_environment(environment);
         job = job.with_folder(Folder::At(folder)).with_limits(Limits::default());
         job.hidden = self.hidden.clone();
+        job.report = launch.report;
+        // Its own programs have no reason to leave its group; what its tools start may have one.
+        job.marker = tools.map(|_| home.mark());
         job
+    }
+
+    /// What its server is started with.
+    fn setup(&self) -> Setup<'_> {
+        Setup { tools: self.tools.as_ref(), has_key: self.has_key(), environment: &self.environment }
     }
 
     /// Whether the agent goes by a key of its own instead of the user's login.
@@ -307,20 +318,25 @@ impl Provider for AgentProvider {
 
     fn login_mark(&self) -> Option<String> {
         let AgentSettings { driver, environment, .. } = &*self.settings;
-        let keys: Vec<_> =
-            driver.keys.iter().map(|name| environment.get(name).map(|key| Secret::new(key).fingerprint())).collect();
-        // Another program, or another login, has its chance at once.
-        let program = self.program().and_then(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path)));
-        Some(format!("{program:?} {keys:?} {:?}", driver.layout.logins(environment)))
+        // Another program, another login or another variable of its own has its chance at once.
+        let program = self.program().map(|path| (Seen::of(&path), path));
+        let (whose, logins) = (driver.layout.original(environment), driver.layout.logins(environment));
+        let all = format!("{program:?} {} {whose:?} {logins:?}", environment.own_mark());
+        Some(Secret::new(all).fingerprint())
+    }
+
+    fn instead(&self) -> Option<Arc<dyn DynProvider>> {
+        let other = self.settings.named_only.as_ref()?;
+        // One that is there and may not be run is to be mended, not gone round.
+        (self.resolve() == Resolved::NotFound).then(|| Arc::new(other.clone()) as Arc<dyn DynProvider>)
     }
 
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let model = call.target.model.as_ref();
         let at = |error: Error| doubted(error, model).at(&self.settings.describe.id, model);
-        let program = match (self.resolve(), &self.settings.named_only) {
-            (Resolved::Found(program), _) => program,
-            (_, Some(other)) if other.availability().is_ready() => return other.generate(call).await,
-            (refused, _) => return Err(at(super::missing(self.settings.program, &refused, self.settings.install))),
+        let program = match self.resolve() {
+            Resolved::Found(program) => program,
+            refused => return Err(at(super::missing(self.settings.program, &refused, self.settings.install))),
         };
         let going = self.begin(&call, program).await.map_err(at)?;
         let (id, model) = (self.settings.describe.id.clone(), call.target.model.clone());
@@ -354,64 +370,6 @@ impl Going {
     }
 }
 
-/// An answer under way. Dropping it ends the program.
-struct Running {
-    process: Process,
-    patience: Patience,
-    reader: Box<dyn Reader>,
-    answer: Answer,
-    report: Option<PathBuf>,
-    /// Kept to be left out of what the program says when it fails.
-    prompt: String,
-    waiting_for: String,
-    /// Until the report is read; the group holds it as well.
-    _home: Option<Keep>,
-}
-
-impl Running {
-    /// The next event, and whether more will come.
-    async fn next(&mut self) -> Result<(Event, bool)> {
-        while let Some(line) = self.patience.wait(&self.waiting_for, self.process.line()).await? {
-            // A sign of life is enough: agents say when they ask again, and what they say of it is no content.
-            self.patience.begun();
-            let read = self.reader.line(&line, &mut self.answer);
-            if let Err(error) = read {
-                return Err(self.process.hiding(error));
-            }
-            let deltas = self.answer.take();
-            if !deltas.is_empty() {
-                let more = !self.answer.is_finished();
-                return Ok((deltas.into(), more));
-            }
-        }
-        let ending = async { Ok(tokio::time::timeout(GRACE, self.process.status()).await) };
-        let Ok(status) = self.patience.wait(&self.waiting_for, ending).await? else {
-            self.process.end();
-            let name = self.process.name();
-            return Err(Error::protocol(format!("{name} closed its output without a whole answer, and did not end"))
-                .with_hint("run it by hand with the same prompt to see why"));
-        };
-        let stderr = self.process.last_words(&self.prompt).await;
-        let report = self.report.as_ref().and_then(|path| report(path));
-        let ended = Ended { status, stderr: &stderr, report: report.as_deref() };
-        let read = self.reader.end(&ended, &mut self.answer);
-        if let Err(error) = read {
-            return Err(self.process.hiding(error));
-        }
-        if self.answer.is_finished() {
-            return Ok((self.answer.take().into(), false));
-        }
-        let name = self.process.name().to_owned();
-        if status == Some(0) {
-            return Err(Error::protocol(format!("{name} ended well and gave no whole answer"))
-                .with_hint("run it by hand with the same prompt to see why"));
-        }
-        // What the reader makes nothing of is told by how the program ended.
-        self.patience.wait(&self.waiting_for, self.process.exit_of(&self.prompt, "")).await?;
-        Err(Error::protocol(format!("{name} gave no whole answer")))
-    }
-}
-
 /// An error that is put down to the account by nothing but the model's own name in it: programs repeat the name, and whoever asks chose it. It closes the account to nobody.
 fn doubted(error: Error, model: Option<&ModelName>) -> Error {
     let of_account = matches!(
@@ -426,33 +384,6 @@ fn doubted(error: Error, model: Option<&ModelName>) -> Error {
         Some(_) => error.with_kind(ErrorKind::ProviderRejected),
         None => error,
     }
-}
-
-/// The most of a report that is read.
-const REPORT: u64 = 1 << 20;
-
-/// The end of a report.
-fn report(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut at = PathBuf::new();
-    for part in path {
-        if part == "*" {
-            let folders = std::fs::read_dir(&at).ok()?.flatten().filter(|entry| entry.path().is_dir());
-            // What begins with a dot is a program's own business.
-            at = folders.map(|entry| entry.path()).find(|path| !path.file_name().is_some_and(hidden))?;
-        } else {
-            at.push(part);
-        }
-    }
-    let mut file = std::fs::File::open(at).ok()?;
-    let over = file.metadata().ok()?.len().saturating_sub(REPORT);
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(over)).ok()?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, REPORT), &mut bytes).ok()?;
-    Some(bytes)
-}
-
-fn hidden(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What an agent is told where the request has no system prompt: its own speaks of tools that it does not have here.

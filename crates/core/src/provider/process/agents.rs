@@ -198,7 +198,8 @@ impl Agent {
             driver,
             program: self.program,
             environment: environment.for_program(&passed),
-            hidden: environment.secrets(&passed).into_iter().chain(keys).collect(),
+            // What it is passed because of its own name is hidden where that name calls it secret: a model's name is none.
+            hidden: environment.secrets(&settings.pass_env).into_iter().chain(keys).collect(),
             tools: self.tools(driver, settings)?,
             install: self.install,
             named_only: match self.named_only {
@@ -319,11 +320,15 @@ mod tests {
             let provider = made(agent, &ProviderSettings::default(), &environment).unwrap();
             let Availability::Missing { what, hint } = provider.availability() else { panic!("{}", agent.id) };
             assert!(!what.is_empty() && !hint.is_empty());
-            match answer(&*provider, None).await {
-                Ok(text) => assert!(agent.named_only.is_some() && text.starts_with("<npx>"), "{text}"),
-                Err(error) => {
-                    assert!(agent.named_only.is_none() && error.kind() == ErrorKind::ProviderUnavailable, "{error}");
-                }
+            let error = answer(&*provider, None).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ProviderUnavailable, "{error}");
+            let instead = provider.instead();
+            assert_eq!(instead.is_some(), agent.named_only.is_some(), "{}", agent.id);
+            if let Some(other) = instead {
+                let text = answer(&*other, None).await.unwrap();
+                assert!(text.starts_with("<npx>"), "{text}");
+                // What it does with its tools nobody knows.
+                assert!(other.describe().agent && !provider.describe().agent && other.describe().id == *agent.id);
             }
         }
     }

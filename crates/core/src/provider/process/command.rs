@@ -208,7 +208,7 @@ impl CommandProvider {
         let mut patience = Patience::new(call, false);
         let busy = format!("a free place for {}", template.program());
         let place = patience.wait(&busy, async { Ok(self.runner.place(&job.program).await) }).await?;
-        let mut process = self.runner.start(&job, place)?;
+        let mut process = self.runner.start(job, place)?;
         process.feed(Bytes::from(stdin));
         let model_said = model.map_or_else(|| settings.describe.id.to_string(), ModelName::to_string);
         Ok(Answer {

@@ -75,19 +75,29 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The values that must never be repeated, in no error and no log: of variables whose names call them secret, of those in `also`, and the passwords in the
-    /// addresses of proxies. A program may say any of them, and few have a shape that a mask knows.
+    /// The values that must never be repeated, in no error and no log: of variables whose names call them secret, of those in `also`, the values of headers, and what
+    /// stands before the host of an address. A program may say any of them, and few have a shape that a mask knows.
     pub fn secrets(&self, also: &[impl AsRef<str>]) -> Vec<Secret> {
         let secret = |(name, value): (&String, &String)| {
             let upper = name.to_ascii_uppercase();
-            if upper.ends_with("_PROXY") {
-                return password(value).map(Secret::new);
+            let called = |words: &[&str]| upper.split('_').any(|part| words.contains(&part));
+            let address = (value.contains("://") || upper.ends_with("_PROXY")).then(|| credentials(value)).flatten();
+            let mut found: Vec<&str> = address.into_iter().collect();
+            if called(&["HEADER", "HEADERS"]) {
+                found.extend(headers(value));
             }
-            let listed = also.iter().any(|other| other.as_ref() == name);
-            let called_so = upper.split('_').any(|part| SECRET_WORDS.contains(&part));
-            (listed || called_so).then(|| Secret::new(value.as_str()))
+            if called(SECRET_WORDS) || also.iter().any(|other| other.as_ref() == name) {
+                found.push(value);
+            }
+            found.into_iter().map(Secret::new).collect::<Vec<_>>()
         };
-        self.0.iter().filter_map(secret).collect()
+        self.0.iter().flat_map(secret).collect()
+    }
+
+    /// A one-way name for the variables that not every program sees: another one means that a program goes by another account, or asks elsewhere.
+    pub(super) fn own_mark(&self) -> String {
+        let own = self.0.iter().filter(|(name, _)| !COMMON.iter().any(|pattern| matches(pattern, name)));
+        Secret::new(own.map(|(name, value)| format!("{name}={value}\0")).collect::<String>()).fingerprint()
     }
 
     /// The variables in the order of their names.
@@ -115,13 +125,43 @@ impl fmt::Debug for Environment {
 }
 
 /// Parts of a variable's name that call its value a secret.
-const SECRET_WORDS: &[&str] =
-    &["KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "PAT"];
+const SECRET_WORDS: &[&str] = &[
+    "KEY",
+    "KEYS",
+    "APIKEY",
+    "TOKEN",
+    "TOKENS",
+    "SECRET",
+    "SECRETS",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PAT",
+    "BEARER",
+    "AUTHORIZATION",
+    "COOKIE",
+];
 
-/// The password in `http://user:password@host`.
-fn password(url: &str) -> Option<&str> {
-    let (authority, _) = url.split_once("://").map_or(url, |(_, rest)| rest).rsplit_once('@')?;
-    authority.split_once(':').map(|(_, password)| password)
+/// The password in `http://user:password@host`, or all that stands there where it is one word.
+fn credentials(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // A password may hold an `@` where nobody encoded it; behind the host one means nothing.
+    let host = rest.find(['/', '?', '#']).filter(|end| rest.get(..*end).is_some_and(|host| host.contains('@')));
+    let (user, _) = rest.get(..host.unwrap_or(rest.len()))?.rsplit_once('@')?;
+    Some(user.split_once(':').map_or(user, |(_, password)| password))
+}
+
+/// The values of headers, each whole and its last word, which is the credential where a scheme stands before it: a header a line, or all of them in one with
+/// commas between.
+fn headers(text: &str) -> impl Iterator<Item = &str> {
+    // A shell's double quotes keep `\n` as it is.
+    let lines = text.split("\\n").flat_map(str::lines);
+    let whole = lines.clone().filter_map(|line| line.split_once(':'));
+    let pieces = lines.flat_map(|line| line.split(',')).filter_map(|piece| piece.split_once(':'));
+    whole.chain(pieces).flat_map(|(_, value)| {
+        let value = value.trim_matches(|c: char| c.is_whitespace() || "\"'{}".contains(c));
+        [value, value.rsplit(' ').next().unwrap_or(value)]
+    })
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -209,10 +249,32 @@ mod tests {
             ("OPENAI_API_KEY", "plain words"),
             ("HTTPS_PROXY", "http://user:pass@word@proxy:1"),
             ("MODE", "listed"),
+            ("ANTHROPIC_CUSTOM_HEADERS", "X-Team: blue\nAuthorization: Basic dXNlcg=="),
+            ("COPILOT_PROVIDER_HEADERS", "X-Key: one\\nX-Other: two"),
+            ("GEMINI_CLI_CUSTOM_HEADERS", "X-A:aaa,X-B:bbb"),
+            ("OPENAI_BASE_URL", "https://me:s/cret@host/v1?to=a@b"),
+            ("GIT_REMOTE", "https://word@host/a@b"),
+            ("HOME_PAGE", "https://host/@me"),
         ];
         let all = Environment::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let secrets: Vec<String> = all.secrets(&["MODE"]).iter().map(|secret| secret.expose().to_owned()).collect();
-        assert_eq!(secrets, ["pass@word", "listed", "plain words"]);
+        let expected = [
+            "blue",
+            "blue",
+            "Basic dXNlcg==",
+            "dXNlcg==",
+            "one",
+            "two",
+            "aaa",
+            "bbb",
+            "pass@word",
+            "listed",
+            "plain words",
+            "word",
+        ];
+        let missed: Vec<_> = expected.iter().filter(|value| !secrets.iter().any(|secret| secret == *value)).collect();
+        assert!(missed.is_empty(), "{missed:?} of {secrets:?}");
+        assert!(!secrets.iter().any(|secret| ["banana", "/usr/bin", "host"].contains(&secret.as_str())), "{secrets:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::SystemTime;
 
-use super::{Folder, Resolved};
+use super::{Folder, Resolved, reset};
 use crate::dialect::retry_after;
 use crate::error::{Error, ErrorKind};
 use crate::secret::{Secret, hide, mask};
@@ -120,7 +120,7 @@ pub(super) fn of_words(name: &str, said: &str, otherwise: ErrorKind, message: &s
     let error = Error::new(kind, message);
     let limited = matches!(kind, ErrorKind::ProviderQuotaExhausted | ErrorKind::ProviderRateLimited);
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    if let Some(wait) = limited.then(|| retry_after::told(said, now)).flatten() {
+    if let Some(wait) = limited.then(|| retry_after::told(said, now).or_else(|| reset::told(said, now))).flatten() {
         return error.with_retry_after(wait);
     }
     match kind {
@@ -250,9 +250,9 @@ mod tests {
                 Some(274_320),
             ),
             ("Claude AI usage limit reached|1762952400", Some(2400)),
-            // A time of day in a zone says nothing here: then it is asked again after a while.
-            ("You've hit your session limit \u{b7} resets 12:50am (America/Los_Angeles)", None),
-            ("You've hit your limit \u{b7} resets 4:50am (Europe/Rome)", None),
+            // It is 12:20 there.
+            ("You've hit your session limit \u{b7} resets 12:50pm (UTC)", Some(1800)),
+            ("You've hit your limit \u{b7} resets 4:50am (Nowhere/Such)", None),
             ("API Error: 429 enforced spend limit reached", None),
         ] {
             let limit = said(text);

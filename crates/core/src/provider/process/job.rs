@@ -20,7 +20,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { total: 32 << 20, line: 16 << 20 }
+        Self { total: 32 << 20, line: 4 << 20 }
+    }
+}
+
+impl Limits {
+    /// With room for a program that repeats so many bytes of what it was asked, more than once in all and twice in a line: pictures for example.
+    #[must_use]
+    pub fn repeating(mut self, asked: usize) -> Self {
+        self.line = self.line.saturating_add(asked.saturating_mul(2));
+        self.total = self.total.saturating_add(asked as u64 * 4);
+        self
     }
 }
 
@@ -54,6 +64,28 @@ impl fmt::Debug for Keep {
     }
 }
 
+/// How the report that a program leaves in a file is read, when its group is gone and before what was kept for it goes.
+#[derive(Clone)]
+pub struct Report(Arc<dyn Fn() -> Option<Vec<u8>> + Send + Sync>);
+
+impl Report {
+    /// Read by this, on a thread that may wait.
+    pub fn new(read: impl Fn() -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What is in it; nothing where it was not left.
+    pub(super) fn read(&self) -> Option<Vec<u8>> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report(…)")
+    }
+}
+
 /// A program to run, with everything it is given.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -74,6 +106,10 @@ pub struct Job {
     pub told: bool,
     /// What must stay until its group is gone.
     pub keep: Option<Keep>,
+    /// The report that it leaves.
+    pub report: Option<Report>,
+    /// Words that stand in its environment and in no other program's: whatever has them there when its group is gone was started by it, and is killed.
+    pub marker: Option<String>,
 }
 
 impl Job {
@@ -88,6 +124,8 @@ impl Job {
             hidden: Arc::default(),
             told: false,
             keep: None,
+            report: None,
+            marker: None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 
-use super::group::Group;
+use super::group::{After, Group};
 
 /// Runs a program; what it printed, `limit` bytes and one more at most, and how it ended. Dropping the wait kills its whole group at once, and so
 /// does its end: whatever it left behind does not stay. Needs a tokio runtime with I/O.
@@ -18,7 +18,7 @@ use super::group::Group;
 /// What keeps it from being started or read.
 pub(crate) async fn printed(mut command: Command, limit: u64) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let (group, pipes) = Group::spawn(command, Box::new(()))?;
+    let (group, pipes) = Group::spawn(command, After::default())?;
     let group = Killed(group);
     let mut bytes = Vec::new();
     if let Some(pipe) = pipes.stdout {

@@ -74,9 +74,10 @@ fn job(agent: &Agent, environment: &Environment, args: &[&str]) -> Result<Job> {
 }
 
 async fn execute(job: Job, runner: &Runner, timeout: Duration) -> Result<Completed> {
+    let name = job.name();
     let run = async {
         let place = runner.place(&job.program).await;
-        let mut process = runner.start(&job, place)?;
+        let mut process = runner.start(job, place)?;
         process.feed(bytes::Bytes::new());
         let mut stdout = Vec::new();
         while let Some(chunk) = process.chunk().await? {
@@ -88,5 +89,5 @@ async fn execute(job: Job, runner: &Runner, timeout: Duration) -> Result<Complet
     };
     tokio::time::timeout(timeout, run)
         .await
-        .unwrap_or_else(|_| Err(Error::timeout(format!("{} did not end in {} s", job.name(), timeout.as_secs_f64()))))
+        .unwrap_or_else(|_| Err(Error::timeout(format!("{name} did not end in {} s", timeout.as_secs_f64()))))
 }

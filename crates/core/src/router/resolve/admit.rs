@@ -28,11 +28,12 @@ pub(super) fn admit(choices: Vec<Choice<'_>>, groups: Vec<Group>, request: &Requ
     let mut refusal = None;
     for mut choice in choices {
         let entry = choice.entry;
+        let provider = answering(&choice);
         choice.model = choice.model.map(|model| entry.provider.exact_model(&model));
         let refused = match &entry.program {
             Some(program) if programs.contains(program) => Some(Refusal::same_program(program)),
             _ if !only && scope.refused.contains(&entry.id) => Some(Refusal::refused_lately()),
-            _ => refuse(&choice, request, needs, only, scope),
+            _ => refuse(&choice, &*provider, request, needs, only, scope),
         };
         if let Some(refused) = refused {
             let candidate = Candidate::new(entry.id.clone(), choice.model, false, &*refused.reason);
@@ -48,7 +49,7 @@ pub(super) fn admit(choices: Vec<Choice<'_>>, groups: Vec<Group>, request: &Requ
         };
         let layers = Layers { timeouts: &[scope.settings.router.timeouts, section, own, choice.timeouts], automatic };
         let planned = Planned {
-            provider: Arc::clone(&entry.provider),
+            provider,
             target,
             deadlines: layers.own(request, scope.door),
             shared: layers.shared(request),
@@ -136,15 +137,23 @@ impl Refusal {
     }
 }
 
+/// Who answers for a choice: the provider itself, or the one in its place where it was named and is missing.
+fn answering(choice: &Choice<'_>) -> Arc<dyn DynProvider> {
+    let own = &choice.entry.provider;
+    let instead = || Some(own).filter(|_| choice.named).filter(|own| !own.availability().is_ready())?.instead();
+    instead().filter(|other| other.availability().is_ready()).unwrap_or_else(|| Arc::clone(own))
+}
+
 fn refuse(
     choice: &Choice<'_>,
+    provider: &dyn DynProvider,
     request: &Request,
     needs: Capabilities,
     only: bool,
     scope: Scope<'_>,
 ) -> Option<Refusal> {
     let entry = choice.entry;
-    let describe = entry.provider.describe();
+    let describe = provider.describe();
     if describe.privacy > request.riders.privacy {
         return Some(too_public(entry, scope.settings));
     }
@@ -158,7 +167,7 @@ fn refuse(
             "name another provider",
         ));
     }
-    if let Availability::Missing { what, hint } = entry.provider.availability() {
+    if let Availability::Missing { what, hint } = provider.availability() {
         return Some(Refusal::new(ErrorKind::ProviderUnavailable, what, hint));
     }
     if let Some(most) = request.riders.max_price

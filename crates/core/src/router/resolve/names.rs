@@ -16,6 +16,8 @@ pub(super) struct Choice<'a> {
     pub(super) timeouts: Timeouts,
     /// Whether it is none of the router's own.
     pub(super) foreign: bool,
+    /// Whether somebody named the provider: in the request, in a route, or in the configuration.
+    pub(super) named: bool,
     /// Its places in groups whose members share the load.
     pub(super) seats: Vec<Seat>,
 }
@@ -23,7 +25,7 @@ pub(super) struct Choice<'a> {
 impl<'a> Choice<'a> {
     pub(super) fn new(entry: &'a Entry, model: Option<ModelName>, reason: impl Into<String>) -> Self {
         let (timeouts, seats) = (Timeouts::default(), Vec::new());
-        Self { entry, model, reason: reason.into(), timeouts, foreign: false, seats }
+        Self { entry, model, reason: reason.into(), timeouts, foreign: false, named: true, seats }
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn named_model<'a>(name: &str, scope: Scope<'a>) -> Result<Vec<Choice
         .entries
         .iter()
         .filter(|entry| entry.automatic != Automatic::No && lists(entry, &model))
-        .map(|entry| Choice::new(entry, Some(model.clone()), "it lists the model"));
+        .map(|entry| Choice { named: false, ..Choice::new(entry, Some(model.clone()), "it lists the model") });
     listed.extend(all);
     if !listed.is_empty() {
         return Ok(listed);
@@ -114,7 +116,7 @@ pub(super) fn automatic(scope: Scope<'_>) -> Result<Vec<Choice<'_>>> {
         true => "at its default address, if it answers there",
         false => "in resolution order",
     };
-    let of = |entry| Choice::new(entry, default_model(entry, scope), why(entry));
+    let of = |entry| Choice { named: false, ..Choice::new(entry, default_model(entry, scope), why(entry)) };
     let floor = || scope.entries.iter().filter(|entry| entry.automatic == Automatic::Floor).map(of);
     if let Some(id) = &router.provider {
         let head = configured(id, scope)?;

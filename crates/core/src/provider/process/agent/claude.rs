@@ -1,13 +1,13 @@
 //! Claude Code: how `claude -p` is started. How its lines are read is `claude/lines.rs`, how it fails `claude/failed.rs`.
 //!
-//! Everything is said to it as one line of `stream-json` on its standard input, whatever the prompt holds; its system prompt is a file. What it would look for by
+//! Everything is said to it in lines of `stream-json` on its standard input, whatever the prompt holds; its system prompt is a file. What it would look for by
 //! itself is turned off one by one, because the one switch for all (`--bare`) keeps the user's login out as well: settings with hooks in them, instructions of
 //! projects, servers of tools, and files that a prompt names as `@path`, which it would read and send even with no tools at all.
 
 mod failed;
 mod lines;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 use self::lines::Lines;
 use super::home::{Home, Layout};
 use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Way};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::provider::Capabilities;
 
 pub(in super::super) const CLAUDE: Driver = Driver {
@@ -23,8 +23,12 @@ pub(in super::super) const CLAUDE: Driver = Driver {
         variable: "CLAUDE_CONFIG_DIR",
         folder: ".claude",
         names_home: false,
-        logins: &[".credentials.json"],
+        logins: &[LOGIN],
         members: &[],
+        elsewhere: |users| {
+            let named = users.get("CLAUDE_SECURESTORAGE_CONFIG_DIR").map(|folder| Path::new(folder).join(LOGIN));
+            named.into_iter().collect()
+        },
     },
     keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
     takes: Capabilities {
@@ -40,6 +44,9 @@ pub(in super::super) const CLAUDE: Driver = Driver {
     modes: &["dontAsk", "plan", "acceptEdits", "bypassPermissions"],
     way: Way::Once(Once { launch, reader: |ask| Box::new(Lines::new(ask)) }),
 };
+
+/// The file of a login.
+const LOGIN: &str = ".credentials.json";
 
 /// Said always.
 const WORDS: &[&str] = &[
@@ -77,9 +84,6 @@ const EFFORTS: &[(&str, &str)] =
 /// The pictures that it passes on; of others it makes a sentence for the model.
 const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
 
-/// Bytes that a schema may have: it is an argument, and the system takes none of 128 KiB.
-const SCHEMA: usize = 120 << 10;
-
 /// How often it may ask the model with a schema: the answer is a call of a tool, and a wrong one may be mended.
 const SCHEMA_TURNS: &str = "4";
 
@@ -112,14 +116,6 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     if let Some(most) = ask.max_tokens {
         variables.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", most.to_string()));
     }
-    if let Some(schema) = &ask.schema {
-        let text = schema.schema.get();
-        if text.len() > SCHEMA {
-            let said = format!("the schema has {} bytes, and claude takes {SCHEMA}", text.len());
-            return Err(Error::new(ErrorKind::CallerTooLarge, said).with_hint("ask with a smaller schema"));
-        }
-        option("--json-schema", text);
-    }
     match &ask.tools {
         Some(tools) => option("--permission-mode", &tools.mode),
         None => {
@@ -144,8 +140,12 @@ fn own_effort(word: &str) -> Result<&'static str> {
     })
 }
 
-/// What is asked, as one line.
+/// What is asked, as one line; before it another one with the form of the answer. As an argument everybody on this machine could read that, and it might be too long.
 fn message(ask: &Ask) -> Result<Bytes> {
+    let form = ask.schema.as_ref().map(|schema| {
+        let begin = json!({"subtype": "initialize", "jsonSchema": schema.schema});
+        format!("{}\n", json!({"type": "control_request", "request_id": "form", "request": begin}))
+    });
     let mut content = ask.pictures.iter().map(picture).collect::<Result<Vec<_>>>()?;
     if content.is_empty() && ask.prompt.trim().is_empty() {
         return Err(Error::invalid("the prompt is empty").with_hint("give a prompt"));
@@ -156,7 +156,8 @@ fn message(ask: &Ask) -> Result<Bytes> {
     let (slash, rest) = ask.prompt.split_at(cut);
     let texts = [slash, rest].into_iter().filter(|text| !text.is_empty());
     content.extend(texts.map(|text| json!({"type": "text", "text": text})));
-    Ok(Bytes::from(format!("{}\n", json!({"type": "user", "message": {"role": "user", "content": content}}))))
+    let asked = json!({"type": "user", "message": {"role": "user", "content": content}});
+    Ok(Bytes::from(format!("{}{asked}\n", form.unwrap_or_default())))
 }
 
 fn picture(picture: &Picture) -> Result<serde_json::Value> {

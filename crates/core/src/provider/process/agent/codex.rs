@@ -28,7 +28,14 @@ use crate::provider::Capabilities;
 use crate::usage::Usage;
 
 pub(in super::super) const CODEX: Driver = Driver {
-    layout: Layout { variable: "CODEX_HOME", folder: ".codex", names_home: false, logins: &[LOGIN], members: &[] },
+    layout: Layout {
+        variable: "CODEX_HOME",
+        folder: ".codex",
+        names_home: false,
+        logins: &[LOGIN],
+        members: &[],
+        elsewhere: |_| Vec::new(),
+    },
     // A login is stronger than `OPENAI_API_KEY`, as it is for Codex itself; see `key`.
     keys: &[KEY],
     takes: Capabilities {
@@ -104,16 +111,24 @@ fn start(setup: &Setup<'_>, home: &Home) -> Result<Launch> {
         // Nothing but Codex's own services gets to see a login.
         None => ("requires_openai_auth=true".to_owned(), None),
     };
+    let secret = base.is_some_and(|url| url.contains('@'));
     let base = base.or_else(|| Some("https://api.openai.com/v1").filter(|_| whose.starts_with("env_key")));
     let base = base.map(|url| format!("base_url={},", text(url.trim_end_matches('/')))).unwrap_or_default();
-    let provider = format!(
-        "model_providers.router={{name=\"OpenAI\",{base}{whose},wire_api=\"responses\",\
+    let table = format!(
+        "{{name=\"OpenAI\",{base}{whose},wire_api=\"responses\",\
          request_max_retries=0,stream_max_retries=0,supports_websockets=false}}"
     );
+    let provider = if secret {
+        // Whoever is on this machine can read arguments.
+        home.write_own("config.toml", format!("[model_providers]\nrouter = {table}\n").as_bytes())?;
+        None
+    } else {
+        Some(format!("model_providers.router={table}"))
+    };
     let more = if setup.tools.is_some() { WITH_TOOLS } else { NO_TOOLS };
     let folder = setup.tools.map(|tools| untrusted(&tools.folder));
-    let settings = SETTINGS.iter().chain(more).copied().chain(["model_provider=\"router\"", &provider]);
-    let settings = settings.chain(folder.as_deref());
+    let settings = SETTINGS.iter().chain(more).copied().chain(["model_provider=\"router\""]);
+    let settings = settings.chain(provider.as_deref()).chain(folder.as_deref());
     let settings = settings.flat_map(|setting| ["-c".to_owned(), setting.to_owned()]);
     // Its databases are its own too, wherever the user keeps his.
     let variables = vec![("CODEX_SQLITE_HOME", home.folder().display().to_string())];
@@ -165,8 +180,8 @@ impl Talk for Greeting {
     }
 }
 
-fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
-    let folder = ask.tools.as_ref().map_or_else(|| home.work(), |tools| tools.folder.clone());
+fn talk(ask: &Ask, work: &Path) -> Result<Box<dyn Talk>> {
+    let folder = ask.tools.as_ref().map_or(work, |tools| &tools.folder);
     let folder = folder.display().to_string();
     Ok(Box::new(Turn { ask: ask.clone(), folder, ..Turn::default() }))
 }

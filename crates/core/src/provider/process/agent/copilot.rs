@@ -17,10 +17,10 @@ use serde::Deserialize;
 use super::answer::{Answer, Ended, Reader};
 use super::copilot_events::{Event, Session, Used, said};
 use super::home::{Home, Layout};
-use super::{Ask, Driver, Launch, Once, Tools, Way, known};
+use super::{Ask, Driver, Launch, Once, Tools, Way, known, report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Capabilities;
-use crate::provider::process::Environment;
+use crate::provider::process::{Environment, Report};
 
 pub(in super::super) const COPILOT: Driver = Driver {
     layout: LAYOUT,
@@ -46,6 +46,7 @@ pub(super) const LAYOUT: Layout = Layout {
     names_home: false,
     logins: &["config.json"],
     members: &["authTokens", "copilotTokens", "loggedInUsers", "lastLoggedInUser"],
+    elsewhere: |users| gh_hosts(users).into_iter().collect(),
 };
 
 /// With one of these it goes by a key and not by the login in its home.
@@ -110,7 +111,8 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
             variables.push(("COPILOT_PROVIDER_WIRE_MODEL", model.clone()));
         }
     }
-    let report = Some(home.folder().join("session-state/*/events.jsonl"));
+    let sessions = home.folder().join("session-state");
+    let report = Some(Report::new(move || report::lines(&sessions, "events.jsonl", USED)));
     Ok(Launch { args, stdin: Bytes::from(prompt(ask)?), variables, report })
 }
 
@@ -175,13 +177,18 @@ fn packages(users: &Environment) -> Option<PathBuf> {
     mine.then_some(folder)
 }
 
-/// Makes the login of GitHub's own program visible to it: Copilot asks that one where it has no login itself. Without a file of it nothing is lent.
-fn lend_gh(users: &Environment, home: &Home) {
+/// The login of GitHub's own program, where one may be.
+fn gh_hosts(users: &Environment) -> Option<PathBuf> {
     let folder = users.get("GH_CONFIG_DIR").map(PathBuf::from);
     let config = || users.get("XDG_CONFIG_HOME").map(PathBuf::from);
     let folder = folder.or_else(|| config().map(|config| config.join("gh")));
     let folder = folder.or_else(|| users.get("HOME").map(|home| Path::new(home).join(".config/gh")));
-    let Some(hosts) = folder.and_then(|folder| folder.join("hosts.yml").canonicalize().ok()) else { return };
+    folder.map(|folder| folder.join("hosts.yml"))
+}
+
+/// Makes the login of GitHub's own program visible to it: Copilot asks that one where it has no login itself. Without a file of it nothing is lent.
+fn lend_gh(users: &Environment, home: &Home) {
+    let Some(hosts) = gh_hosts(users).and_then(|file| file.canonicalize().ok()) else { return };
     let lent = home.path().join(".config/gh");
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&lent);
     if let Err(error) = made.and_then(|()| symlink(hosts, lent.join("hosts.yml"))) {

@@ -4,6 +4,8 @@
 //! up to six times and with pauses of many seconds: here the first failed call of a model is the end, because the router asks again too, and goes on to the
 //! next target. Only an agent that has already used its tools keeps its own patience: what it did would be done twice.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -87,7 +89,19 @@ pub(super) struct Used {
     cache_write_tokens: u64,
     reasoning_tokens: u64,
     finish_reason: Option<String>,
+    accounting: Option<Accounting>,
 }
+
+/// Which call it was: events, and the journal of a session that was taken up again, may tell of one twice.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(default, rename_all = "camelCase")]
+struct Accounting {
+    source_session_id: String,
+    sequence: u64,
+}
+
+/// Calls of a session that are told apart; what comes after so many is counted as it is told.
+const TOLD_APART: usize = 10_000;
 
 /// What was heard of a session so far.
 #[derive(Debug, Default)]
@@ -105,6 +119,7 @@ pub(super) struct Session {
     /// What the model said when it refused.
     refusal: Option<String>,
     usage: Option<Usage>,
+    counted: BTreeSet<Accounting>,
     finish: Option<String>,
 }
 
@@ -186,8 +201,13 @@ impl Session {
         self.between |= !std::mem::take(&mut self.message).is_empty();
     }
 
-    /// Adds what a call of a model used; the last one's end is the answer's.
+    /// Adds what a call of a model used, once; the last one's end is the answer's.
     pub(super) fn used(&mut self, used: &Used) {
+        if let Some(call) = &used.accounting
+            && (self.counted.contains(call) || self.counted.len() < TOLD_APART && !self.counted.insert(call.clone()))
+        {
+            return;
+        }
         let usage = self.usage.get_or_insert_default();
         usage.input += used.input_tokens;
         usage.output += used.output_tokens;

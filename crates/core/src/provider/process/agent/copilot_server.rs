@@ -3,10 +3,11 @@
 //! `copilot --server --stdio` speaks JSON-RPC 2.0 in frames of `Content-Length`, protocol version 3. A request gets a session of its own, with its own system
 //! prompt in the place of the program's, and without tools, instructions, skills, hooks or a memory; when it is answered the session is destroyed and its
 //! files are deleted. What a session tells are the events of `copilot_events.rs`. The program's own commands mean nothing here, so a prompt goes as it is.
-//! Who would leave a session in the middle ends the server instead (`talk.rs`): then nothing of it is left to cost anything.
+//! One that failed, as the server tells, is destroyed likewise: that ends what it would ask again by itself too. Who would leave a session in the middle ends the
+//! server instead (`talk.rs`): then nothing of it is left to cost anything.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -109,13 +110,14 @@ fn refusal(refused: &Refused) -> Error {
     said(words, None)
 }
 
-fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
+fn talk(ask: &Ask, work: &Path) -> Result<Box<dyn Talk>> {
     let tools = ask.tools.as_ref();
-    let folder = tools.map_or_else(|| home.work(), |tools| tools.folder.clone());
+    let folder = tools.map_or(work, |tools| &tools.folder);
     Ok(Box::new(Asked {
         create: created(ask, folder)?,
         send: sent(ask),
         all: tools.is_some_and(|tools| tools.mode == ALL),
+        tools: tools.is_some(),
         id: String::new(),
         step: Step::Working,
         session: Session::default(),
@@ -123,7 +125,7 @@ fn talk(ask: &Ask, home: &Home) -> Result<Box<dyn Talk>> {
 }
 
 /// The parameters of a session.
-fn created(ask: &Ask, folder: PathBuf) -> Result<Value> {
+fn created(ask: &Ask, folder: &Path) -> Result<Value> {
     let mut create = json!({
         "streaming": true,
         "workingDirectory": folder,
@@ -267,6 +269,8 @@ struct Asked {
     send: Value,
     /// Whether everything that it asks leave for is granted.
     all: bool,
+    /// Whether it has tools.
+    tools: bool,
     id: String,
     step: Step,
     session: Session,
@@ -278,6 +282,8 @@ enum Step {
     Creating(u64),
     Sending(u64),
     Working,
+    /// The server told that it failed: before there was a session, or in it.
+    Failed,
     Destroying(u64),
     Deleting(u64),
 }
@@ -321,6 +327,18 @@ impl Talk for Asked {
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    fn recover(&mut self, says: &mut Says) -> Result<Option<ControlFlow<()>>> {
+        match self.step {
+            Step::Failed if self.id.is_empty() => Ok(Some(ControlFlow::Break(()))),
+            // What a tool of its still does nobody knows.
+            Step::Failed if !self.tools => {
+                self.step = Step::Destroying(says.ask("session.destroy", json!({"sessionId": self.id}))?);
+                Ok(Some(ControlFlow::Continue(())))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Asked {
@@ -339,6 +357,7 @@ impl Asked {
             }
             (Step::Sending(asked), Ok(_)) if asked == id => self.step = Step::Working,
             (Step::Creating(asked) | Step::Sending(asked), Err(refused)) if asked == id => {
+                self.step = Step::Failed;
                 return Err(refusal(&refused));
             }
             // A session that cannot be destroyed may still be deleted; one that cannot be deleted goes with the server.
@@ -365,7 +384,15 @@ impl Asked {
                 self.step = Step::Destroying(says.ask("session.destroy", json!({"sessionId": self.id}))?);
                 Ok(())
             }
-            _ => self.session.hear(event, answer),
+            // Of a session that failed nothing more is of interest.
+            _ if matches!(self.step, Step::Failed | Step::Destroying(_) | Step::Deleting(_)) => Ok(()),
+            kind => {
+                let heard = self.session.hear(event, answer);
+                if heard.is_err() && ["session.error", "model.call_failure"].contains(&kind) {
+                    self.step = Step::Failed;
+                }
+                heard
+            }
         }
     }
 }

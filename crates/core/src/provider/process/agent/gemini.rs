@@ -9,16 +9,19 @@
 
 mod failed;
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Ended, Reader};
 use super::home::{Home, Layout};
-use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Tools, Way, known};
+use super::{Ask, Driver, Launch, NEUTRAL, Once, Picture, Tools, Way, known, report};
 use crate::delta::FinishReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Capabilities;
+use crate::provider::process::{Environment, Report};
 use crate::usage::Usage;
 
 pub(in super::super) const GEMINI: Driver = Driver {
@@ -28,6 +31,10 @@ pub(in super::super) const GEMINI: Driver = Driver {
         names_home: true,
         logins: &["oauth_creds.json", "google_accounts.json"],
         members: &[],
+        elsewhere: |users| {
+            let named = users.get("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
+            named.into_iter().chain(gcloud_login(users)).collect()
+        },
     },
     keys: &["GEMINI_API_KEY"],
     takes: Capabilities {
@@ -74,7 +81,7 @@ const SETTLED: &[(&str, &str)] = &[
 ];
 
 fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
-    let report = home.write("answers.log", b"")?;
+    let log = home.write("answers.log", b"")?;
     home.write_own("settings.json", settings(ask, account(ask, home)?).to_string().as_bytes())?;
     // It looks for one of these in the folder it works in and in all above, up to the disk's root, where others may have put one.
     home.write(".env", b"")?;
@@ -85,17 +92,11 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
         harmless(tools)?;
         args.extend(["--approval-mode".into(), tools.mode.clone()]);
         // Its settings are those of the folder too. Of the servers that they name, those of this name may be started: one that nobody knows before.
-        let nobodys = home
-            .path()
-            .parent()
-            .and_then(std::path::Path::file_name)
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let nobodys = home.path().parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
         args.extend(["--allowed-mcp-server-names".into(), nobodys]);
     }
     let stdin = prompt(ask, home, &mut args)?;
-    let text = |path: std::path::PathBuf| path.display().to_string();
+    let text = |path: PathBuf| path.display().to_string();
     let mut variables = vec![
         ("GEMINI_SYSTEM_MD", text(system)),
         ("GEMINI_CLI_TRUST_WORKSPACE", "true".to_owned()),
@@ -106,7 +107,7 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
         ("NO_COLOR", "1".to_owned()),
         ("GEMINI_TELEMETRY_ENABLED", "true".to_owned()),
         ("GEMINI_TELEMETRY_TARGET", "local".to_owned()),
-        ("GEMINI_TELEMETRY_OUTFILE", text(report.clone())),
+        ("GEMINI_TELEMETRY_OUTFILE", text(log.clone())),
         ("GEMINI_TELEMETRY_OTLP_ENDPOINT", String::new()),
         ("GEMINI_TELEMETRY_LOG_PROMPTS", "false".to_owned()),
         ("GEMINI_TELEMETRY_TRACES_ENABLED", "false".to_owned()),
@@ -123,7 +124,7 @@ fn launch(ask: &Ask, home: &Home) -> Result<Launch> {
     if let Some(file) = machine_login(ask) {
         variables.push(("GOOGLE_APPLICATION_CREDENTIALS", file));
     }
-    Ok(Launch { args, stdin, variables, report: Some(report) })
+    Ok(Launch { args, stdin, variables, report: Some(Report::new(move || report::end(&log))) })
 }
 
 /// Settings of a folder that would run commands, or let the agent run them, whatever it is allowed to.
@@ -187,10 +188,14 @@ fn machine_login(ask: &Ask) -> Option<String> {
     if get("GOOGLE_GENAI_USE_VERTEXAI") != Some("true") || named.is_some() {
         return None;
     }
-    let folder =
-        get("CLOUDSDK_CONFIG").map(str::to_owned).or_else(|| Some(format!("{}/.config/gcloud", get("HOME")?)))?;
-    let file = format!("{folder}/application_default_credentials.json");
-    std::path::Path::new(&file).is_file().then_some(file)
+    gcloud_login(&ask.environment).filter(|file| file.is_file()).map(|file| file.display().to_string())
+}
+
+/// Where `gcloud auth application-default login` leaves a login.
+fn gcloud_login(users: &Environment) -> Option<PathBuf> {
+    let named = users.get("CLOUDSDK_CONFIG").map(PathBuf::from);
+    let folder = named.or_else(|| users.get("HOME").map(|home| Path::new(home).join(".config/gcloud")))?;
+    Some(folder.join("application_default_credentials.json"))
 }
 
 fn settings(ask: &Ask, account: &str) -> Value {

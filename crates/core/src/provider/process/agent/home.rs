@@ -1,23 +1,23 @@
 //! The home that an agent gets: a new and empty one, with the user's login in it and nothing else of the user's.
 //!
 //! Agents keep settings, sessions, caches and logs below their home, and obey instructions that they find there. So each start gets a private folder with a
-//! home, an empty working folder and a place for temporary files; all of it goes when the program's group is gone. The file that holds the login is a link
-//! to the user's own, so a token that the agent refreshes in place reaches the original. An agent that writes a new file over the link instead is
-//! followed: the new file takes the original's place when the program has ended. Where an agent keeps its login in a file among other settings, the home
-//! gets a file with the login's members alone, and members that were refreshed go back into the original (`login.rs`).
+//! home, an empty working folder and a place for temporary files (`../private.rs`); all of it goes when the program's group is gone. How the login comes
+//! into it, and what the agent refreshed of it goes back, is in `login.rs`. Making, giving back and dropping a home reads and writes files: no thread of a runtime
+//! does any of it.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use super::super::Environment;
-use super::login::Copied;
+use super::super::private::Private;
+use super::login::Lent;
 use crate::error::{Error, Result};
 
 /// Where an agent keeps its things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Layout {
     /// The variable that names its folder, in the user's environment and in the agent's.
     pub(in super::super) variable: &'static str,
@@ -30,6 +30,8 @@ pub(in super::super) struct Layout {
     /// The members of these files that are the login, where they are JSON with other settings in it: then the home gets files with these members alone.
     /// Without any, the files themselves are linked to.
     pub(in super::super) members: &'static [&'static str],
+    /// Other files that say who the user is.
+    pub(in super::super) elsewhere: fn(&Environment) -> Vec<PathBuf>,
 }
 
 impl Layout {
@@ -44,30 +46,55 @@ impl Layout {
     }
 
     /// What the user's logins look like now: another answer means that somebody logged in or out.
-    pub(in super::super) fn logins(&self, environment: &Environment) -> Vec<Option<(SystemTime, u64)>> {
+    pub(in super::super) fn logins(&self, environment: &Environment) -> Vec<Option<Seen>> {
         let original = self.original(environment);
-        let seen = |name: &&str| {
-            let meta = fs::metadata(original.as_ref()?.join(name)).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        };
-        self.logins.iter().map(seen).collect()
+        let own = self.logins.iter().filter_map(|name| Some(original.as_ref()?.join(name)));
+        own.chain((self.elsewhere)(environment)).map(|file| Seen::of(&file)).collect()
     }
 }
 
-/// How often its removal is tried.
-const REMOVALS: usize = 25;
+/// What is seen of a file without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Seen {
+    file: (u64, u64, u64),
+    /// Seconds and nanoseconds: of two writes within a second one may be another length, and one may not.
+    written: (i64, i64),
+    changed: (i64, i64),
+}
 
-/// How long between two tries.
-const BETWEEN_REMOVALS: Duration = Duration::from_millis(20);
+impl Seen {
+    /// What is seen of this file; nothing where there is none.
+    pub(in super::super) fn of(file: &Path) -> Option<Self> {
+        let meta = fs::metadata(file).ok()?;
+        Some(Self {
+            file: (meta.dev(), meta.ino(), meta.len()),
+            written: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
 
-/// A private home. Dropping it removes it.
+/// A private home. Dropping it gives the login back and removes it.
 #[derive(Debug)]
 pub(in super::super) struct Home {
-    root: tempfile::TempDir,
+    root: Private,
     folder: PathBuf,
-    /// The links to logins, and what each leads to.
-    links: Vec<(PathBuf, PathBuf)>,
-    copies: Vec<Copied>,
+    logins: Logins,
+}
+
+/// The logins that a home was lent. Whoever has them does not hold up the home's end.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Logins(Arc<[Lent]>);
+
+impl Logins {
+    /// Gives back what the agent refreshed of them. Reads and writes files; what goes wrong is told in a warning, for whoever asked has his answer.
+    pub(in super::super) fn give_back(&self) {
+        for lent in &*self.0 {
+            if let Err(error) = lent.give_back() {
+                tracing::warn!("a login that an agent refreshed could not be kept: {error}");
+            }
+        }
+    }
 }
 
 impl Home {
@@ -78,27 +105,22 @@ impl Home {
     pub(in super::super) fn new(layout: &Layout, environment: &Environment, login: bool) -> Result<Self> {
         let below = environment.get("TMPDIR").unwrap_or("/tmp");
         let made = || -> io::Result<Self> {
-            let mine = fs::Permissions::from_mode(0o700);
-            let root = tempfile::Builder::new().prefix("llm-router-").permissions(mine).tempdir_in(below)?;
-            // Some agents compare paths after they have followed links.
-            let path = root.path().canonicalize()?;
-            let folder = path.join("home").join(layout.folder);
-            for folder in [&folder, &path.join("work"), &path.join("tmp")] {
+            let root = Private::new(Path::new(below))?;
+            let folder = root.path().join("home").join(layout.folder);
+            for folder in [&folder, &root.path().join("work"), &root.path().join("tmp")] {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
-            let mut home = Self { root, folder, links: Vec::new(), copies: Vec::new() };
+            let mut logins = Vec::new();
             if let Some(original) = layout.original(environment).filter(|_| login) {
                 for name in layout.logins {
-                    if layout.members.is_empty() {
-                        let link = home.folder.join(name);
-                        home.link(&original.join(name), link)?;
-                    } else {
-                        let copied = Copied::new(&original.join(name), home.folder.join(name), layout.members)?;
-                        home.copies.extend(copied);
-                    }
+                    let (original, own) = (original.join(name), folder.join(name));
+                    logins.extend(match layout.members {
+                        [] => Lent::linked(&original, own)?,
+                        members => Lent::copied(&original, own, members)?,
+                    });
                 }
             }
-            Ok(home)
+            Ok(Self { root, folder, logins: Logins(logins.into()) })
         };
         made().map_err(|error| {
             Error::internal(format!("no private home for an agent could be made in {below}: {error}"))
@@ -106,20 +128,14 @@ impl Home {
         })
     }
 
-    fn link(&mut self, original: &Path, link: PathBuf) -> io::Result<()> {
-        // What the link leads to is the file itself, so that a new one takes its place and not that of a link of the user's own.
-        let Ok(original) = original.canonicalize() else { return Ok(()) };
-        if let Some(above) = link.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(above)?;
-        }
-        symlink(&original, &link)?;
-        self.links.push((link, original));
-        Ok(())
-    }
-
     /// The home itself.
     pub(in super::super) fn path(&self) -> PathBuf {
-        self.above().join("home")
+        self.root.path().join("home")
+    }
+
+    /// What stands in the environment of whatever was started in it, and in no other: the paths of its folders begin so.
+    pub(in super::super) fn mark(&self) -> String {
+        format!("{}/", self.root.path().display())
     }
 
     /// The agent's own folder in it.
@@ -129,16 +145,12 @@ impl Home {
 
     /// The empty folder that it works in.
     pub(in super::super) fn work(&self) -> PathBuf {
-        self.above().join("work")
+        self.root.path().join("work")
     }
 
     /// Whether this login of the user's is in it.
     pub(in super::super) fn has_login(&self, name: &str) -> bool {
-        self.links.iter().any(|(link, _)| link.ends_with(name))
-    }
-
-    fn above(&self) -> &Path {
-        self.folder.ancestors().find(|path| path.ends_with("home")).and_then(Path::parent).unwrap_or(self.root.path())
+        self.logins.0.iter().any(|lent| lent.is(name))
     }
 
     /// The variables that make it the agent's home.
@@ -148,7 +160,7 @@ impl Home {
         let named = if layout.names_home { self.path() } else { self.folder.clone() };
         vec![
             ("HOME", text(self.path())),
-            ("TMPDIR", text(self.above().join("tmp"))),
+            ("TMPDIR", text(self.root.path().join("tmp"))),
             ("XDG_CONFIG_HOME", below(".config")),
             ("XDG_CACHE_HOME", below(".cache")),
             ("XDG_DATA_HOME", below(".local/share")),
@@ -162,7 +174,7 @@ impl Home {
     /// # Errors
     /// `router_internal` where it cannot be written.
     pub(in super::super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        self.write_at(self.above().join(name), bytes)
+        self.write_at(self.root.path().join(name), bytes)
     }
 
     /// Writes a file into the agent's own folder, its settings for example.
@@ -188,53 +200,33 @@ impl Home {
         }
     }
 
-    /// Gives back a login that the agent wrote anew over the link, or into its copy.
-    ///
-    /// # Errors
-    /// Where the original cannot be replaced.
-    pub(in super::super) fn give_back(&self) -> io::Result<()> {
-        for (link, original) in &self.links {
-            let meta = fs::symlink_metadata(link)?;
-            if !meta.is_file() || meta.len() == 0 {
-                continue;
-            }
-            // Beside the original, so that it changes at once and never in part.
-            let Some(folder) = original.parent() else { continue };
-            let mut new = tempfile::Builder::new().prefix(".llm-router-").tempfile_in(folder)?;
-            io::copy(&mut fs::File::open(link)?, &mut new)?;
-            new.as_file().sync_all()?;
-            new.persist(original)?;
-        }
-        self.copies.iter().try_for_each(Copied::give_back)
+    /// The logins that are in it.
+    pub(in super::super) fn logins(&self) -> Logins {
+        self.logins.clone()
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Err(error) = self.give_back() {
-            tracing::warn!("a login that an agent refreshed could not be kept: {error}");
-        }
-        // What was killed a moment ago may still write here.
-        for _ in 0..REMOVALS {
-            match fs::remove_dir_all(self.root.path()) {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "as a rule this is the thread that waited for the program"
-                )]
-                Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(BETWEEN_REMOVALS),
-                _ => break,
-            }
-        }
+        self.logins.give_back();
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    const LAYOUT: Layout =
-        Layout { variable: "AGENT_HOME", folder: ".agent", names_home: false, logins: &["auth.json"], members: &[] };
+    const LAYOUT: Layout = Layout {
+        variable: "AGENT_HOME",
+        folder: ".agent",
+        names_home: false,
+        logins: &["auth.json"],
+        members: &[],
+        elsewhere: |_| Vec::new(),
+    };
 
     fn user() -> (tempfile::TempDir, Environment) {
         let user = tempfile::tempdir().unwrap();
@@ -261,7 +253,7 @@ mod tests {
                 fs::remove_file(&file).unwrap();
             }
             fs::write(&file, "new").unwrap();
-            let root = home.above().to_owned();
+            let root = home.root.path().to_owned();
             drop(home);
             assert!(!root.exists());
             assert_eq!(fs::read_to_string(&original).unwrap(), "new", "{anew}");

@@ -23,9 +23,6 @@ const OUTBOX: usize = 64;
 /// Bytes of a message to a program: a request with its pictures.
 const LONGEST_SAID: usize = 64 << 20;
 
-/// Bytes of a message from a program; for messages of a line each it is the line's limit of the job that holds.
-const LONGEST_HEARD: usize = 16 << 20;
-
 /// Bytes of the head of a framed message.
 const LONGEST_HEAD: usize = 4 << 10;
 
@@ -245,7 +242,7 @@ impl Rpc {
             return self.process.line().await;
         }
         loop {
-            if let Some(message) = self.frames.next(self.process.name())? {
+            if let Some(message) = self.frames.next(self.process.name(), self.process.longest_line())? {
                 return Ok(Some(message));
             }
             let Some(bytes) = self.process.chunk().await? else { return Ok(None) };
@@ -278,8 +275,8 @@ impl Frames {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message.
-    fn next(&mut self, name: &str) -> Result<Option<Bytes>> {
+    /// The next whole message, of so many bytes at most.
+    fn next(&mut self, name: &str, longest: usize) -> Result<Option<Bytes>> {
         let wrong = |what: String| Err(Error::protocol(format!("{name} printed {what}")));
         let length = match self.body {
             Some(length) => length,
@@ -300,8 +297,8 @@ impl Frames {
                     let shown: String = String::from_utf8_lossy(&head).chars().take(80).collect();
                     return wrong(format!("a head without a length: {}", shown.trim()));
                 };
-                if length > LONGEST_HEARD {
-                    return wrong(format!("a message of {length} bytes, and the limit is {LONGEST_HEARD}"));
+                if length > longest {
+                    return wrong(format!("a message of {length} bytes, and the limit is {longest}"));
                 }
                 *self.body.insert(length)
             }
@@ -339,7 +336,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(size) {
                 frames.push(piece);
-                while let Some(message) = frames.next("agent").unwrap() {
+                while let Some(message) = frames.next("agent", 1000).unwrap() {
                     found.push(read("agent", &message).unwrap().unwrap());
                 }
             }
@@ -354,7 +351,7 @@ mod tests {
         let refused = |bytes: &[u8]| {
             let mut frames = Frames::default();
             frames.push(bytes);
-            frames.next("agent").map(|message| message.is_some()).map_err(|error| error.message().to_owned())
+            frames.next("agent", 1000).map(|message| message.is_some()).map_err(|error| error.message().to_owned())
         };
         assert!(refused(b"Content-Length: 52428800\r\n\r\n{").unwrap_err().contains("52428800"));
         assert!(refused(b"Content-Type: x\r\n\r\n{}").unwrap_err().contains("without a length"));

@@ -1,8 +1,9 @@
 //! A request as a talk with an agent that stays: what is said to it, what it says, and how that becomes an answer.
 //!
 //! A [`Talk`] knows its agent's messages and nothing of pipes, as a reader knows lines (`answer.rs`); a [`Turn`] carries one out with a server from the
-//! pool (`warm.rs`), within the call's deadlines. A turn that ends well gives its server back. One that fails, or whose reader leaves, ends it: what a
-//! server would do with the rest of that turn is no matter of the next one.
+//! pool (`warm.rs`), within the call's deadlines. A turn that ends well gives its server back, and so does one that failed in a way that its agent told, if the talk knows
+//! how to clear up after it. One that fails otherwise, or whose reader leaves, ends it: what a server would do with the rest of that turn is no matter of the next
+//! one.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -33,6 +34,12 @@ pub(in super::super) trait Talk: Send {
     /// # Errors
     /// What the agent says went wrong, in the words of the error table.
     fn hear(&mut self, heard: Heard, says: &mut Says, answer: &mut Answer) -> Result<ControlFlow<()>>;
+
+    /// After an error that [`Talk::hear`] told: what is said so that the server is ready for another request, and whether anything remains to be heard before (`Continue`).
+    /// Nothing where nobody knows what the server does with the rest: then it is ended.
+    fn recover(&mut self, _says: &mut Says) -> Result<Option<ControlFlow<()>>> {
+        Ok(None)
+    }
 
     /// The answer to what the agent asks; it is refused where there is none.
     fn asked(&mut self, _method: &str, _params: &Said) -> Option<Value> {
@@ -100,15 +107,14 @@ impl Turn {
 
     /// Says the request to a server, or to a new one where this has ended while it rested.
     async fn say(&mut self, mut server: Server) -> Result<()> {
-        let home = loop {
-            match server.home() {
-                Some(home) => break home,
+        let mut talk = loop {
+            match server.work() {
+                Some(work) => break (self.pool.served().talk)(&self.ask, work)?,
                 None if self.stale => server = self.anew(server).await?,
                 None => return Err(server.died(&self.ask.prompt).await),
             }
         };
-        let mut talk = (self.pool.served().talk)(&self.ask, &home)?;
-        server.begin_turn();
+        server.begin_turn(self.ask.size());
         talk.begin(server.rpc().says())?;
         server.rpc().send()?;
         self.with = Some((server, talk));
@@ -120,6 +126,16 @@ impl Turn {
         self.stale = false;
         let start = self.pool.start(&self.program, ended.leave());
         self.patience.wait(&self.waiting_for, start).await
+    }
+
+    /// Gives the server of a turn that failed back, where its talk knows how. Else it ends with the turn.
+    fn recover(&mut self) {
+        let Some((mut server, mut talk)) = self.with.take() else { return };
+        if let Ok(Some(flow)) = talk.recover(server.rpc().says())
+            && server.rpc().send().is_ok()
+        {
+            self.pool.park(server, flow.is_continue().then_some(talk));
+        }
     }
 
     /// The next event, and whether more will come.
@@ -138,7 +154,11 @@ impl Turn {
                     }
                     continue;
                 }
-                Err(error) => return Err(server.rpc().process().hiding(error)),
+                Err(error) => {
+                    let error = server.rpc().process().hiding(error);
+                    self.recover();
+                    return Err(error);
+                }
             };
             self.stale = false;
             self.patience.begun();

@@ -5,21 +5,19 @@
 //! its end at once, throws away what it says, and ends it when it has rested too long. One is ended also when the login, the program's file or the path to
 //! it is another than when it was started, and with the pool. `talk.rs` says when a server comes back at all.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::answer::Answer;
-use super::home::Home;
+use super::home::{Home, Logins, Seen};
 use super::rpc::{Heard, Rpc};
 use super::talk::{TIDY, Talk, hear};
-use super::{AgentSettings, Served, Setup, outdated};
+use super::{AgentSettings, Served, outdated};
 use crate::error::{Error, Result};
 use crate::provider::process::{Keep, Place, Runner};
 
@@ -56,6 +54,9 @@ pub(super) struct Server {
     rpc: Rpc,
     /// Its group keeps it, and it goes with the group.
     home: Weak<Home>,
+    /// The empty folder that it works in.
+    work: PathBuf,
+    logins: Logins,
     seat: Seat,
     mark: Mark,
     turns: u32,
@@ -75,15 +76,15 @@ struct Resting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mark {
     program: PathBuf,
-    /// The file's device, number, length and time of change: package managers set the time of writing to what they like.
-    file: Option<(u64, u64, u64, i64, i64)>,
-    logins: Vec<Option<(SystemTime, u64)>>,
+    /// Its time of change tells: package managers set the time of writing to what they like.
+    file: Option<Seen>,
+    logins: Vec<Option<Seen>>,
 }
 
 impl Server {
-    /// Where it may find files of a request; nothing where it has ended.
-    pub(super) fn home(&self) -> Option<Arc<Home>> {
-        self.home.upgrade()
+    /// The empty folder that it works in; nothing where it has ended.
+    pub(super) fn work(&self) -> Option<&Path> {
+        (self.home.strong_count() > 0).then_some(&*self.work)
     }
 
     /// Its messages.
@@ -96,10 +97,10 @@ impl Server {
         self.turns > 0
     }
 
-    /// What it prints is counted anew.
-    pub(super) fn begin_turn(&mut self) {
+    /// What it prints is counted anew, for a request of so many bytes.
+    pub(super) fn begin_turn(&mut self, asked: usize) {
         self.turns += 1;
-        self.rpc.process().forget_printed();
+        self.rpc.process().begin_anew(asked);
     }
 
     /// Ends it. Its place is for the next one.
@@ -166,10 +167,8 @@ impl Pool {
     }
 
     fn mark(&self, program: &Path) -> Mark {
-        let file = fs::metadata(program).ok();
-        let file = file.map(|file| (file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()));
         let logins = self.settings.driver.layout.logins(&self.settings.environment);
-        Mark { program: program.to_owned(), file, logins }
+        Mark { program: program.to_owned(), file: Seen::of(program), logins }
     }
 
     /// Starts a server and greets it.
@@ -179,16 +178,17 @@ impl Pool {
     pub(super) async fn start(&self, program: &Path, place: Place) -> Result<Server> {
         let settings = &*self.settings;
         let tools = settings.tools.as_ref();
-        let setup = Setup { tools, has_key: settings.has_key(), environment: &settings.environment };
-        let mark = self.mark(program);
-        let home = Arc::new(Home::new(&settings.driver.layout, &settings.environment, !setup.has_key)?);
-        let launch = (self.served.start)(&setup, &home)?;
+        let setup = settings.setup();
+        let (mark, served) = (self.mark(program), self.served);
+        let made =
+            self.settings.home(&self.runner, !setup.has_key, |settings, home| (served.start)(&settings.setup(), home));
+        let (home, launch) = made.await?;
         let mut job = settings.job(program.to_owned(), launch, &home, tools);
         let seat: Seat = Arc::new(Mutex::new(Some(place)));
-        let kept = Arc::downgrade(&home);
+        let (kept, work, logins) = (Arc::downgrade(&home), home.work(), home.logins());
         job.keep = Some(Keep::new((home, seat.clone())));
-        let rpc = Rpc::new(self.runner.start(&job, Place::default())?, self.served.framing)?;
-        let mut server = Server { rpc, home: kept, seat, mark, turns: 0 };
+        let rpc = Rpc::new(self.runner.start(job, Place::default())?, self.served.framing)?;
+        let mut server = Server { rpc, home: kept, work, logins, seat, mark, turns: 0 };
         let mut talk = (self.served.greet)(&setup);
         let greeted = async {
             talk.begin(server.rpc.says())?;
@@ -216,9 +216,9 @@ impl Pool {
         if server.turns >= TURNS {
             return;
         }
-        if let Some(Err(error)) = server.home().map(|home| home.give_back()) {
-            tracing::warn!("a login that an agent refreshed could not be kept: {error}");
-        }
+        // The home's end gives back as well: nothing is lost where nobody waits for this.
+        let logins = server.logins.clone();
+        tokio::task::spawn_blocking(move || logins.give_back());
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         resting.retain(|resting| !resting.back.is_finished());
         let until = Instant::now() + if resting.len() < KEPT { REST } else { SHORT_REST };
@@ -242,7 +242,7 @@ async fn rest(
     if let Some(mut talk) = talk {
         timeout(TIDY, tidy(&mut server.rpc, &mut *talk)).await.ok()??;
     }
-    server.rpc.process().forget_printed();
+    server.rpc.process().begin_anew(0);
     loop {
         let heard = tokio::select! {
             biased;

@@ -10,6 +10,9 @@ use crate::usage::Usage;
 /// Characters of what is not understood that an error shows.
 const SHOWN: usize = 80;
 
+/// The longest value that is read: one may take fifty times as much memory as its text.
+const LONGEST: usize = 2 << 20;
+
 /// Reads one JSON value; says nothing before its end.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -26,8 +29,7 @@ impl Document {
 
 impl Reader for Document {
     fn push(&mut self, bytes: &[u8]) -> Result<Vec<Piece>> {
-        // What a program may print is bounded where it is read.
-        self.bytes.extend_from_slice(bytes);
+        held(&self.program, "a JSON value", &mut self.bytes, bytes)?;
         Ok(Vec::new())
     }
 
@@ -100,10 +102,10 @@ impl Reader for Lines {
             let (line, more) = rest.split_at(at);
             rest = more.get(1..).unwrap_or_default();
             let mut whole = std::mem::take(&mut self.partial);
-            whole.extend_from_slice(line);
+            held(&self.program, "a line", &mut whole, line)?;
             self.line(&whole, &mut pieces)?;
         }
-        self.partial.extend_from_slice(rest);
+        held(&self.program, "a line", &mut self.partial, rest)?;
         Ok(pieces)
     }
 
@@ -117,6 +119,20 @@ impl Reader for Lines {
         }
         Ok(pieces)
     }
+}
+
+/// Adds to what is held until it is whole.
+///
+/// # Errors
+/// `provider_protocol` for more than is read; nothing is held then.
+fn held(program: &str, what: &str, held: &mut Vec<u8>, more: &[u8]) -> Result<()> {
+    if held.len() + more.len() > LONGEST {
+        *held = Vec::new();
+        return Err(Error::protocol(format!("{program} printed {what} of more than {LONGEST} bytes"))
+            .with_hint("make it print less at once: the answer's text without what it was made from"));
+    }
+    held.extend_from_slice(more);
+    Ok(())
 }
 
 /// A value as text.
@@ -178,6 +194,19 @@ mod tests {
         let mut cut = lines();
         cut.push(b"{\"type\":\"text\",\"text\":\"a\"}\n").unwrap();
         assert!(cut.end().unwrap_err().message().contains("ends an answer"));
+    }
+
+    #[test]
+    fn what_is_held_until_it_is_whole_is_bounded() {
+        let piece = [b' '; 64 << 10];
+        let readers: [Box<dyn Reader>; 2] = [Box::new(Document::new("it", "/a")), Box::new(lines())];
+        for mut reader in readers {
+            let mut pieces = (0..).map(|_| reader.push(&piece));
+            assert_eq!(pieces.by_ref().take_while(Result::is_ok).count(), LONGEST / piece.len());
+        }
+        let mut ends = lines();
+        let error = ends.push(&[b"x".repeat(LONGEST + 1), b"\n".to_vec()].concat()).unwrap_err();
+        assert!(error.message().contains("2097152"), "{error}");
     }
 
     #[test]

@@ -146,10 +146,13 @@ pub(super) fn unheard(stderr: &str) -> Option<Error> {
             "run the router as another user, name another permission_mode, or set IS_SANDBOX=1 where nothing can be harmed",
         ));
     }
-    if stderr.contains("not a valid JSON Schema") {
-        return Some(Error::unsupported(format!("claude: {stderr}")).with_hint("mend the schema"));
-    }
     None
+}
+
+/// The error of a form that it does not take.
+pub(super) fn unformed() -> Error {
+    Error::unsupported("claude does not take the form that was asked for: it is not a valid JSON Schema")
+        .with_hint("mend the schema")
 }
 
 /// The error of an answer that was to have a form and has none.

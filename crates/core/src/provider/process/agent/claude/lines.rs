@@ -44,6 +44,9 @@ enum Line {
     System {
         #[serde(default)]
         served_by_anthropic: Option<bool>,
+        /// The tools that it has, where the line says how it begins.
+        #[serde(default)]
+        tools: Option<Vec<String>>,
     },
     StreamEvent {
         event: Streamed,
@@ -213,7 +216,13 @@ fn plus(a: Usage, b: Usage) -> Usage {
 impl Reader for Lines {
     fn line(&mut self, line: &[u8], answer: &mut Answer) -> Result<()> {
         match known::<Line>("claude", line)? {
-            Some(Line::System { served_by_anthropic: Some(vendor) }) => self.vendor = vendor,
+            Some(Line::System { served_by_anthropic, tools }) => {
+                self.vendor = served_by_anthropic.unwrap_or(self.vendor);
+                // A form that it does not understand it forgets without a word.
+                if self.schema && tools.is_some_and(|tools| !tools.iter().any(|tool| tool == "StructuredOutput")) {
+                    return Err(failed::unformed());
+                }
+            }
             Some(Line::StreamEvent { event, parent_tool_use_id: None }) => self.event(event, answer)?,
             Some(Line::Assistant(said)) if said.parent_tool_use_id.is_none() => {
                 // What it says itself comes from a model `<synthetic>`.
