@@ -25,7 +25,6 @@ mod template;
 mod told;
 mod transcript;
 mod wrapper;
-mod zone;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -2,44 +2,40 @@
 //!
 //! Programs say it in the time zone of the machine, and most name that. Times that stand for themselves are read in `dialect/retry_after.rs`.
 
-use std::path::Path;
 use std::time::Duration;
 
-use super::zone::{Zone, date, days};
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 
-/// Where the system keeps its zones, and its own one.
-const ZONES: &str = "/usr/share/zoneinfo";
-const OWN: &str = "/etc/localtime";
+/// For how long a time that has passed is this one and not tomorrow's: clocks differ, and minutes are left out.
+const JUST_NOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// Seconds for which a time that has passed is this one and not tomorrow's: clocks differ, and minutes are left out.
-const JUST_NOW: i64 = 900;
-
-/// The longest wait believed, in seconds: another date than the one that was meant would be a year away.
-const LONGEST: i64 = 31 * DAY;
-
-const DAY: i64 = 86_400;
+/// The longest wait believed: another date than the one that was meant would be a year away.
+const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/// The wait until the time that a text names; nothing where it names none, or a zone that is not known here. `now` is the time since 1970. Reads the zone's file.
+/// The wait until the time that a text names; nothing where it names none, or a zone that is not known here. `now` is the time since 1970. Reads the system's
+/// database of zones.
 pub(super) fn told(text: &str, now: Duration) -> Option<Duration> {
     let reset = Reset::parse(text)?;
     let zone = match reset.zone {
-        Some("UTC" | "GMT" | "Etc/UTC" | "Z") => Zone::default(),
-        Some(name) => Zone::read(&Path::new(ZONES).join(name))?,
+        Some("UTC" | "GMT" | "Etc/UTC" | "Z") => TimeZone::UTC,
+        Some(name) => TimeZone::get(name).ok()?,
         // A machine without one counts in UTC.
-        None => Zone::read(Path::new(OWN)).or_else(|| (!Path::new(OWN).exists()).then(Zone::default))?,
+        None => TimeZone::try_system().unwrap_or(TimeZone::UTC),
     };
-    reset.wait(&zone, i64::try_from(now.as_secs()).ok()?)
+    let now = Timestamp::from_second(i64::try_from(now.as_secs()).ok()?).ok()?;
+    reset.wait(&now.to_zoned_datetime(zone))
 }
 
 /// A time of a clock.
 #[derive(Debug, PartialEq, Eq)]
 struct Reset<'a> {
     /// Month and day, where they are named.
-    date: Option<(i64, i64)>,
-    /// Seconds since midnight.
-    time: i64,
+    date: Option<(i8, i8)>,
+    time: Time,
     zone: Option<&'a str>,
 }
 
@@ -63,12 +59,12 @@ impl<'a> Reset<'a> {
         let month = MONTHS.iter().position(|month| next.get(..3) == Some(*month));
         let date = match month {
             Some(month) => {
-                let day = word()?.parse::<i64>().ok().filter(|day| (1..=31).contains(day))?;
+                let day = word()?.parse::<i8>().ok().filter(|day| (1..=31).contains(day))?;
                 next = word()?;
                 if next == "at" {
                     next = word()?;
                 }
-                Some((month as i64 + 1, day))
+                Some((i8::try_from(month).ok()? + 1, day))
             }
             None => None,
         };
@@ -92,33 +88,32 @@ impl<'a> Reset<'a> {
         }
     }
 
-    fn wait(&self, zone: &Zone, now: i64) -> Option<Duration> {
-        // The offset of a moment that is on a clock: the second look is after the turn, where the first was before it.
-        let moment = |clock: i64| clock - zone.offset(clock - zone.offset(clock - zone.offset(now)));
-        let today = (now + zone.offset(now)).div_euclid(DAY);
+    fn wait(&self, now: &ZonedDateTime) -> Option<Duration> {
+        let today = now.date();
+        let on = |year: i16| self.date.and_then(|(month, day)| Date::new(year, month, day).ok());
         let coming = match self.date {
-            None => [today - 1, today, today + 1],
-            Some((month, day)) => {
-                let (year, ..) = date(today);
-                [year - 1, year, year + 1].map(|year| days(year, month, day))
-            }
+            None => [today.checked_sub(1.day()).ok(), Some(today), today.checked_add(1.day()).ok()],
+            Some(_) => [on(today.year() - 1), on(today.year()), on(today.year() + 1)],
         };
-        let moments = coming.into_iter().map(|day| moment(day * DAY + self.time));
-        let wait = moments.map(|moment| moment - now).find(|wait| *wait > -JUST_NOW)?;
-        (wait <= LONGEST).then(|| Duration::from_secs(wait.max(0).unsigned_abs()))
+        let moments = coming.into_iter().flatten().filter_map(|day| {
+            let moment = day.to_datetime(self.time).to_zoned_datetime(now.time_zone().clone()).ok()?;
+            Some(now.duration_until(&moment))
+        });
+        let wait = moments.into_iter().find(|wait| *wait > -JUST_NOW)?;
+        (wait <= LONGEST).then(|| Duration::try_from(wait).unwrap_or_default())
     }
 }
 
-/// `3pm`, `12:50am`, `15:00` in seconds; a bare number is no time.
-fn clock(word: &str, half: Option<&str>) -> Option<i64> {
+/// `3pm`, `12:50am`, `15:00`; a bare number is no time.
+fn clock(word: &str, half: Option<&str>) -> Option<Time> {
     let digits = half.and_then(|half| word.strip_suffix(half)).unwrap_or(word);
     let (hour, minute) = digits.split_once(':').unwrap_or((digits, "0"));
     if half.is_none() && !digits.contains(':') {
         return None;
     }
-    let number = |text: &str, most: i64| {
+    let number = |text: &str, most: i8| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<i64>().ok().filter(|number| digits && *number <= most)
+        text.parse::<i8>().ok().filter(|number| digits && *number <= most)
     };
     let (hour, minute) = (number(hour, 23)?, number(minute, 59)?);
     let hour = match half {
@@ -127,27 +122,34 @@ fn clock(word: &str, half: Option<&str>) -> Option<i64> {
         Some(_) => hour % 12,
         None => hour,
     };
-    Some(hour * 3600 + minute * 60)
+    Time::new(hour, minute, 0, 0).ok()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use jiff::civil::time;
 
     #[test]
     fn times_of_a_clock_are_known_in_their_forms() {
         let parsed = |text: &'static str| Reset::parse(text).map(|reset| (reset.date, reset.time, reset.zone));
-        assert_eq!(parsed("Limit reached ∙ resets 3pm."), Some((None, 54_000, None)));
+        assert_eq!(parsed("Limit reached ∙ resets 3pm."), Some((None, time(15, 0, 0, 0), None)));
         assert_eq!(
             parsed("You've hit your limit · resets 4:50am (Europe/Rome)"),
-            Some((None, 17_400, Some("Europe/Rome")))
+            Some((None, time(4, 50, 0, 0), Some("Europe/Rome")))
         );
-        assert_eq!(parsed("resets at 15:00 (UTC)."), Some((None, 54_000, Some("UTC"))));
-        assert_eq!(parsed("Resets 12:50am (America/Los_Angeles)"), Some((None, 3_000, Some("America/Los_Angeles"))));
-        assert_eq!(parsed("resets 12 pm (UTC)"), Some((None, 43_200, Some("UTC"))));
-        assert_eq!(parsed("weekly limit · resets Oct 6, 1pm (UTC)"), Some((Some((10, 6)), 46_800, Some("UTC"))));
-        assert_eq!(parsed("resets on October 6 at 13:00"), Some((Some((10, 6)), 46_800, None)));
+        assert_eq!(parsed("resets at 15:00 (UTC)."), Some((None, time(15, 0, 0, 0), Some("UTC"))));
+        assert_eq!(
+            parsed("Resets 12:50am (America/Los_Angeles)"),
+            Some((None, time(0, 50, 0, 0), Some("America/Los_Angeles")))
+        );
+        assert_eq!(parsed("resets 12 pm (UTC)"), Some((None, time(12, 0, 0, 0), Some("UTC"))));
+        assert_eq!(
+            parsed("weekly limit · resets Oct 6, 1pm (UTC)"),
+            Some((Some((10, 6)), time(13, 0, 0, 0), Some("UTC")))
+        );
+        assert_eq!(parsed("resets on October 6 at 13:00"), Some((Some((10, 6)), time(13, 0, 0, 0), None)));
         for bad in [
             "resets",
             "resets ",
@@ -176,8 +178,14 @@ mod tests {
         assert_eq!(wait("resets Nov 25, 10am (UTC)"), Some(3 * 86_400));
         assert_eq!(wait("resets Oct 6, 1pm (UTC)"), None, "no limit lasts a year");
         assert_eq!(wait("resets 3pm (Nowhere/Such)"), None);
-        let zone = Zone::default();
-        let new_year = Reset::parse("resets Jan 1, 1am").unwrap();
-        assert_eq!(new_year.wait(&zone, 1_798_761_600 - 3600).unwrap().as_secs(), 7200);
+        // An hour before a year ends, and on either side of the nights in which Rome turns its clocks.
+        let rome = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let from = |now: i64, text: &'static str| {
+            let now = Timestamp::from_second(now).unwrap().to_zoned_datetime(rome.clone());
+            Reset::parse(text).unwrap().wait(&now).map(|wait| wait.as_secs())
+        };
+        assert_eq!(from(1_798_758_000 - 3600, "resets Jan 1, 1am"), Some(7200));
+        assert_eq!(from(1_774_746_000 - 3600, "resets 6am"), Some(4 * 3600));
+        assert_eq!(from(1_792_890_000 - 3600, "resets 6am"), Some(5 * 3600));
     }
 }
