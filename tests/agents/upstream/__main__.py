@@ -68,6 +68,8 @@ class State:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
+    # Pieces go as they are written, not when the last one was acknowledged.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         if self.path == "/left":
@@ -153,7 +155,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = json.dumps(value).encode()
         self.send_response(status)
         for name, text in {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}.items():
-            self.send_header(name, text)
+            self.send_header(name, str(int(time.time() + int(text))) if text.startswith("+") else text)
         self.end_headers()
         self.wfile.write(data)
 

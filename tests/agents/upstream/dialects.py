@@ -1,12 +1,13 @@
 """The four dialects, as an upstream speaks them: what it reads from a request, and the writers of an answer. What is answered is decided in `script.py`.
 
-Each dialect has `read(body)`, which tells the last user's text, the tools and their results; `whole(model, steps)`; and `stream(model, steps)`, which gives
+Each dialect has `read(body)`, which tells the last user's text, the pictures of all users, the tools and their results; `whole(model, steps)`; and `stream(model, steps)`, which gives
 (name, data) for each event, or a step that is no event: ("pause", s), ("stall",), ("cut",).
 """
 
 import json
+import time
 
-from script import USAGE, pieces
+from script import RESET, USAGE, pieces
 
 WAITS = ("pause", "stall", "cut", "mute")
 
@@ -23,6 +24,12 @@ def text_of(content):
     return "".join(part.get("text") or "" for part in content or [] if part.get("type", "text") in ("text", "input_text"))
 
 
+def picture(url):
+    """The media type and the base64 of a picture that a dialect sends as a `data:` address."""
+    head, _, data = url.removeprefix("data:").partition(";base64,")
+    return (head, data)
+
+
 def said(steps, kind="say"):
     return "".join(step[1] for step in steps if step[0] in (kind, "refuse"))
 
@@ -35,13 +42,22 @@ def finish(steps):
     return (find(steps, "finish") or (None, "stop"))[1]
 
 
+# What Google adds where it is a quota and no busy minute.
+USED_UP = [
+    {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "QUOTA_EXHAUSTED", "domain": "cloudcode-pa.googleapis.com", "metadata": {}},
+    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{RESET}s"},
+]
+
+
 def failure(dialect, steps):
     """The body of a failure in a dialect's own shape."""
     _, status, openai, anthropic, google, message, _ = steps
     if dialect is Messages:
         return {"type": "error", "error": {"type": anthropic, "message": message}, "request_id": "req_scripted"}
     if dialect is Gemini:
-        return {"error": {"code": status, "message": message, "status": google}}
+        return {"error": {"code": status, "message": message, "status": google, **({"details": USED_UP} if openai == "usage_limit_reached" else {})}}
+    if openai == "usage_limit_reached":
+        return {"error": {"type": openai, "message": message, "plan_type": "pro", "resets_at": int(time.time()) + RESET}}
     kind = "insufficient_quota" if openai == "insufficient_quota" else "invalid_request_error" if status < 429 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": openai}}
 
@@ -54,10 +70,12 @@ class Chat:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"text": "", "pictures": [], "tools": [], "results": []}
         for message in body["messages"]:
             if message["role"] == "user":
                 asked["text"], asked["results"] = text_of(message.get("content")), []
+                parts = [part for part in message.get("content") or [] if isinstance(part, dict) and part.get("type") == "image_url"]
+                asked["pictures"] += [picture(part["image_url"]["url"]) for part in parts]
             elif message["role"] == "tool":
                 asked["results"].append(text_of(message.get("content")))
         asked["tools"] = [tool["function"]["name"] for tool in body.get("tools") or [] if "function" in tool]
@@ -114,13 +132,15 @@ class Chat:
 class Responses:
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"text": "", "pictures": [], "tools": [], "results": []}
         given = body["input"]
         for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
             if item.get("type") in ("function_call_output", "custom_tool_call_output"):
                 asked["results"].append(text_of(item.get("output")))
             elif item.get("role") == "user":
                 asked["text"], asked["results"] = text_of(item.get("content")), []
+                parts = [part for part in item.get("content") or [] if isinstance(part, dict) and part.get("type") == "input_image"]
+                asked["pictures"] += [picture(part["image_url"]) for part in parts]
         asked["tools"] = [tool["name"] for tool in body.get("tools") or [] if tool.get("type") == "function"]
         return asked
 
@@ -209,7 +229,7 @@ class Messages:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"text": "", "pictures": [], "tools": [], "results": []}
         for message in body["messages"]:
             if message["role"] != "user":
                 continue
@@ -219,6 +239,8 @@ class Messages:
                 asked["results"] += [text_of(part.get("content")) for part in results]
             else:
                 asked["text"], asked["results"] = text_of(parts), []
+            sources = [part["source"] for part in parts if isinstance(part, dict) and part.get("type") == "image"]
+            asked["pictures"] += [(source["media_type"], source["data"]) for source in sources]
         asked["tools"] = [tool["name"] for tool in body.get("tools") or []]
         return asked
 
@@ -282,7 +304,7 @@ class Gemini:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"text": "", "pictures": [], "tools": [], "results": []}
         for content in body["contents"]:
             if content.get("role") == "model":
                 continue
@@ -291,6 +313,8 @@ class Gemini:
                 asked["results"] += [" ".join(str(value) for value in result["response"].values()) for result in results]
             else:
                 asked["text"], asked["results"] = "".join(part.get("text", "") for part in content["parts"]), []
+            inline = [part["inlineData"] for part in content["parts"] if "inlineData" in part]
+            asked["pictures"] += [(data["mimeType"], data["data"]) for data in inline]
         asked["tools"] = [one["name"] for tool in body.get("tools") or [] for one in tool.get("functionDeclarations", [])]
         return asked
 
