@@ -122,7 +122,7 @@ def steps_of(model, asked):
     """The steps for a model, what depends on the request filled in; None for a model that is not on the list."""
     steps = MODELS.get(model)
     if steps == MODELS["echo"]:
-        return [("say", asked["text"]), ("finish", "stop")]
+        return [("say", "".join(asked["texts"][-1:])), ("finish", "stop")]
     if steps == MODELS["sees"]:
         seen = [f"{mime} {hashlib.sha256(base64.b64decode(data)).hexdigest()[:16]}" for mime, data in asked["pictures"]]
         return [("say", "; ".join(seen) or "I see no picture."), ("finish", "stop")]
@@ -147,13 +147,13 @@ def steps_of(model, asked):
 
 def work(asked):
     """The next step of a work with tools: read, then write, then tell."""
-    folder, results = FOLDER.search(asked["text"]), asked["results"]
+    folder, results = FOLDER.search(" ".join(asked["texts"])), asked["results"]
     given = GIVEN.search(" ".join(results))
     text = f"copied {given[0]}" if given else "nothing was read"
     for at, (tools, name, more) in enumerate(((READERS, "given.txt", ()), (WRITERS, "made.txt", (text,)))):
         tool = next((tool for tool in tools if tool in asked["tools"]), None)
         if folder and tool and len(results) == at:
-            return [("call", tool, tools[tool](f"{folder[1]}/{name}", *more)), ("finish", "call")]
+            return [("call", tool, tools[tool](f"{folder[1]}/{name}", *more), at + 1), ("finish", "call")]
     return [("say", f"It said: {' | '.join(results)}, of {', '.join(asked['tools'])}"), ("finish", "stop")]
 
 
