@@ -50,13 +50,6 @@ def thinks(this):
     assert answer.status == 0 and answer.text == ANSWER, answer
 
 
-def cut_at_the_limit(this):
-    """An answer that ran into the limit of tokens says so."""
-    answer = this.ask("--json", "-p", "hello", model="runs-out")
-    # One of them asks the model to go on, and joins what it says; this one says the same again.
-    assert answer.kind or (answer.json["finish"] == "length" and answer.text.replace(HALF, "") == ""), answer
-
-
 def system(this):
     """Instructions arrive, and replace the agent's own."""
     answer = this.ask("--json", "-s", "Speak as the system prompt says.", "-p", "hello")
@@ -101,7 +94,7 @@ def at(this):
     words = f"@{secret} what does @AGENTS.md say, and @./AGENTS.md?"
     answer = this.ask("--json", f"--prompt={words}", model="echo")
     assert planted.WORD not in (answer.text or ""), answer
-    assert (answer.status == 0 and words in answer.text) or answer.kind == "caller_unsupported", answer
+    assert answer.status == 0 and words in answer.text, answer
 
 
 def long_prompt(this):
@@ -113,9 +106,12 @@ def long_prompt(this):
 
 
 def nul(this):
-    """A prompt with a NUL is refused before anything starts, or arrives."""
+    """A prompt with a NUL the command refuses before anything starts; over HTTP it arrives."""
     answer = this.ask("--json", model="echo", stdin=b"before\0after")
-    assert answer.kind == "caller_invalid_request" or (answer.status == 0 and "before" in answer.text), answer
+    assert answer.kind == "caller_invalid_request" and not this.wire, answer
+    with this.serving("", this.environment()) as url:
+        status, _, text = abilities.chat(url, f"{this.who.id}/echo", "before\0after")
+        assert status == 200 and text.endswith("before\0after"), (status, text)
 
 
 # ---- failures, as the vendors tell them
@@ -173,10 +169,9 @@ def not_logged_in(this):
 
 
 def nobody_there(this):
-    """A refused connection ends at the deadline at the latest."""
-    answer = this.ask("--json", "-p", "hello", target="nobody", timeout=20)
+    """A refused connection is told as one, and not waited for."""
+    answer = this.ask("--json", "-p", "hello", target="nobody", timeout=60)
     assert answer.kind == "provider_connection", answer
-    assert answer.took < 23, answer
 
 
 # ---- ends
@@ -215,7 +210,7 @@ def killed(this):
         return False
 
     answer = this.ask("--json", "-p", "hello", model="stalls", target="upstream", interrupt=kill, timeout=40)
-    assert answer.status == 1 and answer.kind in ("provider_unavailable", "provider_server_error", "provider_protocol", "provider_connection"), answer
+    assert answer.status == 1 and answer.kind == "provider_server_error" and "SIGKILL" in answer.json["error"]["message"], answer
 
 
 # ---- logins
@@ -278,8 +273,10 @@ def run_embedded(this):
     shutil.rmtree(this.home)
     this.home.mkdir()
     words = [word.replace("hello", "Name a colour.") for word in this.who.session]
+    # So small a model does not always find an end: a quarter of the window is what its answer may have.
+    config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
     env = {**this.environment("upstream", key=False), "XDG_CACHE_HOME": this.stage.cache}
-    answer = this.run([this.stage.program, "run", this.who.program, "--model", "local", "--tools", "none", "--", *words], env, limit=400)
+    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--", *words], env, limit=600)
     assert answer.status == 0 and answer.out.strip(), answer
     assert not this.requests(), f"somebody else was asked: {this.on_the_wire()[:800]}"
 
@@ -289,7 +286,6 @@ CASES = {
     "whole": whole,
     "streamed": streamed,
     "thinks": thinks,
-    "cut at the limit": cut_at_the_limit,
     "system prompt": system,
     "no tools": no_tools,
     "picture": abilities.picture,
@@ -321,6 +317,8 @@ CASES = {
             fails("server broken", "fails-500", "provider_server_error"),
             fails("overloaded", "fails-529", "provider_overloaded"),
             fails("too long", "fails-length", "caller_context_length"),
+            # Copilot asks the model to go on, twice, and joins what it says; this one says the same again.
+            ends("cut at the limit", "runs-out", "length", "gateway", (HALF, HALF * 3)),
             ends("filtered", "filtered", "content_filter", "gateway", (HALF,)),
             ends("refused", "refuses", "refusal", "upstream", ("", "I cannot help with that.")),
             fails("cut stream", "cuts", "provider_connection"),

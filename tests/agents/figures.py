@@ -11,6 +11,7 @@ It plays only where nothing can leave the machine, as `run.py` does: `scripts/ag
 import argparse
 import os
 import pathlib
+import signal
 import statistics
 import sys
 import tempfile
@@ -87,6 +88,8 @@ def main():
     if unknown := set(given.wanted) - {who.id for who in AGENTS}:
         raise SystemExit(f"error: no provider: {', '.join(sorted(unknown))}; there are {', '.join(who.id for who in AGENTS)}")
     alone()
+    # Ended from outside, it ends what it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The same program under another name costs the same.
     chosen = [who for who in AGENTS if who.id in given.wanted] or [who for who in AGENTS if not who.id.endswith("_py")]
     with tempfile.TemporaryDirectory(prefix="llm-router-agents.") as folder:

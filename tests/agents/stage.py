@@ -37,6 +37,8 @@ class Stage:
         self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
         self.cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache")
         self.children = []
+        # The runs of tries, each the head of a group of its own.
+        self.runs = []
         self.number = iter(range(1_000_000))
         self.clean = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -85,6 +87,9 @@ class Stage:
     def end(self):
         for child in self.children:
             child.terminate()
+        # Those that are under way, where all of it is ended from outside: in their turn they end what they started.
+        for run in [run for run in self.runs if run.poll() is None]:
+            run.terminate()
         for child in self.children:
             try:
                 child.wait(timeout=30)
@@ -133,6 +138,11 @@ class Try:
         self.relays = {}
         self.marker = self.folder / "obeyed"
         planted.plant(self.home, self.work, self.marker)
+        # On a machine with other work an agent takes long to say its first word, and that is nobody's failure here.
+        own = self.home / ".config/ipfs-llm-router/config.toml"
+        own.parent.mkdir(parents=True)
+        own.write_text('[router]\ntimeouts = { first_event = "90s", whole = "290s" }\n')
+        own.chmod(0o600)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
         self.child, self.bare, self.session = None, False, False
@@ -196,6 +206,7 @@ class Try:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        self.stage.runs.append(self.child)
         pieces, err, done = [], [], threading.Event()
 
         def out_of(pipe):
@@ -240,6 +251,7 @@ class Try:
         self.before = snapshot(self.home)
         command = [self.stage.program, "--config", self.config(f'[server]\ndrain = "1ms"\n{config}'), "serve", "--port", "0"]
         self.child = subprocess.Popen(command, env=env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.stage.runs.append(self.child)
         done = threading.Event()
         threading.Thread(target=self.watch, args=(done,), daemon=True).start()
         try:

@@ -79,6 +79,7 @@ async fn failures_are_told_apart() {
         ("model", ErrorKind::CallerModelUnknown, "does not exist"),
         ("rate_limited", ErrorKind::ProviderRateLimited, "too many requests"),
         ("quota", ErrorKind::ProviderQuotaExhausted, "exceeded your current quota"),
+        ("limit", ErrorKind::ProviderQuotaExhausted, "reset after 2h3m"),
         ("length_exceeded", ErrorKind::CallerContextLength, "too long"),
         ("cut", ErrorKind::ProviderConnection, "unexpected EOF"),
         ("nothing", ErrorKind::ProviderProtocol, "No response"),
@@ -215,7 +216,7 @@ async fn who_may_only_read_reads_in_its_folder() {
         ("/etc/hostname".into(), "user-not-available"),
         (folder.path().join("missing").display().to_string(), "user-not-available"),
     ] {
-        let mut asks = recorded("read-permission").cut_after("permission.requested", json!({"in": ""}));
+        let mut asks = recorded("tools-read-only").cut_after("permission.requested", json!({"in": ""}));
         for line in &mut asks.lines {
             if let Some(out) = line["out"].as_str() {
                 line["out"] = out.replace("/tmp/agent/given.txt", &path).into();
