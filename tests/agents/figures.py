@@ -1,6 +1,6 @@
 """What the router costs beside the genuine agents: its own processor time a run, how much sooner a warm agent answers, and whether its memory grows.
 
-    python figures.py LLM_ROUTER BIN [--memory N] [WORD...]     WORDs choose providers; N runs are between the two looks at the memory (200), 0 for none
+    python figures.py LLM_ROUTER BIN [--memory N] [WORD...]     WORDs choose providers; N runs are before the first look at the memory and N between the two (200), 0 for none
 
 For each provider `llm-router serve` is started anew some times and asked over HTTP, one request after the other; the upstream answers at once. Processor time
 is that of the router's own process, without the agents', from /proc. A figure belongs to its machine: this prints, and people compare with the bound beside it.
@@ -54,23 +54,27 @@ def asked(url, who):
 def measured(stage, who, memory):
     """The lines of one provider."""
     cold, warm, said = [], [], []
-    for start in range(STARTS):
+    starts = STARTS if who.id in STAY else 1
+    for start in range(starts):
         this = Try(stage, who, "figures")
         env = {**this.environment("upstream"), **who.own(stage.upstream)}
         with this.serving("", env) as url:
             cold.append(asked(url, who))
             warm.append(asked(url, who))
-            if start + 1 < STARTS:
+            if start + 1 < starts:
                 continue
             before = computed(this.child.pid)
             later = [asked(url, who) for _ in range(RUNS)]
             own = (computed(this.child.pid) - before) / RUNS * 1e3
             said.append(f"own CPU {own:.1f} ms a run of {RUNS} (bound {CPU} ms), an answer in {statistics.median(later) * 1e3:.0f} ms")
             if memory:
+                # What is kept of the first requests (pools, bounded records) has its place once that many have been.
+                for _ in range(memory):
+                    asked(url, who)
                 first = resident(this.child.pid)
                 for _ in range(memory):
                     asked(url, who)
-                said.append(f"resident {first:.2f} MiB after {RUNS + 2} runs, {resident(this.child.pid):.2f} MiB after {memory} more (bound: no growth)")
+                said.append(f"resident {first:.2f} MiB after {memory + RUNS + 2} runs, {resident(this.child.pid):.2f} MiB after {memory} more (bound: no growth)")
         this.close()
     if who.id in STAY:
         first, second = statistics.median(cold) * 1e3, statistics.median(warm) * 1e3
