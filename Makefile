@@ -2,7 +2,7 @@
 # CARGO_TARGET_DIR is obeyed; without it, build output is in ./target.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-redis test-mcp test-openapi test-otlp test-sdks test-page agents faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
+.PHONY: help run test test-redis test-mcp test-openapi test-otlp test-sdks test-page agents agents-figures faults soak check lint deny fmt bench bench-gateway fuzz dist test-dist clean
 
 # What `make run` starts; its tests put something cheaper here.
 RUN = scripts/run.sh
@@ -17,6 +17,7 @@ help: ## say what there is
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
 	@echo 'make agents              the genuine coding agents (npm) through the router, with nothing but a scripted upstream to talk to'
+	@echo 'make agents-figures      what the router costs beside those agents: processor time a run, warm over cold, memory over 200 runs'
 	@echo 'make faults              every fault of providers at its full length; `make test` plays them at a twentieth'
 	@echo 'make soak                mixed faults for SOAK_MINUTES (30) at SOAK_RATE (200) requests a second: what leaks?'
 	@echo 'make check               format, lints and tests of crates/core: no C++, for while you write'
@@ -58,6 +59,9 @@ test-page:
 
 agents:
 	@scripts/agents.sh
+
+agents-figures:
+	@scripts/agents.sh figures
 
 faults: export LLM_ROUTER_FAULT_SCALE = 1
 faults:

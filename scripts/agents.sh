@@ -2,6 +2,7 @@
 # The genuine coding agents through the router: every case of `tests/agents/cases.py` with each provider that drives one.
 #
 #     scripts/agents.sh [WORD...]            WORDs choose providers and cases, without which all are played
+#     scripts/agents.sh figures [WORD...]    measures what the router costs beside them; WORDs choose providers, and `--memory N` how long its memory is watched
 #     scripts/agents.sh record [WORD...]     writes what each agent says in each case to the fixtures that `make test` replays
 #
 # The four agents and the Node that they use are installed into the cache folder, once for each set of versions; that needs the network. The tests have
@@ -27,10 +28,10 @@ agents() {
 installed agents agents tests/agents/package-lock.json
 
 play=run.py
-if [ "${1:-}" = record ]; then
-    play=transcripts.py
-    shift
-fi
+case "${1:-}" in
+record) play=transcripts.py && shift ;;
+figures) play=figures.py && shift ;;
+esac
 debug_program
 "$program" pull >&2
 PYTHONDONTWRITEBYTECODE=1 exec $apart python3 "tests/agents/$play" "$program" "$tools/node_modules/.bin" "$@"

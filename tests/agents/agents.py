@@ -35,6 +35,14 @@ class Agent:
     session: tuple = ()
     # Parts of the usage that it does not report.
     silent: tuple = ()
+    # Whether it answers in a form that is asked for.
+    takes_schema: bool = True
+    # The mode for its tools that is meant where none is named, and one in which it writes into its folder unasked.
+    modes: tuple = ()
+    # Whether what a folder says to it counts where it works there with its tools.
+    trusts_folder: bool = False
+    # What becomes of a case where it does not tell as much as the others: the kind of the error, or how the answer ended.
+    tells: dict = field(default_factory=dict)
     # Cases that it cannot play, each with the reason.
     excused: dict = field(default_factory=dict)
 
@@ -113,6 +121,8 @@ CODEX = Agent(
     login_hosts=("chatgpt.com", "auth.openai.com"),
     bare=("exec", "--skip-git-repo-check", "-m", "parrot", "hello"),
     session=("exec", "--skip-git-repo-check", "hello"),
+    modes=("read-only", "workspace-write"),
+    excused={"tools: outside": "its sandbox bounds what is written; it reads what its user may"},
 )
 CLAUDE = Agent(
     id="claude_code",
@@ -124,6 +134,9 @@ CLAUDE = Agent(
     login_hosts=("api.anthropic.com", "platform.claude.com"),
     bare=("-p", "--model", "parrot", "hello"),
     session=("-p", "hello"),
+    modes=("dontAsk", "acceptEdits"),
+    # After an answer that broke off it begins another one, whatever the reason was; and Anthropic's format has one word for a filter and a refusal.
+    tells={"late failure": "provider_connection", "filtered": "refusal"},
 )
 GEMINI = Agent(
     id="gemini_cli",
@@ -135,6 +148,11 @@ GEMINI = Agent(
     login_hosts=("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com"),
     bare=("--skip-trust", "-m", "parrot", "-p", "hello"),
     session=("--skip-trust", "-p", "hello"),
+    takes_schema=False,
+    modes=("plan", "auto_edit"),
+    trusts_folder=True,
+    # It reads over an error in the midst of a stream.
+    tells={"late failure": "provider_protocol", "refused": "content_filter"},
 )
 COPILOT = Agent(
     id="copilot_cli",
@@ -147,19 +165,23 @@ COPILOT = Agent(
     bare=("--model", "parrot", "-p", "hello"),
     excused={"refreshed": "a token of GitHub does not run out"},
     session=("-p", "hello"),
+    takes_schema=False,
+    modes=("read-only", "allow-all-tools"),
+    # Of a refusal it says that no response was returned.
+    tells={"refused": "provider_protocol"},
 )
 
 
 def also(agent, **other):
     """The same program under another provider's name."""
-    once = {name: f"the program is that of {agent.id}" for name in ("control", "run")}
+    once = {name: f"the program is that of {agent.id}" for name in ("control", "run", "run: embedded")}
     return Agent(**{**agent.__dict__, "excused": {**agent.excused, **once}, **other})
 
 
 AGENTS = [
     CODEX,
     COPILOT,
-    also(COPILOT, id="copilot_sdk"),
+    also(COPILOT, id="copilot_sdk", takes_schema=True, modes=("read-only", "allow-all"), tells={}),
     GEMINI,
     also(GEMINI, id="gemini_py"),
     CLAUDE,

@@ -4,9 +4,11 @@
 """
 
 import os
+import shutil
 import signal
 import time
 
+import abilities
 import planted
 
 ANSWER = "One two three four five six seven."
@@ -46,13 +48,6 @@ def thinks(this):
     """Thoughts are no part of the text."""
     answer = this.ask("--json", "-p", "hello", model="thinks")
     assert answer.status == 0 and answer.text == ANSWER, answer
-
-
-def cut_at_the_limit(this):
-    """An answer that ran into the limit of tokens says so."""
-    answer = this.ask("--json", "-p", "hello", model="runs-out")
-    # One of them asks the model to go on, and joins what it says; this one says the same again.
-    assert answer.kind or (answer.json["finish"] == "length" and answer.text.replace(HALF, "") == ""), answer
 
 
 def system(this):
@@ -99,7 +94,7 @@ def at(this):
     words = f"@{secret} what does @AGENTS.md say, and @./AGENTS.md?"
     answer = this.ask("--json", f"--prompt={words}", model="echo")
     assert planted.WORD not in (answer.text or ""), answer
-    assert (answer.status == 0 and words in answer.text) or answer.kind == "caller_unsupported", answer
+    assert answer.status == 0 and words in answer.text, answer
 
 
 def long_prompt(this):
@@ -111,34 +106,50 @@ def long_prompt(this):
 
 
 def nul(this):
-    """A prompt with a NUL is refused before anything starts, or arrives."""
+    """A prompt with a NUL the command refuses before anything starts; over HTTP it arrives."""
     answer = this.ask("--json", model="echo", stdin=b"before\0after")
-    assert answer.kind == "caller_invalid_request" or (answer.status == 0 and "before" in answer.text), answer
+    assert answer.kind == "caller_invalid_request" and not this.wire, answer
+    with this.serving("", this.environment()) as url:
+        status, _, text = abilities.chat(url, f"{this.who.id}/echo", "before\0after")
+        assert status == 200 and text.endswith("before\0after"), (status, text)
 
 
 # ---- failures, as the vendors tell them
 
 
-def fails(model, *kinds, timeout=100):
+def fails(name, model, kind, timeout=100, target="upstream"):
     def case(this):
-        answer = this.ask("--json", "-p", "hello", model=model, target="upstream", timeout=timeout)
-        assert answer.status == 1, answer
-        assert answer.kind in kinds, f"{answer.kind} is none of {', '.join(kinds)}: {answer}"
+        expected = this.who.tells.get(name, kind)
+        answer = this.ask("--json", "-p", "hello", model=model, target=target, timeout=timeout)
+        assert answer.status == 1 and answer.kind == expected, f"{answer.kind}, where {expected} was expected: {answer}"
 
-    case.__doc__ = f"{model} becomes {' or '.join(kinds)}."
-    return case
-
-
-def quota(this):
-    """A quota used up is told from a rate limit."""
-    answer = this.ask("--json", "-p", "hello", model="fails-quota", target="upstream")
-    assert answer.status == 1 and answer.kind in ("provider_quota_exhausted", "provider_billing"), answer
+    case.__doc__ = f"{model} becomes {kind}."
+    return name, case
 
 
-def filtered(this):
-    """What the vendor's filter refused is no whole answer."""
-    answer = this.ask("--json", "-p", "hello", model="filtered")
-    assert answer.kind == "caller_content_filter" or answer.json.get("finish") in ("content_filter", "refusal") or answer.kind, answer
+def ends(name, model, finish, target, text):
+    def case(this):
+        expected = this.who.tells.get(name, finish)
+        answer = this.ask("--json", "-p", "hello", model=model, target=target)
+        if expected.startswith("provider_"):
+            assert answer.status == 1 and answer.kind == expected, f"{answer.kind}, where {expected} was expected: {answer}"
+            return
+        assert answer.status == 0 and answer.json["finish"] == expected, f"an end of {expected} was expected: {answer}"
+        assert answer.text in text, answer
+
+    case.__doc__ = f"{model} ends with {finish}."
+    return name, case
+
+
+def limit(this):
+    """A subscription that is used up says when it is given anew."""
+    file = this.who.login(this.home)
+    this.hosts |= set(this.who.login_hosts)
+    answer = this.ask("--json", "-p", "hello", key=False, model="fails-limit", target="upstream")
+    assert answer.kind == "provider_quota_exhausted", answer
+    wait = answer.json["error"].get("retry_after")
+    assert wait and 7200 < wait <= 7380, f"{wait} s: {answer}"
+    assert file.exists()
 
 
 def not_installed(this):
@@ -158,10 +169,9 @@ def not_logged_in(this):
 
 
 def nobody_there(this):
-    """A refused connection ends at the deadline at the latest."""
-    answer = this.ask("--json", "-p", "hello", target="nobody", timeout=20)
-    assert answer.kind in ("provider_connection", "provider_timeout", "provider_unavailable"), answer
-    assert answer.took < 23, answer
+    """A refused connection is told as one, and not waited for."""
+    answer = this.ask("--json", "-p", "hello", target="nobody", timeout=60)
+    assert answer.kind == "provider_connection", answer
 
 
 # ---- ends
@@ -200,7 +210,7 @@ def killed(this):
         return False
 
     answer = this.ask("--json", "-p", "hello", model="stalls", target="upstream", interrupt=kill, timeout=40)
-    assert answer.status == 1 and answer.kind in ("provider_unavailable", "provider_server_error", "provider_protocol", "provider_connection"), answer
+    assert answer.status == 1 and answer.kind == "provider_server_error" and "SIGKILL" in answer.json["error"]["message"], answer
 
 
 # ---- logins
@@ -256,10 +266,19 @@ def run(this):
     assert "key-of-the-upstream" in this.on_the_wire()
 
 
-def model_unknown(this):
-    """A model that the vendor does not know."""
-    answer = this.ask("--json", "-p", "hello", model="fails-404", target="upstream")
-    assert answer.status == 1 and answer.kind in ("caller_model_unknown",), answer
+def run_embedded(this):
+    """`llm-router run` on the embedded model, with no tools: what it says of a colour is its own business."""
+    this.session = True
+    # Servers of the user's own in the planted settings would be tools.
+    shutil.rmtree(this.home)
+    this.home.mkdir()
+    words = [word.replace("hello", "Name a colour.") for word in this.who.session]
+    # So small a model does not always find an end: a quarter of the window is what its answer may have.
+    config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
+    env = {**this.environment("upstream", key=False), "XDG_CACHE_HOME": this.stage.cache}
+    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--", *words], env, limit=600)
+    assert answer.status == 0 and answer.out.strip(), answer
+    assert not this.requests(), f"somebody else was asked: {this.on_the_wire()[:800]}"
 
 
 CASES = {
@@ -267,10 +286,18 @@ CASES = {
     "whole": whole,
     "streamed": streamed,
     "thinks": thinks,
-    "cut at the limit": cut_at_the_limit,
     "system prompt": system,
     "no tools": no_tools,
+    "picture": abilities.picture,
+    "picture elsewhere": abilities.picture_elsewhere,
+    "schema": abilities.schema,
+    "tools: work": abilities.works,
+    "tools: read only": abilities.only_reads,
+    "tools: outside": abilities.outside,
+    "tools: over HTTP": abilities.over_http,
+    "tools: no key": abilities.without_remote,
     "prompt: dash": prompt("--mcp-config=/nowhere --dangerously-skip-permissions"),
+    "prompt: danger": prompt("--dangerously-bypass-approvals-and-sandbox"),
     "prompt: shell": prompt("$(touch made-by-a-shell) `id` 'one' \"two\" {model} {prompt}\nsecond line\\"),
     "prompt: slash": prompt("/help me with this"),
     "prompt: bang": prompt("!touch made-by-a-bang"),
@@ -278,19 +305,28 @@ CASES = {
     "prompt: at": at,
     "prompt: long": long_prompt,
     "prompt: NUL": nul,
-    "bad request": fails("fails-400", "provider_rejected", "caller_invalid_request"),
-    "bad key": fails("fails-401", "provider_auth"),
-    "forbidden": fails("fails-403", "provider_auth"),
-    "model unknown": model_unknown,
-    "rate limited": fails("fails-429-soon", "provider_rate_limited"),
-    "quota": quota,
-    "server broken": fails("fails-500", "provider_server_error", "provider_overloaded"),
-    "overloaded": fails("fails-529", "provider_overloaded", "provider_server_error"),
-    "too long": fails("fails-length", "caller_context_length"),
-    "filtered": filtered,
-    "cut stream": fails("cuts", "provider_protocol", "provider_connection", "provider_server_error", "provider_timeout"),
-    "late failure": fails("fails-later", "provider_protocol", "provider_connection", "provider_server_error", "provider_overloaded", "provider_timeout"),
-    "says nothing": fails("says-nothing", "provider_protocol", "provider_server_error"),
+    **dict(
+        [
+            fails("bad request", "fails-400", "provider_rejected"),
+            fails("bad key", "fails-401", "provider_auth"),
+            fails("forbidden", "fails-403", "provider_auth"),
+            fails("model unknown", "fails-404", "caller_model_unknown"),
+            fails("rate limited", "fails-429-soon", "provider_rate_limited"),
+            fails("quota", "fails-quota", "provider_quota_exhausted"),
+            fails("credit", "fails-credit", "provider_billing"),
+            fails("server broken", "fails-500", "provider_server_error"),
+            fails("overloaded", "fails-529", "provider_overloaded"),
+            fails("too long", "fails-length", "caller_context_length"),
+            # Copilot asks the model to go on, twice, and joins what it says; this one says the same again.
+            ends("cut at the limit", "runs-out", "length", "gateway", (HALF, HALF * 3)),
+            ends("filtered", "filtered", "content_filter", "gateway", (HALF,)),
+            ends("refused", "refuses", "refusal", "upstream", ("", "I cannot help with that.")),
+            fails("cut stream", "cuts", "provider_connection"),
+            fails("late failure", "fails-later", "provider_server_error"),
+            fails("says nothing", "says-nothing", "provider_protocol"),
+        ]
+    ),
+    "limit": limit,
     "nobody there": nobody_there,
     "not installed": not_installed,
     "not logged in": not_logged_in,
@@ -301,4 +337,5 @@ CASES = {
     "refreshed": refreshed,
     "embedded": embedded,
     "run": run,
+    "run: embedded": run_embedded,
 }

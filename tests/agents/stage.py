@@ -4,6 +4,7 @@
 (`Try.invariants`). Which cases there are, and what each expects, is in `cases.py`; who the agents are, in `agents.py`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import planted
@@ -35,6 +37,8 @@ class Stage:
         self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
         self.cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache")
         self.children = []
+        # The runs of tries, each the head of a group of its own.
+        self.runs = []
         self.number = iter(range(1_000_000))
         self.clean = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -83,6 +87,9 @@ class Stage:
     def end(self):
         for child in self.children:
             child.terminate()
+        # Those that are under way, where all of it is ended from outside: in their turn they end what they started.
+        for run in [run for run in self.runs if run.poll() is None]:
+            run.terminate()
         for child in self.children:
             try:
                 child.wait(timeout=30)
@@ -131,6 +138,11 @@ class Try:
         self.relays = {}
         self.marker = self.folder / "obeyed"
         planted.plant(self.home, self.work, self.marker)
+        # On a machine with other work an agent takes long to say its first word, and that is nobody's failure here.
+        own = self.home / ".config/ipfs-llm-router/config.toml"
+        own.parent.mkdir(parents=True)
+        own.write_text('[router]\ntimeouts = { first_event = "90s", whole = "290s" }\n')
+        own.chmod(0o600)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
         self.child, self.bare, self.session = None, False, False
@@ -194,6 +206,7 @@ class Try:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        self.stage.runs.append(self.child)
         pieces, err, done = [], [], threading.Event()
 
         def out_of(pipe):
@@ -231,6 +244,42 @@ class Try:
         for job in jobs[:2]:
             job.join(timeout=5)
         return Answer(self.child.returncode, pieces, "".join(err), self.ended - began)
+
+    @contextlib.contextmanager
+    def serving(self, config, env):
+        """`llm-router serve` with this configuration, as the run of this try: gives its address, and ends it politely."""
+        self.before = snapshot(self.home)
+        command = [self.stage.program, "--config", self.config(f'[server]\ndrain = "1ms"\n{config}'), "serve", "--port", "0"]
+        self.child = subprocess.Popen(command, env=env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.stage.runs.append(self.child)
+        done = threading.Event()
+        threading.Thread(target=self.watch, args=(done,), daemon=True).start()
+        try:
+            said = []
+            for line in self.child.stderr:
+                said.append(line)
+                if found := READY.search(line):
+                    threading.Thread(target=lambda: [None for _ in self.child.stderr], daemon=True).start()
+                    yield found[1]
+                    break
+            else:
+                raise AssertionError(f"it ended before it listened: {''.join(said)}")
+        finally:
+            done.set()
+            self.child.terminate()
+            try:
+                self.child.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.child.pid, signal.SIGKILL)
+                raise AssertionError("the server did not end in 30 s") from None
+            self.ended = time.monotonic()
+
+    def config(self, text):
+        """A file with a configuration."""
+        file = self.folder / f"router-{len(list(self.folder.glob('router-*')))}.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        return str(file)
 
     def watch(self, done):
         """Looks at what the run starts, until it is over: whose keys are in whose environment."""
@@ -310,6 +359,19 @@ class Try:
             relay.shutdown()
             relay.server_close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def post(url, body, key=None, timeout=100):
+    """What is answered to a POST of JSON: status, headers in small letters, and the JSON."""
+    headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
+    asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        answer = direct.open(asked, timeout=timeout)
+    except urllib.error.HTTPError as refused:
+        answer = refused
+    with answer:
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, json.load(answer)
 
 
 class Process:

@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = pathlib.Path(os.environ.get("FIXTURES") or HERE.parent.parent / "crates/core/tests/fixtures/agents")
 FOLDERS = {"codex_cli": "codex", "claude_code": "claude", "gemini_cli": "gemini", "copilot_cli": "copilot", "copilot_sdk": "copilot_sdk"}
 # Their transcripts would be large, or hold nothing: no agent is started, or what it is asked is all that differs.
-LEFT_OUT = ("control", "run", "embedded", "prompt: long", "prompt: NUL", "not installed", "nobody there", "deadline", "killed")
+LEFT_OUT = ("control", "run", "run: embedded", "embedded", "picture elsewhere", "tools: no key", "prompt: long", "prompt: NUL", "not installed", "nobody there", "deadline", "killed")
 
 
 def beside(bin, folder, who, name, version):

@@ -1,16 +1,17 @@
 //! What driving an agent costs beyond the agent: `cargo bench -p ipfs-llm-router --bench agents`.
 //!
 //! A program replays what an agent printed when it was recorded, at the times at which it printed it; what the agent took to start is left out. It is run by itself
-//! and through its provider, by turns; `-- PROVIDER` chooses one. With `-- real PROVIDER MODEL [RUNS]` the genuine program that `PATH` has is run through its provider, in this process's
-//! environment, and what this process itself computed for it is told. A run with `replay FILE` is the program that replays.
+//! and through its provider, by turns; `-- PROVIDER` chooses one. A server is started for each run and told what the recording says, by both. With
+//! `-- real PROVIDER MODEL [RUNS]` the genuine program that `PATH` has is run through its provider, in this process's environment, and what this process itself
+//! computed for it is told; `scripts/agents.sh figures` does the same to the whole program. A run with `replay …` is the program that replays.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 // The program that replays has no runtime.
 #![allow(clippy::disallowed_methods)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +27,57 @@ use llm_router::request::Request;
 use llm_router::response::collect;
 use serde_json::Value;
 
-/// Provider, program, a variable for its key, what it printed.
-const REPLAYED: &[(&str, &str, &str, &str)] = &[("gemini_cli", "gemini", "GEMINI_API_KEY", "gemini/whole.jsonl")];
+/// An agent that is replayed.
+struct Replayed {
+    id: &'static str,
+    program: &'static str,
+    /// A variable for its key.
+    key: &'static str,
+    /// What it printed.
+    recorded: &'static str,
+    /// Whether its messages go in frames of Content-Length.
+    framed: bool,
+    /// Whether its answer is over when it has ended, and not with its last line.
+    ends: bool,
+}
+
+const CLAUDE: Replayed = Replayed {
+    id: "claude_code",
+    program: "claude",
+    key: "ANTHROPIC_API_KEY",
+    recorded: "claude/whole.jsonl",
+    framed: false,
+    ends: false,
+};
+
+const REPLAYED: &[Replayed] = &[
+    CLAUDE,
+    Replayed {
+        id: "gemini_cli",
+        program: "gemini",
+        key: "GEMINI_API_KEY",
+        recorded: "gemini/whole.jsonl",
+        ends: true,
+        ..CLAUDE
+    },
+    Replayed {
+        id: "copilot_cli",
+        program: "copilot",
+        key: "GITHUB_TOKEN",
+        recorded: "copilot/text.jsonl",
+        ends: true,
+        ..CLAUDE
+    },
+    Replayed {
+        id: "copilot_sdk",
+        program: "copilot",
+        key: "GITHUB_TOKEN",
+        recorded: "copilot_sdk/text.jsonl",
+        framed: true,
+        ..CLAUDE
+    },
+    Replayed { id: "codex_cli", program: "codex", key: "CODEX_API_KEY", recorded: "codex/whole.jsonl", ..CLAUDE },
+];
 
 /// Runs by turns.
 const RUNS: usize = 100;
@@ -41,8 +91,8 @@ const TICKS: f64 = 100.0;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["replay", speed, file, ..] = words.as_slice() {
-        return replay(*speed == "timed", Path::new(file));
+    if let ["replay", speed, framing, file, ..] = words.as_slice() {
+        return replay(*speed == "timed", *framing == "framed", &lines_of(Path::new(file)));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -52,33 +102,47 @@ fn main() {
             }
             _ => {
                 let named = |id: &str| words.first().is_none_or(|word| *word == id);
-                for (id, program, key, recorded) in REPLAYED.iter().filter(|row| named(row.0)) {
-                    let machine = Machine::new(program, key, recorded);
-                    machine.overhead(id, program).await;
-                    machine.memory(id, program).await;
+                for agent in REPLAYED.iter().filter(|agent| named(agent.id)) {
+                    let machine = Machine::new(agent);
+                    machine.overhead().await;
+                    machine.memory().await;
                 }
             }
         }
     });
 }
 
-/// Prints what was recorded, from the first line on.
-fn replay(timed: bool, file: &Path) {
-    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+/// A recording without its head.
+fn lines_of(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
-    let lines: Vec<Value> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn is(line: &Value, name: &str) -> bool {
+    line.get(name).is_some()
+}
+
+/// Prints what was recorded, from the first line on, each time hearing first what it was told there.
+fn replay(timed: bool, framed: bool, lines: &[Value]) {
+    let (mut told, mut out) = (BufReader::new(std::io::stdin()), std::io::stdout().lock());
+    if !lines.iter().any(|line| is(line, "in")) {
+        told.read_to_end(&mut Vec::new()).unwrap();
+    }
     let ms = |line: &Value| line["ms"].as_u64().unwrap_or_default();
-    let first = lines.iter().find(|line| line.get("out").is_some()).map_or(0, ms);
-    let started = Instant::now();
-    let mut out = std::io::stdout().lock();
-    for line in &lines {
+    // What came before the first line was its start.
+    let mut since = lines.iter().find(|line| is(line, "out")).map_or(0, ms);
+    let mut started = Instant::now();
+    for line in lines {
+        if is(line, "in") {
+            hear(&mut told, framed);
+            (since, started) = (since.max(ms(line)), Instant::now());
+        }
         if timed {
-            let at = Duration::from_millis(ms(line).saturating_sub(first));
+            let at = Duration::from_millis(ms(line).saturating_sub(since));
             std::thread::sleep(at.saturating_sub(started.elapsed()));
         }
         if let Some(text) = line["out"].as_str() {
-            out.write_all(format!("{text}\n").as_bytes()).unwrap();
-            out.flush().unwrap();
+            say(&mut out, text, framed);
         } else if let Some(text) = line["err"].as_str() {
             eprintln!("{text}");
         } else if let Some(status) = line["exit"].as_i64() {
@@ -87,47 +151,72 @@ fn replay(timed: bool, file: &Path) {
     }
 }
 
+/// Writes a message.
+fn say(to: &mut impl Write, text: &str, framed: bool) {
+    let whole = if framed { format!("Content-Length: {}\r\n\r\n{text}", text.len()) } else { format!("{text}\n") };
+    to.write_all(whole.as_bytes()).unwrap();
+    to.flush().unwrap();
+}
+
+/// Reads a message; nothing where there is none any more.
+fn hear(from: &mut impl BufRead, framed: bool) {
+    let mut line = String::new();
+    let mut length = 0;
+    while from.read_line(&mut line).unwrap() > 0 && framed && !line.trim().is_empty() {
+        length = line.split_once(':').map_or(length, |(_, value)| value.trim().parse().unwrap_or(length));
+        line.clear();
+    }
+    from.read_exact(&mut vec![0; length]).unwrap();
+}
+
 struct Machine {
+    agent: &'static Replayed,
     folder: tempfile::TempDir,
     environment: Environment,
-    recorded: PathBuf,
+    lines: Vec<Value>,
 }
 
 impl Machine {
-    fn new(program: &str, key: &str, recorded: &str) -> Self {
+    fn new(agent: &'static Replayed) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["timed", "swift", "home", "tmp"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         let at = |name: &str| folder.path().join(name).display().to_string();
         let environment =
-            Environment::default().with("HOME", at("home")).with("TMPDIR", at("tmp")).with(key, "key-of-nobody");
-        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/agents").join(recorded);
+            Environment::default().with("HOME", at("home")).with("TMPDIR", at("tmp")).with(agent.key, "key-of-nobody");
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/agents").join(agent.recorded);
+        let framing = if agent.framed { "framed" } else { "lines" };
         for speed in ["timed", "swift"] {
             let own = std::env::current_exe().unwrap();
-            let text = format!("#!/bin/sh\nexec '{}' replay {speed} '{}' \"$@\"\n", own.display(), recorded.display());
-            let file = folder.path().join(speed).join(program);
+            let text = format!(
+                "#!/bin/sh\nexec '{}' replay {speed} {framing} '{}' \"$@\"\n",
+                own.display(),
+                recorded.display()
+            );
+            let file = folder.path().join(speed).join(agent.program);
             std::fs::write(&file, text).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Self { folder, environment, recorded }
+        Self { agent, folder, environment, lines: lines_of(&recorded) }
     }
 
-    fn provider(&self, id: &str, speed: &str) -> (Arc<dyn DynProvider>, Runner) {
+    fn provider(&self, speed: &str) -> (Arc<dyn DynProvider>, Runner) {
         let path = format!("{}:/usr/bin:/bin", self.folder.path().join(speed).display());
         let runner = Runner::default();
         let environment = self.environment.clone().with("PATH", path);
-        (agent(id).unwrap().provider(&ProviderSettings::default(), &environment, runner.clone()).unwrap().0, runner)
+        let driven = agent(self.agent.id).unwrap();
+        (driven.provider(&ProviderSettings::default(), &environment, runner.clone()).unwrap().0, runner)
     }
 
-    async fn overhead(&self, id: &str, program: &str) {
-        let (provider, runner) = self.provider(id, "timed");
-        let program = self.folder.path().join("timed").join(program);
+    async fn overhead(&self) {
+        let id = self.agent.id;
+        let (provider, runner) = self.provider("timed");
         let (mut alone, mut routed, mut added) = (Vec::new(), Vec::new(), Vec::new());
         let mut own = 0.0;
         for _ in 0..RUNS {
             let began = Instant::now();
-            direct(&program);
+            self.direct();
             let direct = began.elapsed();
             let before = computed();
             let began = Instant::now();
@@ -142,7 +231,7 @@ impl Machine {
         added.sort_by(f64::total_cmp);
         println!(
             "{id}, {}: alone {:.1?}, through the router {:.1?}, added p50 {:.1} ms of {RUNS} (bound 30 ms); own CPU {:.2} ms a run (bound 30 ms)",
-            self.recorded.file_name().unwrap().to_string_lossy(),
+            self.agent.recorded,
             median(alone),
             median(routed),
             added[RUNS / 2] * 1e3,
@@ -150,8 +239,40 @@ impl Machine {
         );
     }
 
-    async fn memory(&self, id: &str, program: &str) {
-        let (provider, runner) = self.provider(id, "swift");
+    /// The program by itself: told what it was told when it was recorded, and read to where its answer is over.
+    fn direct(&self) {
+        let Replayed { program, framed, ends, .. } = *self.agent;
+        let program = self.folder.path().join("timed").join(program);
+        let mut child =
+            Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut to = child.stdin.take();
+        let mut from = BufReader::new(child.stdout.take().unwrap());
+        let talks = self.lines.iter().any(|line| is(line, "in"));
+        if !talks {
+            to.take().unwrap().write_all(b"hello").unwrap();
+        }
+        for line in &self.lines {
+            if let Some(text) = line["in"].as_str() {
+                say(to.as_mut().unwrap(), text, framed);
+            } else if is(line, "out") {
+                hear(&mut from, framed);
+            }
+        }
+        if ends {
+            child.wait().unwrap();
+            return;
+        }
+        // What it does after its answer is nobody's time: it is ended beside the next run, as the router ends it.
+        drop((to, from));
+        std::thread::spawn(move || {
+            let _ = child.kill();
+            child.wait()
+        });
+    }
+
+    async fn memory(&self) {
+        let Replayed { id, program, .. } = *self.agent;
+        let (provider, runner) = self.provider("swift");
         let run = |runs: usize| {
             let (provider, runner) = (provider.clone(), runner.clone());
             async move {
@@ -165,7 +286,7 @@ impl Machine {
         let first = run(MANY / 10).await;
         let last = run(MANY).await;
         println!(
-            "{id}: resident {first:.2} MiB after {}, {last:.2} MiB after {MANY} more runs of {program}",
+            "{id}: resident {first:.2} MiB after {}, {last:.2} MiB after {MANY} more runs of {program} (bound: no growth)",
             MANY / 10
         );
     }
@@ -186,17 +307,6 @@ async fn real(id: &str, model: &str, runs: usize) {
     let own = (computed() - before) / runs as f64 * 1e3;
     runner.shutdown().await;
     println!("{id}, the genuine program: {:.0?} p50 of {runs}; own CPU {own:.1} ms a run (bound 30 ms)", median(times));
-}
-
-fn direct(program: &Path) {
-    let mut child =
-        Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"hello").unwrap();
-    let mut said = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-    // Some were recorded to the signal that ended them.
-    child.wait().unwrap();
-    assert!(!said.is_empty());
 }
 
 async fn ask(provider: &Arc<dyn DynProvider>, id: &str, model: Option<&str>) {

@@ -10,15 +10,20 @@ rewrites its user's prompt and hands the model's name on as it is.
 import argparse
 import http.server
 import json
+import pathlib
 import select
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
+
 import accounts
 from dialects import Chat, Gemini, Messages, Responses, failure, is_wait
 from script import FAILURES, steps_of
+from scripted import Wire
 
 # Longer than any test waits, so that a broken one does not leave a thread behind.
 PATIENCE = 300
@@ -65,8 +70,7 @@ class State:
                 cls.record.flush()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(Wire):
     timeout = PATIENCE
 
     def do_GET(self):
@@ -150,18 +154,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def answer(self, status, value, headers=None):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        for name, text in {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}.items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(data)
+        # A moment in so many seconds.
+        moments = {name: str(int(time.time() + int(text))) for name, text in (headers or {}).items() if text.startswith("+")}
+        super().answer(status, value, {**(headers or {}), **moments})
 
     def stream(self, events):
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        self.begin_stream()
         between = 0.02
         try:
             for name, data in (event if len(event) == 2 else (event[0], None) for event in events):
@@ -173,11 +171,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 else:
-                    text = f"event: {name}\n" if name else ""
-                    text += f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"
-                    self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
+                    self.event(name, data)
                     time.sleep(between)
-            self.wfile.write(b"0\r\n\r\n")
+            self.end_stream()
         except (BrokenPipeError, ConnectionError):
             self.close_connection = True
 
@@ -191,17 +187,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pass
         with State.lock:
             State.left += 1
-
-    def cut(self):
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", "1000")
-        self.end_headers()
-        self.wfile.write(b'{"id":"half a')
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -1,12 +1,13 @@
 """The four dialects, as an upstream speaks them: what it reads from a request, and the writers of an answer. What is answered is decided in `script.py`.
 
-Each dialect has `read(body)`, which tells the last user's text, the tools and their results; `whole(model, steps)`; and `stream(model, steps)`, which gives
+Each dialect has `read(body)`, which tells what the user says, his texts and pictures, the tools and their results; `whole(model, steps)`; and `stream(model, steps)`, which gives
 (name, data) for each event, or a step that is no event: ("pause", s), ("stall",), ("cut",).
 """
 
 import json
+import time
 
-from script import USAGE, pieces
+from script import RESET, USAGE, pieces
 
 WAITS = ("pause", "stall", "cut", "mute")
 
@@ -23,6 +24,12 @@ def text_of(content):
     return "".join(part.get("text") or "" for part in content or [] if part.get("type", "text") in ("text", "input_text"))
 
 
+def picture(url):
+    """The media type and the base64 of a picture that a dialect sends as a `data:` address."""
+    head, _, data = url.removeprefix("data:").partition(";base64,")
+    return (head, data)
+
+
 def said(steps, kind="say"):
     return "".join(step[1] for step in steps if step[0] in (kind, "refuse"))
 
@@ -31,8 +38,20 @@ def find(steps, kind):
     return next((step for step in steps if step[0] == kind), None)
 
 
+def number(call):
+    """Which call of a tool this is; agents confuse two of the same id."""
+    return call[3] if len(call) > 3 else 1
+
+
 def finish(steps):
     return (find(steps, "finish") or (None, "stop"))[1]
+
+
+# What Google adds where it is a quota and no busy minute.
+USED_UP = [
+    {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "QUOTA_EXHAUSTED", "domain": "cloudcode-pa.googleapis.com", "metadata": {}},
+    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{RESET}s"},
+]
 
 
 def failure(dialect, steps):
@@ -41,7 +60,9 @@ def failure(dialect, steps):
     if dialect is Messages:
         return {"type": "error", "error": {"type": anthropic, "message": message}, "request_id": "req_scripted"}
     if dialect is Gemini:
-        return {"error": {"code": status, "message": message, "status": google}}
+        return {"error": {"code": status, "message": message, "status": google, **({"details": USED_UP} if openai == "usage_limit_reached" else {})}}
+    if openai == "usage_limit_reached":
+        return {"error": {"type": openai, "message": message, "plan_type": "pro", "resets_at": int(time.time()) + RESET}}
     kind = "insufficient_quota" if openai == "insufficient_quota" else "invalid_request_error" if status < 429 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": openai}}
 
@@ -54,10 +75,12 @@ class Chat:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"texts": [], "pictures": [], "tools": [], "results": []}
         for message in body["messages"]:
             if message["role"] == "user":
-                asked["text"], asked["results"] = text_of(message.get("content")), []
+                asked["texts"].append(text_of(message.get("content")))
+                parts = [part for part in message.get("content") or [] if isinstance(part, dict) and part.get("type") == "image_url"]
+                asked["pictures"] += [picture(part["image_url"]["url"]) for part in parts]
             elif message["role"] == "tool":
                 asked["results"].append(text_of(message.get("content")))
         asked["tools"] = [tool["function"]["name"] for tool in body.get("tools") or [] if "function" in tool]
@@ -81,7 +104,7 @@ class Chat:
         if refusal := find(steps, "refuse"):
             message |= {"content": None, "refusal": refusal[1]}
         if call := find(steps, "call"):
-            message["tool_calls"] = [{"id": "call_1", "type": "function", "function": {"name": call[1], "arguments": json.dumps(call[2])}}]
+            message["tool_calls"] = [{"id": f"call_{number(call)}", "type": "function", "function": {"name": call[1], "arguments": json.dumps(call[2])}}]
         choice = {"index": 0, "message": message, "finish_reason": cls.FINISH[finish(steps)]}
         return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": cls.usage()}
 
@@ -101,7 +124,7 @@ class Chat:
                 for piece in pieces(step[1]):
                     yield chunk({field: piece})
             elif step[0] == "call":
-                yield chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": step[1], "arguments": json.dumps(step[2])}}]})
+                yield chunk({"tool_calls": [{"index": 0, "id": f"call_{number(step)}", "type": "function", "function": {"name": step[1], "arguments": json.dumps(step[2])}}]})
             elif step[0] == "fail":
                 yield (None, failure(cls, LATER))
                 return
@@ -114,13 +137,15 @@ class Chat:
 class Responses:
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"texts": [], "pictures": [], "tools": [], "results": []}
         given = body["input"]
         for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
             if item.get("type") in ("function_call_output", "custom_tool_call_output"):
                 asked["results"].append(text_of(item.get("output")))
             elif item.get("role") == "user":
-                asked["text"], asked["results"] = text_of(item.get("content")), []
+                asked["texts"].append(text_of(item.get("content")))
+                parts = [part for part in item.get("content") or [] if isinstance(part, dict) and part.get("type") == "input_image"]
+                asked["pictures"] += [picture(part["image_url"]) for part in parts]
         asked["tools"] = [tool["name"] for tool in body.get("tools") or [] if tool.get("type") == "function"]
         return asked
 
@@ -150,7 +175,7 @@ class Responses:
                 part = {"type": "refusal", "refusal": step[1]}
                 items.append({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]})
             elif step[0] == "call":
-                items.append({"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": step[1], "arguments": json.dumps(step[2]), "status": "completed"})
+                items.append({"type": "function_call", "id": f"fc_{number(step)}", "call_id": f"call_{number(step)}", "name": step[1], "arguments": json.dumps(step[2]), "status": "completed"})
         return items
 
     @classmethod
@@ -209,7 +234,7 @@ class Messages:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"texts": [], "pictures": [], "tools": [], "results": []}
         for message in body["messages"]:
             if message["role"] != "user":
                 continue
@@ -218,7 +243,9 @@ class Messages:
             if results:
                 asked["results"] += [text_of(part.get("content")) for part in results]
             else:
-                asked["text"], asked["results"] = text_of(parts), []
+                asked["texts"].append(text_of(parts))
+            sources = [part["source"] for part in parts if isinstance(part, dict) and part.get("type") == "image"]
+            asked["pictures"] += [(source["media_type"], source["data"]) for source in sources]
         asked["tools"] = [tool["name"] for tool in body.get("tools") or []]
         return asked
 
@@ -236,7 +263,7 @@ class Messages:
             elif step[0] in ("say", "refuse"):
                 blocks.append({"type": "text", "text": step[1]})
             elif step[0] == "call":
-                blocks.append({"type": "tool_use", "id": "toolu_1", "name": step[1], "input": step[2]})
+                blocks.append({"type": "tool_use", "id": f"toolu_{number(step)}", "name": step[1], "input": step[2]})
         return blocks
 
     @classmethod
@@ -282,7 +309,7 @@ class Gemini:
 
     @staticmethod
     def read(body):
-        asked = {"text": "", "tools": [], "results": []}
+        asked = {"texts": [], "pictures": [], "tools": [], "results": []}
         for content in body["contents"]:
             if content.get("role") == "model":
                 continue
@@ -290,7 +317,9 @@ class Gemini:
             if results:
                 asked["results"] += [" ".join(str(value) for value in result["response"].values()) for result in results]
             else:
-                asked["text"], asked["results"] = "".join(part.get("text", "") for part in content["parts"]), []
+                asked["texts"].append("".join(part.get("text", "") for part in content["parts"]))
+            inline = [part["inlineData"] for part in content["parts"] if "inlineData" in part]
+            asked["pictures"] += [(data["mimeType"], data["data"]) for data in inline]
         asked["tools"] = [one["name"] for tool in body.get("tools") or [] for one in tool.get("functionDeclarations", [])]
         return asked
 

@@ -4,13 +4,44 @@ An agent wraps what its user said into words of its own, so the prompt is a poor
 `MODELS` is the list. An answer is a list of steps that the writers of `dialects.py` put into a dialect's words.
 """
 
+import base64
+import hashlib
+import json
+import re
+
 USAGE = {"input": 11, "cached": 3, "output": 7, "reasoning": 2}
 ANSWER = "One two three four five six seven."
 HALF = "Half a sen"
 THOUGHT = "The user wants words."
 SHELLS = ("Bash", "bash", "exec_command", "shell", "shell_command", "run_shell_command")
 COMMAND = "echo made by a tool > made-by-a-tool.txt"
+JSON = {"city": "Paris", "degrees": 21}
+# The folder that a prompt wants work done in, and what `given.txt` there holds.
+FOLDER = re.compile(r"Work in (/[^\s:]+):")
+GIVEN = re.compile(r"content-of-[0-9a-f]+")
 
+
+def shell(words):
+    return {"cmd": words}
+
+
+# How each agent's own tools read a file and write one: by name the arguments for a path, and for a path and a text.
+READERS = {
+    "Read": lambda path: {"file_path": path},
+    "read_file": lambda path: {"file_path": path},
+    "view": lambda path: {"path": path},
+    "exec_command": lambda path: shell(f"cat '{path}'"),
+}
+WRITERS = {
+    "Write": lambda path, text: {"file_path": path, "content": text},
+    "write_file": lambda path, text: {"file_path": path, "content": text},
+    "create": lambda path, text: {"path": path, "file_text": text},
+    "Edit": lambda path, text: {"file_path": path, "old_string": "", "new_string": text},
+    "exec_command": lambda path, text: shell(f"printf %s '{text}' >'{path}'"),
+}
+
+# Seconds until a used-up quota is given anew.
+RESET = 7380
 # A failure: status, kind in the words of OpenAI, Anthropic and Google, what it says, and the headers beside it.
 FAILURES = {
     "fails-400": (400, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT", "scripted: a bad request", {}),
@@ -29,7 +60,22 @@ FAILURES = {
         "rate_limit_error",
         "RESOURCE_EXHAUSTED",
         "You exceeded your current quota, please check your plan and billing details.",
-        {"anthropic-ratelimit-unified-status": "rejected", "anthropic-ratelimit-unified-reset": "4070908800"},
+        {},
+    ),
+    # What a subscription that is used up is told; a header of `+N` is the moment in N seconds.
+    "fails-limit": (
+        429,
+        "usage_limit_reached",
+        "rate_limit_error",
+        "RESOURCE_EXHAUSTED",
+        f"You have hit your usage limit. Your quota will reset after {RESET // 3600}h{RESET % 3600 // 60}m.",
+        {
+            "anthropic-ratelimit-unified-status": "rejected",
+            "anthropic-ratelimit-unified-reset": f"+{RESET}",
+            "x-codex-primary-used-percent": "100",
+            "x-codex-primary-window-minutes": "300",
+            "x-codex-primary-reset-at": f"+{RESET}",
+        },
     ),
     "fails-credit": (400, "billing_not_active", "invalid_request_error", "FAILED_PRECONDITION", "Your credit balance is too low to access the API.", {}),
     "fails-length": (
@@ -51,6 +97,7 @@ MODELS = {
     "echo": [("echo",), ("finish", "stop")],
     "thinks": [("think", THOUGHT), *SAID],
     "slow": [("pause", 0.4), *SAID],
+    "swift": [("pause", 0), *SAID],
     "stalls": [("say", HALF), ("stall",)],
     "silent": [("mute",)],
     "cuts": [("say", HALF), ("cut",)],
@@ -59,7 +106,12 @@ MODELS = {
     "filtered": [("say", HALF), ("finish", "filter")],
     "runs-out": [("say", HALF), ("finish", "length")],
     "says-nothing": [("finish", "stop")],
-    "says-json": [("say", '{"city":"Paris","degrees":21}'), ("finish", "stop")],
+    # Where a tool is there to say it with, by that.
+    "says-json": [("json",), ("finish", "stop")],
+    # Tells the type and the digest of each picture.
+    "sees": [("see",), ("finish", "stop")],
+    # Reads `given.txt` of the folder that the prompt names with a tool of the agent's own, writes what stood there into `made.txt` with another, and tells what came of each.
+    "works": [("work",), ("finish", "stop")],
     # Calls the first tool it is given that runs commands, then says what came of it; without such a tool it says so.
     "runs-a-command": [("call",), ("finish", "call")],
     **{name: [("status", *failure)] for name, failure in FAILURES.items()},
@@ -70,7 +122,16 @@ def steps_of(model, asked):
     """The steps for a model, what depends on the request filled in; None for a model that is not on the list."""
     steps = MODELS.get(model)
     if steps == MODELS["echo"]:
-        return [("say", asked["text"]), ("finish", "stop")]
+        return [("say", "".join(asked["texts"][-1:])), ("finish", "stop")]
+    if steps == MODELS["sees"]:
+        seen = [f"{mime} {hashlib.sha256(base64.b64decode(data)).hexdigest()[:16]}" for mime, data in asked["pictures"]]
+        return [("say", "; ".join(seen) or "I see no picture."), ("finish", "stop")]
+    if steps == MODELS["says-json"]:
+        if "StructuredOutput" in asked["tools"] and not asked["results"]:
+            return [("call", "StructuredOutput", JSON), ("finish", "call")]
+        return [("say", json.dumps(JSON)), ("finish", "stop")]
+    if steps == MODELS["works"]:
+        return work(asked)
     if steps == MODELS["runs-a-command"]:
         if asked["results"]:
             return [("say", "It said: " + " ".join(asked["results"])), ("finish", "stop")]
@@ -82,6 +143,18 @@ def steps_of(model, asked):
             argument = {"command": ["sh", "-c", COMMAND]}
         return [("call", shell, {**argument, "description": "make a file"} if shell in ("Bash", "bash") else argument), ("finish", "call")]
     return steps
+
+
+def work(asked):
+    """The next step of a work with tools: read, then write, then tell."""
+    folder, results = FOLDER.search(" ".join(asked["texts"])), asked["results"]
+    given = GIVEN.search(" ".join(results))
+    text = f"copied {given[0]}" if given else "nothing was read"
+    for at, (tools, name, more) in enumerate(((READERS, "given.txt", ()), (WRITERS, "made.txt", (text,)))):
+        tool = next((tool for tool in tools if tool in asked["tools"]), None)
+        if folder and tool and len(results) == at:
+            return [("call", tool, tools[tool](f"{folder[1]}/{name}", *more), at + 1), ("finish", "call")]
+    return [("say", f"It said: {' | '.join(results)}, of {', '.join(asked['tools'])}"), ("finish", "stop")]
 
 
 def pieces(text):

@@ -8,13 +8,18 @@ once somebody has left an answer that waits, and counts down: how a test sees th
 
 import http.server
 import json
+import pathlib
+import sys
 import threading
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
 import chat
 import gemini
 import messages
 import responses
 from script import decide, vector
+from scripted import Wire
 
 # Longer than any test waits, so that a broken one does not leave a thread behind.
 PATIENCE = 120
@@ -41,8 +46,7 @@ def failed(path, status):
     return {"type": "error", "error": {"type": kind, "message": message, "param": None, "code": code}}
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(Wire):
     timeout = PATIENCE
 
     def do_GET(self):
@@ -75,31 +79,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, dialect.whole(model, answer))
 
     def answer(self, status, value):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        if status in (429, 503):
-            self.send_header("retry-after", "20")
-        self.end_headers()
-        self.wfile.write(data)
+        super().answer(status, value, {"retry-after": "20"} if status in (429, 503) else None)
 
     def stream(self, events):
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        self.begin_stream()
         for event in events:
             if event == "wait":
                 return self.wait()
             if event == "cut":
                 self.close_connection = True
                 return
-            name, data = event
-            text = f"event: {name}\n" if name else ""
-            text += f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"
-            self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
-        self.wfile.write(b"0\r\n\r\n")
+            self.event(*event)
+        self.end_stream()
 
     def wait(self):
         """Until the other side closes the connection, on which it has nothing more to say."""
@@ -109,17 +100,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except ConnectionError:
             pass
         LEFT.release()
-
-    def cut(self):
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", "1000")
-        self.end_headers()
-        self.wfile.write(b'{"id":"half a')
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
 
 
 if __name__ == "__main__":

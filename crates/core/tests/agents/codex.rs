@@ -63,6 +63,7 @@ async fn failures_are_told_apart() {
         ("model-unknown", ErrorKind::CallerModelUnknown, "does not exist"),
         ("rate-limited", ErrorKind::ProviderRateLimited, "429"),
         ("quota", ErrorKind::ProviderQuotaExhausted, "Quota exceeded"),
+        ("limit", ErrorKind::ProviderQuotaExhausted, "usage limit"),
         ("server-broken", ErrorKind::ProviderServerError, "high demand"),
         ("overloaded", ErrorKind::ProviderOverloaded, "529"),
         ("too-long", ErrorKind::CallerContextLength, "context window"),

@@ -59,6 +59,7 @@ async fn failures_are_told_apart() {
         ("model", ErrorKind::CallerModelUnknown, "does not exist"),
         ("rate_limited", ErrorKind::ProviderRateLimited, "too many requests"),
         ("quota", ErrorKind::ProviderQuotaExhausted, "exceeded your current quota"),
+        ("limit", ErrorKind::ProviderQuotaExhausted, "reset after 2h3m"),
         ("server", ErrorKind::ProviderServerError, "broken"),
         ("overloaded", ErrorKind::ProviderOverloaded, "overloaded"),
         ("length_exceeded", ErrorKind::CallerContextLength, "too long"),

@@ -79,6 +79,7 @@ async fn failures_are_told_apart() {
         ("model", ErrorKind::CallerModelUnknown, "does not exist"),
         ("rate_limited", ErrorKind::ProviderRateLimited, "too many requests"),
         ("quota", ErrorKind::ProviderQuotaExhausted, "exceeded your current quota"),
+        ("limit", ErrorKind::ProviderQuotaExhausted, "reset after 2h3m"),
         ("length_exceeded", ErrorKind::CallerContextLength, "too long"),
         ("cut", ErrorKind::ProviderConnection, "unexpected EOF"),
         ("nothing", ErrorKind::ProviderProtocol, "No response"),
@@ -197,6 +198,37 @@ async fn leave_is_refused_unless_the_mode_gives_it() {
         let created = params(&seen, "session.create");
         assert_eq!((&created["availableTools"], &created["systemMessage"]), (&tools, &json!(null)), "{mode}");
         assert_eq!(created["workingDirectory"], json!(folder.path()), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_only_read_reads_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("given.txt");
+    std::fs::write(&inside, "words").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).unwrap();
+    for (path, decision) in [
+        (inside.display().to_string(), "approve-once"),
+        ("given.txt".into(), "approve-once"),
+        (folder.path().display().to_string(), "approve-once"),
+        (folder.path().join("link").display().to_string(), "user-not-available"),
+        ("../../etc/hostname".into(), "user-not-available"),
+        ("/etc/hostname".into(), "user-not-available"),
+        (folder.path().join("missing").display().to_string(), "user-not-available"),
+    ] {
+        let mut asks = recorded("tools-read-only").cut_after("permission.requested", json!({"in": ""}));
+        for line in &mut asks.lines {
+            if let Some(out) = line["out"].as_str() {
+                line["out"] = out.replace("/tmp/agent/given.txt", &path).into();
+            }
+        }
+        let machine = machine(asks).settings(|settings| {
+            settings.agent = true;
+            settings.folder = Some(folder.path().to_owned());
+        });
+        machine.ask(ID, Request::new("x")).await.unwrap_err();
+        let decided = params(&machine.last("copilot"), "session.permissions.handlePendingPermissionRequest");
+        assert_eq!(decided["result"], json!({"kind": decision}), "{path}");
     }
 }
 

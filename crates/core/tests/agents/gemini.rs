@@ -179,6 +179,7 @@ async fn errors_are_told_apart_as_they_were_recorded() {
         ("model-unknown", ErrorKind::CallerModelUnknown),
         ("rate-limited", ErrorKind::ProviderRateLimited),
         ("quota", ErrorKind::ProviderQuotaExhausted),
+        ("limit", ErrorKind::ProviderQuotaExhausted),
         ("server-broken", ErrorKind::ProviderServerError),
         ("overloaded", ErrorKind::ProviderOverloaded),
         ("too-long", ErrorKind::CallerContextLength),
@@ -190,6 +191,7 @@ async fn errors_are_told_apart_as_they_were_recorded() {
         let error = machine.ask("gemini_cli", Request::new("hello")).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{case}: {error}");
         assert!(error.message().len() < 1500 && !error.message().contains("    at "), "{case}: {error}");
+        assert_eq!(error.retry_after().map(|wait| wait.as_secs()), (case == "limit").then_some(7380), "{case}");
     }
 }
 

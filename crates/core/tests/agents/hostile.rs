@@ -153,6 +153,31 @@ async fn a_line_without_an_end_is_cut_off() {
     each(&[ProviderProtocol], |_| vec![json!({"out": "x", "times": 50_000_000}), json!({"hang": true})]).await;
 }
 
+/// The variable that tells a copy of this program that its memory is looked at.
+const WATCHED: &str = "LLM_ROUTER_TEST_WATCHED";
+
+/// A line of 200 MB is given up long before it is held whole. A process of its own is watched: nothing else that is tested may be in it.
+#[expect(clippy::disallowed_methods, reason = "it starts a copy of itself, which is ruled by a variable")]
+#[test]
+fn a_line_without_an_end_costs_a_bounded_memory() {
+    const MOST: u64 = 128 << 10;
+    let name = "hostile::a_line_without_an_end_costs_a_bounded_memory";
+    if std::env::var_os(WATCHED).is_none() {
+        let mut copy = std::process::Command::new(std::env::current_exe().unwrap());
+        copy.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(WATCHED, "1");
+        let output = copy.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        each(&[ProviderProtocol], |_| vec![json!({"out": "x", "times": 200_000_000}), json!({"hang": true})]).await;
+    });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kib < MOST, "{kib} KiB");
+}
+
 #[tokio::test]
 async fn half_an_object_is_no_answer() {
     each(&[ProviderProtocol], |driven| {

@@ -7,7 +7,7 @@
 //! server instead (`talk.rs`): then nothing of it is left to cost anything.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -114,9 +114,13 @@ fn talk(ask: &Ask, work: &Path) -> Result<Box<dyn Talk>> {
     let tools = ask.tools.as_ref();
     let folder = tools.map_or(work, |tools| &tools.folder);
     Ok(Box::new(Asked {
+        leave: match tools {
+            None => Leave::None,
+            Some(tools) if tools.mode == ALL => Leave::All,
+            Some(_) => Leave::Read(folder.to_owned()),
+        },
         create: created(ask, folder)?,
         send: sent(ask),
-        all: tools.is_some_and(|tools| tools.mode == ALL),
         tools: tools.is_some(),
         id: String::new(),
         step: Step::Working,
@@ -267,13 +271,37 @@ fn own_provider(users: &Environment) -> Result<Option<Value>> {
 struct Asked {
     create: Value,
     send: Value,
-    /// Whether everything that it asks leave for is granted.
-    all: bool,
+    leave: Leave,
     /// Whether it has tools.
     tools: bool,
     id: String,
     step: Step,
     session: Session,
+}
+
+/// What it is granted when it asks.
+enum Leave {
+    /// Nothing.
+    None,
+    /// To read what is in this folder.
+    Read(PathBuf),
+    /// Everything.
+    All,
+}
+
+impl Leave {
+    fn grants(&self, wanted: &Wanted) -> bool {
+        match self {
+            Self::None => false,
+            // Where the path really leads: a link in the folder may lead out of it.
+            Self::Read(folder) => {
+                let real = |path: &Path| folder.join(path).canonicalize().ok();
+                let within = |path: PathBuf| real(folder).is_some_and(|folder| path.starts_with(folder));
+                wanted.kind == "read" && wanted.path.as_deref().and_then(real).is_some_and(within)
+            }
+            Self::All => true,
+        }
+    }
 }
 
 /// What is waited for: the answer of this number, or the session's own events.
@@ -306,6 +334,16 @@ struct Happened {
 #[serde(rename_all = "camelCase")]
 struct Permission {
     request_id: String,
+    #[serde(default)]
+    permission_request: Wanted,
+}
+
+/// What it asks leave for.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    kind: String,
+    path: Option<PathBuf>,
 }
 
 impl Talk for Asked {
@@ -373,8 +411,9 @@ impl Asked {
     fn happened(&mut self, event: &Event, says: &mut Says, answer: &mut Answer) -> Result<()> {
         match event.kind.as_str() {
             "permission.requested" => {
-                let Permission { request_id } = event.data()?;
-                let decided = if self.all { "approve-once" } else { "user-not-available" };
+                let Permission { request_id, permission_request } = event.data()?;
+                let granted = self.leave.grants(&permission_request);
+                let decided = if granted { "approve-once" } else { "user-not-available" };
                 let decision = json!({"sessionId": self.id, "requestId": request_id, "result": {"kind": decided}});
                 says.ask("session.permissions.handlePendingPermissionRequest", decision).map(drop)
             }
