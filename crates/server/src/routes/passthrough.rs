@@ -22,6 +22,7 @@ use llm_router::limits::Permit;
 use llm_router::provider::DynProvider;
 use llm_router::provider::http::{HttpBody, Limits, Upload};
 use llm_router::provider::passthrough::{Passed, Passthrough};
+use llm_router::router::resolve::is_invited;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -64,8 +65,8 @@ pub(crate) async fn pass(State(server): State<Server>, request: Request) -> Resp
 async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Option<Body>) -> Result<Response> {
     let rest = head.uri.path().strip_prefix("/passthrough/").unwrap_or_default();
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let provider = named(server, name)?;
     let caller = head.extensions.get::<Caller>().cloned().unwrap_or_default();
+    let provider = named(server, name, &caller)?;
     let permit = match &caller.holder {
         Some(holder) if holder.looks_inside() => {
             return Err(Error::new(
@@ -112,8 +113,8 @@ async fn passed(server: &Arc<Inner>, id: &RequestId, head: Parts, body: &mut Opt
     Ok(response)
 }
 
-/// The provider of a path, if requests may be passed to it.
-fn named(server: &Inner, name: &str) -> Result<Arc<dyn DynProvider>> {
+/// The provider of a path, if this caller's requests may be passed to it.
+fn named(server: &Inner, name: &str, caller: &Caller) -> Result<Arc<dyn DynProvider>> {
     let settings = server.router.settings();
     let entry = server
         .router
@@ -132,6 +133,13 @@ fn named(server: &Inner, name: &str) -> Result<Arc<dyn DynProvider>> {
             ErrorKind::PolicyForbidden,
             format!("{name} may not see requests: `privacy` under [router] is stricter than the provider's"),
         ));
+    }
+    if describe.agent && !is_invited(entry.id.as_str(), caller.key.as_deref(), settings) {
+        return Err(Error::new(
+            ErrorKind::PolicyForbidden,
+            format!("{name} may use tools on this machine and answers the command and the library only"),
+        )
+        .with_hint("name another provider"));
     }
     Ok(Arc::clone(&entry.provider))
 }

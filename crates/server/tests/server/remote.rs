@@ -42,6 +42,7 @@ async fn world() -> World {
     let derived = derive(&made, &caveats).unwrap();
     let mut settings = Settings::default();
     settings.server.virtual_keys = true;
+    settings.server.passthrough = vec!["agent".to_owned()];
     let fixed = |name: &str| ClientKey::new(name, Credential::Value(Secret::new(format!("{name}-key"))));
     // One of the configuration has no id, so that the id of another is no name of it.
     settings.server.api_keys = vec![fixed("desk"), fixed("hall"), fixed("alice")];
@@ -101,6 +102,22 @@ async fn those_whom_its_owner_names_reach_an_agent_and_nobody_else() {
         "messages": [{"role": "user", "content": "hi"}]});
     let ask = Ask::post("/v1/chat/completions", said.to_string()).header("x-llm-router-key", "desk");
     assert_eq!(world.asks(ask, "hall-key").await.status, 403);
+}
+
+#[tokio::test]
+async fn what_passes_through_unread_reaches_an_agent_for_nobody_else_either() {
+    let world = world().await;
+    let pass = || Ask::post("/passthrough/agent/files", "{}");
+    for key in [world.derived.expose(), world.other.expose(), "hall-key", "alice-key"] {
+        let reply = world.asks(pass(), key).await;
+        assert_eq!(reply.status, 403, "{}", reply.text());
+        assert!(reply.text().contains("answers the command and the library only"), "{}", reply.text());
+    }
+    // This one is a program: it says for itself that it has nothing to pass a request to.
+    for key in [world.made.expose(), "desk-key"] {
+        let reply = world.asks(pass(), key).await;
+        assert_eq!((reply.status, reply.text().contains("no HTTP API")), (400, true), "{}", reply.text());
+    }
 }
 
 #[tokio::test]
