@@ -195,6 +195,11 @@ fn settings_that_must_differ_are_in_a_file_of_ours() {
     for name in ["ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL"] {
         assert_eq!(settings["env"][name], agent.var(name), "{settings}");
     }
+    // What it has not in its environment it must not have of the user's settings either.
+    for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_MANTLE"] {
+        assert_eq!((&settings["env"][name], agent.var(name)), (&json!(""), ""), "{settings}");
+    }
+    assert_eq!((&settings["apiKeyHelper"], &settings["env"]["NO_PROXY"]), (&json!(""), &Value::Null));
     assert_eq!(agent.var("ANTHROPIC_SMALL_FAST_MODEL"), "lab/s");
     agent.ends();
 
@@ -212,6 +217,49 @@ fn settings_that_must_differ_are_in_a_file_of_ours() {
     assert_eq!(models.last().unwrap()["modelConfig"]["model"], "lab/m");
     agent.ends();
     assert!(fs::read_to_string(own).unwrap().contains("oauth-personal"), "the file itself is as it was");
+}
+
+#[test]
+fn settings_that_the_user_gives_are_put_into_ours() {
+    let server = Server::answering([]);
+    let home = &server.home;
+    plant_waiting(home, "claude");
+    fs::create_dir(home.path(".claude")).unwrap();
+    home.file(".claude/settings.json", r#"{"env": {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "corp"}}"#);
+    let own = json!({"model": "kept", "apiKeyHelper": "echo canary",
+        "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "CLAUDE_CODE_USE_BEDROCK": "1", "OWN": "kept"}});
+    let own = home.file("own.json", own.to_string());
+    let words = ["run", "claude", "-m", "lab/m", "--", "--settings", own.to_str().unwrap(), "-p", "--", "--settings=x"];
+    let agent = Agent::start(home, home.run(words));
+    let settings: Value = serde_json::from_slice(&fs::read(home.path("said.settings")).unwrap()).unwrap();
+    let env = &settings["env"];
+    assert_eq!((&settings["model"], &env["OWN"]), (&json!("kept"), &json!("kept")));
+    assert_eq!((&settings["apiKeyHelper"], &env["CLAUDE_CODE_USE_BEDROCK"]), (&json!(""), &json!("")));
+    assert_eq!(env["ANTHROPIC_BASE_URL"], agent.var("ANTHROPIC_BASE_URL"));
+    assert_eq!(env["NO_PROXY"], "corp,127.0.0.1,localhost,::1,[::1]");
+    // It takes the last of several: there is one, and what follows `--` is none.
+    assert_eq!(agent.args.iter().filter(|word| *word == "--settings").count(), 1, "{:?}", agent.args);
+    assert_eq!(agent.args[agent.args.len() - 3..], ["-p", "--", "--settings=x"]);
+    agent.ends();
+    let said = at_home(home, home.run(["run", "claude", "-m", "lab/m", "--", "--settings", "/nowhere.json"])).fails(2);
+    assert!(said.contains("--settings /nowhere.json: No such file"), "{said}");
+}
+
+#[test]
+fn what_is_meant_for_this_machine_goes_through_no_proxy() {
+    let server = Server::answering([]);
+    let home = &server.home;
+    plant(home, "codex", "echo \"$NO_PROXY $no_proxy\"");
+    let own = "127.0.0.1,localhost,::1,[::1]";
+    // The proxy may stand where only the agent knows it.
+    for (name, value, says) in [
+        ("OTHER", "x", format!("{own} {own}")),
+        ("no_proxy", "corp", format!("corp,{own} corp,{own}")),
+        ("NO_PROXY", "*", "* *".to_owned()),
+    ] {
+        let run = home.run(["run", "codex", "-m", "lab/m"]).env(name, value);
+        assert_eq!(at_home(home, run).succeeds().stdout.trim(), says, "{name}={value}");
+    }
 }
 
 #[test]
@@ -328,37 +376,91 @@ fn without_a_terminal_all_that_the_agent_started_ends_with_us() {
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
 }
 
+/// A terminal with a command in the session that it belongs to.
+struct Terminal {
+    controller: File,
+    child: Child,
+    shown: String,
+}
+
+impl Terminal {
+    fn start(home: &Home, words: &[&std::ffi::OsStr], like: &Command) -> Self {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let end = || Stdio::from(terminal.try_clone().unwrap());
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").args(words).env_clear().env("TERM", "xterm").current_dir(home.path("work"));
+        command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        Self { controller: controller.into(), child, shown: String::new() }
+    }
+
+    /// Reads until this is shown.
+    fn until(&mut self, text: &str) {
+        let mut piece = [0; 1024];
+        while !self.shown.contains(text) {
+            let read = self.controller.read(&mut piece).unwrap_or(0);
+            assert!(read > 0, "it ended and did not show {text:?}: {:?}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+    }
+}
+
 #[test]
 fn at_a_terminal_ctrl_c_is_the_agents() {
     let home = Home::new();
     plant(&home, "codex", "trap 'echo caught; exit 5' INT\ntest -t 0 && echo ready\nwhile :; do sleep 0.05; done");
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
-    let end = || Stdio::from(terminal.try_clone().unwrap());
-    let mut command = apart(&home, home.run(["run", "codex", "-m", "echo/x"]));
-    // The terminal is its session's.
-    let mut with = Command::new("setsid");
-    with.arg("--ctty").args(command.get_args()).env_clear();
-    with.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.path("work"));
-    command = with;
-    let mut child = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-    drop(command);
-    drop(terminal);
-    let mut controller: File = controller.into();
-    let mut shown = String::new();
-    let mut until = |text: &str, controller: &mut File| {
-        let mut piece = [0; 1024];
-        while !shown.contains(text) {
-            let read = controller.read(&mut piece).unwrap_or(0);
-            assert!(read > 0, "it ended and did not show {text:?}: {shown:?}");
-            shown.push_str(&String::from_utf8_lossy(&piece[..read]));
+    let command = at_home(&home, home.run(["run", "codex", "-m", "echo/x"])).into_command();
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let mut terminal = Terminal::start(&home, &words, &command);
+    terminal.until("ready");
+    terminal.controller.write_all(b"\x03").unwrap();
+    terminal.until("caught");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn at_a_terminal_only_the_agent_and_what_it_started_end_with_us() {
+    let home = Home::new();
+    let (started, go, beside) = (home.path("started"), home.path("go"), home.path("beside"));
+    make_fifo(&started);
+    make_fifo(&go);
+    plant(
+        &home,
+        "codex",
+        &format!("sh -c 'trap \"\" TERM; echo $$ > {}; sleep 1000; sleep 1000' &\nwait", started.display()),
+    );
+    let command = at_home(&home, home.run(["run", "codex", "-m", "echo/x"])).into_command();
+    // Another program of the same group, as in a pipe or a script, and we lead that group.
+    let script = format!(
+        "(trap '' HUP; trap 'echo ended > {}; exit' TERM; read line < {}; echo lived > {}) & exec \"$@\"",
+        beside.display(),
+        go.display(),
+        beside.display()
+    );
+    let mut words: Vec<&std::ffi::OsStr> = ["sh", "-c", &script, "sh"].map(std::ffi::OsStr::new).to_vec();
+    words.push(command.get_program());
+    words.extend(command.get_args());
+    let mut terminal = Terminal::start(&home, &words, &command);
+    let mut process = String::new();
+    BufReader::new(File::open(&started).unwrap()).read_line(&mut process).unwrap();
+    // Whoever reads there is started, and has its trap.
+    let mut go = OpenOptions::new().write(true).open(go).unwrap();
+    kill_process(Pid::from_child(&terminal.child), Signal::TERM).unwrap();
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(130));
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    // It may have ended at once, and nobody reads.
+    let _ = go.write_all(b"\n");
+    drop(go);
+    let said = loop {
+        match fs::read_to_string(&beside) {
+            Ok(said) if said.ends_with('\n') => break said,
+            _ => std::thread::yield_now(),
         }
     };
-    until("ready", &mut controller);
-    controller.write_all(b"\x03").unwrap();
-    until("caught", &mut controller);
-    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(said, "lived\n");
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -81,15 +82,10 @@ fn a_server_that_takes_made_keys_is_asked_with_one_of_the_run() {
     assert_eq!(agent.base, format!("http://{}", service.address));
     assert_eq!(status(&service, &agent.key), 200);
     let key = agent.key.clone();
-    let listed = || -> Value {
-        let all: Value = serde_json::from_str(&says(home.path(), &["keys", "ls", "--json"], "")).unwrap();
-        let all = all["keys"].as_array().unwrap().clone();
-        all.into_iter().find(|key| key["about"]["name"].as_str().unwrap().starts_with("run-claude-")).unwrap()
-    };
-    assert_eq!(listed()["about"]["limits"]["budget"], 1_000_000_000);
-    assert!(listed()["about"]["expires"].is_u64(), "one that nobody takes back ends by itself");
+    assert_eq!(listed(home.path()).unwrap()["about"]["limits"]["budget"], 1_000_000_000);
+    assert!(listed(home.path()).unwrap()["about"]["expires"].is_u64(), "one that nobody takes back ends by itself");
     agent.ends();
-    assert!(!listed()["revoked"].is_null());
+    assert!(!listed(home.path()).unwrap()["revoked"].is_null());
     until(&service, &key, 401);
 
     let file = home.path().join("key");
@@ -123,4 +119,77 @@ fn another_server_is_asked_only_with_a_key_that_may_be_no_more_than_the_run() {
         let said = agent.ends();
         assert!(served || said.contains("none is at hand") == config.contains("api_keys"), "{said}");
     }
+}
+
+/// The first key that was made for a run of Claude Code, as it is listed.
+fn listed(home: &Path) -> Option<Value> {
+    let all: Value = serde_json::from_str(&says(home, &["keys", "ls", "--json"], "")).unwrap();
+    let all = all["keys"].as_array().unwrap().clone();
+    all.into_iter().find(|key| key["about"]["name"].as_str().unwrap().starts_with("run-claude-"))
+}
+
+/// The folders of runs.
+fn folders(home: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(home.join(".local/share/ipfs-llm-router")).unwrap();
+    all.map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("run-"))
+        .collect()
+}
+
+#[test]
+fn what_a_run_that_was_killed_left_is_cleared_away_by_the_next_and_not_before_its_agent_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let service = serve(home.path(), CONFIG);
+    let mut killed = Agent::start(home.path(), &[]);
+    let left = folders(home.path());
+    assert_eq!(left.len(), 1);
+    kill_process(Pid::from_child(&killed.child), Signal::KILL).unwrap();
+    killed.child.wait().unwrap();
+    // Its agent lives on, and works.
+    Agent::start(home.path(), &[]).ends();
+    assert!(left[0].exists() && listed(home.path()).is_some());
+    assert_eq!(status(&service, &killed.key), 200);
+    drop(killed.child.stdin.take());
+    killed.child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+    // Both ends of the pipe are gone a moment before the program is.
+    while left[0].exists() {
+        Agent::start(home.path(), &[]).ends();
+    }
+    until(&service, &killed.key, 401);
+    assert!(folders(home.path()).is_empty());
+}
+
+#[test]
+fn a_key_is_taken_back_where_the_run_is_interrupted_before_its_agent_starts() {
+    let home = tempfile::tempdir().unwrap();
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/false", bin.join("claude")).unwrap();
+    // A router that never comes to know the key.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let config = CONFIG.replacen("[server]", &format!("[server]\nport = {port}"), 1);
+    fs::write(home.path().join("router.toml"), config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
+    command.env_clear().env("HOME", home.path()).env("PATH", &bin).current_dir("/");
+    command.arg("--config").arg(home.path().join("router.toml")).args(["run", "claude", "-m", "echo/x"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = r#"{"detail": "a key is wanted", "kind": "policy_unauthenticated"}"#;
+    for socket in other.incoming() {
+        let mut socket = socket.unwrap();
+        let mut head = String::new();
+        let mut lines = BufReader::new(&mut socket);
+        while lines.read_line(&mut head).unwrap() > 2 {}
+        let length = said.len();
+        let head_of_ours = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nconnection: close";
+        let _ = write!(socket, "{head_of_ours}\r\ncontent-length: {length}\r\n\r\n{said}");
+        if head.to_ascii_lowercase().contains("authorization: bearer") {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    // Whoever asks now is told nothing: the listener is still there, and nobody answers.
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!listed(home.path()).unwrap()["revoked"].is_null());
+    assert!(folders(home.path()).is_empty());
 }

@@ -3,7 +3,7 @@
 //! Only what must differ is said, so that an agent is its user's own in everything else: by variables first, by arguments where it has no variable, and by a file of ours where it believes
 //! neither. The key is in no argument, which other users of the machine could read. What the programs really do was looked at in the versions that stand beside the numbers.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use llm_router::config::Environment;
@@ -11,6 +11,7 @@ use llm_router::provider::process::{Resolved, resolve};
 use llm_router::secret::Secret;
 use serde_json::{Value, json};
 
+use super::claude;
 use super::folder::Folder;
 use super::home::Lent;
 use crate::output::{Failure, Outcome};
@@ -90,8 +91,10 @@ pub(super) struct Ask<'a> {
 /// How a program is started.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Start {
-    /// Its arguments.
+    /// Its arguments that are ours.
     pub(super) args: Vec<OsString>,
+    /// Those that are its user's, which follow.
+    pub(super) given: Vec<OsString>,
     /// Variables that it has besides the user's.
     pub(super) variables: Vec<(&'static str, String)>,
     /// Variables of the user's that it has not.
@@ -101,11 +104,11 @@ pub(super) struct Start {
 }
 
 impl Start {
-    fn arg(&mut self, word: impl Into<OsString>) {
+    pub(super) fn arg(&mut self, word: impl Into<OsString>) {
         self.args.push(word.into());
     }
 
-    fn set(&mut self, name: &'static str, value: impl Into<String>) {
+    pub(super) fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.variables.push((name, value.into()));
     }
 }
@@ -128,11 +131,14 @@ pub(super) const AGENTS: &[Agent] = &[
             "ANTHROPIC_CUSTOM_HEADERS",
             "ANTHROPIC_UNIX_SOCKET",
             "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_USE_ANTHROPIC_AWS",
+            "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD",
             "CLAUDE_CODE_USE_BEDROCK",
             "CLAUDE_CODE_USE_FOUNDRY",
+            "CLAUDE_CODE_USE_MANTLE",
             "CLAUDE_CODE_USE_VERTEX",
         ],
-        how: claude,
+        how: claude::claude,
     },
     // 0.169.0
     Agent {
@@ -233,63 +239,35 @@ impl Agent {
         }
     }
 
-    /// How it is started, before what the user tells it.
+    /// How it is started.
     pub(super) fn start(&self, ask: &Ask<'_>) -> Outcome<Start> {
-        let mut start = Start { unset: self.unset, ..Start::default() };
+        let mut start = Start { unset: self.unset, given: ask.args.to_vec(), ..Start::default() };
         (self.how)(ask, &mut start)?;
         directly(ask.environment, &mut start);
         Ok(start)
     }
 }
 
-/// Where the user has a proxy, what is meant for this machine does not go through it.
+/// Whom no proxy is asked for, by either name.
+pub(super) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// What is meant for this machine goes through no proxy, whether the user has one in the environment or in the agent's own settings.
 fn directly(environment: &Environment, start: &mut Start) {
-    const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-    if PROXIES.iter().all(|name| environment.get(name).is_none()) {
-        return;
-    }
-    let before = environment.get("NO_PROXY").or_else(|| environment.get("no_proxy"));
-    let without = format!("{}127.0.0.1,localhost,::1,[::1]", before.map_or_else(String::new, |own| format!("{own},")));
-    for name in ["NO_PROXY", "no_proxy"] {
-        start.set(name, &*without);
+    let [upper, lower] = NO_PROXY.map(|name| environment.get(name));
+    for (name, own) in NO_PROXY.into_iter().zip([upper.or(lower), lower.or(upper)]) {
+        start.set(name, with_loopback(own));
     }
 }
 
-/// Claude Code believes the variables of its settings file before those of its environment, and those of a file that it is given before both.
-fn claude(ask: &Ask<'_>, start: &mut Start) -> Outcome {
-    let mut told = vec![
-        ("ANTHROPIC_BASE_URL", ask.base.to_owned()),
-        ("ANTHROPIC_AUTH_TOKEN", ask.key.expose().to_owned()),
-        ("ANTHROPIC_SMALL_FAST_MODEL", ask.small.to_owned()),
-        ("ANTHROPIC_DEFAULT_HAIKU_MODEL", ask.small.to_owned()),
-    ];
-    for name in [
-        "ANTHROPIC_MODEL",
-        "ANTHROPIC_DEFAULT_OPUS_MODEL",
-        "ANTHROPIC_DEFAULT_SONNET_MODEL",
-        "ANTHROPIC_DEFAULT_FABLE_MODEL",
-        "CLAUDE_CODE_SUBAGENT_MODEL",
-    ] {
-        told.push((name, ask.model.to_owned()));
+/// A list of whom no proxy is asked for, with this machine in it.
+pub(super) fn with_loopback(own: Option<&str>) -> String {
+    const LOOPBACK: &str = "127.0.0.1,localhost,::1,[::1]";
+    match own.map(str::trim).filter(|own| !own.is_empty()) {
+        // It means everybody only where it stands alone.
+        Some("*") => "*".to_owned(),
+        Some(own) => format!("{own},{LOOPBACK}"),
+        None => LOOPBACK.to_owned(),
     }
-    if let Some(window) = ask.window {
-        told.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
-        told.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", answer(window).to_string()));
-    }
-    match ask.tools {
-        Tools::All => {}
-        Tools::Few => start.arg("--bare"),
-        // Of one word with its value, or it would take what follows for tools as well.
-        Tools::None => start.args.extend(["--bare", "--tools="].map(OsString::from)),
-    }
-    if !ask.args.iter().any(|word| is_option(word, "--settings")) {
-        let env: serde_json::Map<String, Value> =
-            told.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
-        start.arg("--settings");
-        start.arg(ask.folder.write("settings.json", &json!({ "env": env }).to_string())?);
-    }
-    told.into_iter().for_each(|(name, value)| start.set(name, value));
-    Ok(())
 }
 
 /// Codex takes everything as settings on its command line, which go before those of its file.
@@ -404,7 +382,7 @@ const COMPRESSIONS: &[&str] = &[
 ];
 
 /// Sets a value below these names.
-fn put(settings: &mut Value, path: &[&str], value: Value) {
+pub(super) fn put(settings: &mut Value, path: &[&str], value: Value) {
     let mut at = settings;
     for name in path {
         if !at.is_object() {
@@ -421,13 +399,6 @@ fn instructions(ask: &Ask<'_>) -> Outcome<PathBuf> {
 }
 
 /// The tokens that an answer may have, of a window that a prompt must have room in.
-fn answer(window: u64) -> u64 {
+pub(super) fn answer(window: u64) -> u64 {
     (window / 4).clamp(1, 32_000)
-}
-
-/// Whether a word is this option, with its value behind it or not.
-fn is_option(word: &OsStr, option: &str) -> bool {
-    word.to_str()
-        .and_then(|word| word.strip_prefix(option))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }

@@ -1,29 +1,43 @@
 //! The agent's program: started with the terminal of whoever asked for it, and ended with us.
 //!
 //! At a terminal it stays in our process group. The terminal gives signals to the group that it belongs to, so Ctrl-C and Ctrl-Z are the agent's as if it had been started by
-//! hand, and handing the terminal to a group of its own and back takes what safe code cannot do. Without a terminal it leads a group of its own, which is ended whole: with us, and when
-//! it ends.
+//! hand, and handing the terminal to a group of its own and back takes what safe code cannot do. Others of the user's are in that group too, the rest of a pipe or a script: to end the
+//! agent there, it and whom it started are told, each by number (`tree.rs`). Without a terminal it leads a group of its own, which is ended whole: with us, and when it ends.
 
+use std::future::Future;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
+use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use llm_router::provider::process::GRACE;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::signal::unix::{Signal as Hears, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::agents::Start;
+use super::folder::Folder;
+use super::tree;
 use crate::output::{Failure, Outcome};
 
-/// Runs a program to its end. Its status is ours.
-pub(super) async fn run(program: &Path, start: &Start) -> Outcome {
+/// Runs a program to its end, whose status is ours; or until `must_end` says why it may not go on.
+pub(super) async fn run(
+    program: &Path,
+    start: &Start,
+    folder: &Folder,
+    must_end: impl Future<Output = Failure>,
+) -> Outcome {
     let mut signals = Signals::listen().map_err(|error| Failure::io("signals", &error))?;
-    let mut running = Running::start(program, start)?;
+    let mut running = Running::start(program, start, folder)?;
+    let mut must_end = pin!(must_end);
     let status = loop {
         tokio::select! {
+            why = &mut must_end => {
+                running.end().await?;
+                return Err(why);
+            }
             ended = running.ended() => break ended?,
             said = signals.next() => match said {
                 Said::Interrupt => running.interrupt(),
@@ -55,18 +69,18 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: &Path, start: &Start) -> Outcome<Self> {
+    fn start(program: &Path, start: &Start, folder: &Folder) -> Outcome<Self> {
         let mut command = Command::new(program);
         for name in start.unset {
             command.env_remove(name);
         }
-        command.args(&start.args).envs(start.variables.iter().map(|(name, value)| (name, value)));
+        command.args(&start.args).args(&start.given).envs(start.variables.iter().map(|(name, value)| (name, value)));
         let leads = std::fs::File::open("/dev/tty").is_err();
         if leads {
             command.process_group(0);
         }
         let failed = |error: io::Error| Failure::io(&program.display().to_string(), &error);
-        let child = command.spawn().map_err(failed)?;
+        let child = folder.shared(|| command.spawn()).map_err(failed)?;
         let id = Pid::from_child(&child);
         let (tell, over) = oneshot::channel();
         let running = Self { child, id, leads, over, gone: None };
@@ -105,21 +119,24 @@ impl Running {
         }
     }
 
-    /// Ends it, and all that it leads: politely first.
+    /// Ends it, and all that it leads or started: politely first.
     async fn end(&mut self) -> Outcome {
-        if !self.leads && getpgrp() == getpid() {
-            // All that is in this group was started by us, and we hear the signal as well.
-            let _ = kill_process_group(getpgrp(), Signal::TERM);
-        } else {
-            self.send(Signal::TERM);
-        }
+        let started = if self.leads { Vec::new() } else { tree::below(self.id) };
+        self.send(Signal::TERM);
         let _ = tokio::time::timeout(GRACE.max(Duration::from_secs(1)), &mut self.over).await;
+        // Whose parent has ended is found no more.
+        tree::signal(&started, Signal::KILL);
         self.collect().map(drop)
     }
 
     fn send(&self, signal: Signal) {
         // Who is gone already needs none.
-        let _ = if self.leads { kill_process_group(self.id, signal) } else { kill_process(self.id, signal) };
+        let _ = if self.leads {
+            kill_process_group(self.id, signal)
+        } else {
+            tree::signal(&tree::below(self.id), signal);
+            kill_process(self.id, signal)
+        };
     }
 }
 

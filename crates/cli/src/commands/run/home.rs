@@ -2,22 +2,26 @@
 //!
 //! Where Gemini CLI logs in, and so whom it may be pointed at, stands in its settings alone; those of the system, which would go before the user's, it takes from files of root only. So the
 //! run has a home of its own in which each entry of the user's is a link to it, sessions and history and login, and the settings are the user's with what must differ put into them.
-//! What is written anew over a link, or beside them, is given back at the end; what is changed about the settings meanwhile is not.
+//! What is written anew over a link, or beside them, is given back at the end (`back.rs`); what is changed about the settings meanwhile is not.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::folder::Folder;
-use crate::output::{self, Failure, Outcome};
+use crate::output::{Failure, Outcome};
 
 /// Its folder in a home.
-const FOLDER: &str = ".gemini";
+pub(super) const FOLDER: &str = ".gemini";
 /// Its settings there.
-const SETTINGS: &str = "settings.json";
+pub(super) const SETTINGS: &str = "settings.json";
+/// The name of the home in the folder of a run.
+pub(super) const HOME: &str = "home";
 /// The most entries that are linked.
 const MOST: usize = 1000;
 
@@ -26,58 +30,59 @@ const MOST: usize = 1000;
 pub(super) struct Lent {
     /// The home itself.
     pub(super) path: PathBuf,
-    from: PathBuf,
+    /// The user's own folder, where it really is.
+    pub(super) from: PathBuf,
+    /// What the user's entries were when they were lent.
+    pub(super) before: HashMap<OsString, Stamp>,
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp([u64; 3], [i64; 2]);
+
+impl Stamp {
+    /// That of the file to which a path leads, where there is one.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        Some(Self([about.dev(), about.ino(), about.len()], [about.mtime(), about.mtime_nsec()]))
+    }
 }
 
 impl Lent {
     /// A home like the one at `real`, with these changes of its settings.
     pub(super) fn new(folder: &Folder, real: &Path, change: impl FnOnce(&mut Value)) -> Outcome<Self> {
-        let path = folder.path().join("home");
+        let path = folder.path().join(HOME);
         let (own, from) = (path.join(FOLDER), real.join(FOLDER));
         let mut settings = read(&from.join(SETTINGS))?;
         change(&mut settings);
-        let lent = || -> io::Result<()> {
+        let failed = |error: io::Error| Failure::io(&format!("a home like {}", from.display()), &error);
+        let lent = || -> io::Result<Option<Self>> {
             fs::create_dir_all(&own)?;
             // As it makes them itself when it is first started: conversations are to be found again.
             for name in ["tmp", "history"] {
                 fs::create_dir_all(from.join(name))?;
             }
-            for entry in fs::read_dir(&from)?.take(MOST) {
+            let from = fs::canonicalize(&from)?;
+            let mut before = HashMap::new();
+            for (at, entry) in fs::read_dir(&from)?.enumerate() {
                 let entry = entry?;
+                if at == MOST {
+                    return Ok(None);
+                }
                 if entry.file_name() != SETTINGS {
                     symlink(entry.path(), own.join(entry.file_name()))?;
+                    before.extend(Stamp::of(&entry.path()).map(|stamp| (entry.file_name(), stamp)));
                 }
             }
-            fs::write(own.join(SETTINGS), settings.to_string())
+            fs::write(own.join(SETTINGS), settings.to_string())?;
+            Ok(Some(Self { path: path.clone(), from, before }))
         };
-        lent().map_err(|error| Failure::io(&format!("a home like {}", from.display()), &error))?;
-        Ok(Self { path, from })
-    }
-
-    /// Gives back what is new.
-    pub(super) fn give_back(&self) {
-        let given = || -> io::Result<()> {
-            for entry in fs::read_dir(self.path.join(FOLDER))? {
-                let entry = entry?;
-                let (name, kind) = (entry.file_name(), entry.file_type()?);
-                let to = self.from.join(&name);
-                if name == SETTINGS || kind.is_symlink() {
-                    continue;
-                }
-                if kind.is_file() {
-                    // Beside the original, so that it changes at once and never in part.
-                    let mut new = tempfile::Builder::new().prefix(".llm-router-").tempfile_in(&self.from)?;
-                    io::copy(&mut fs::File::open(entry.path())?, &mut new)?;
-                    new.persist(to)?;
-                } else if !to.exists() {
-                    fs::rename(entry.path(), to)?;
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = given() {
-            output::note(&format!("warning: {}: what the run changed there is not kept: {error}", self.from.display()));
-        }
+        lent().map_err(failed)?.ok_or_else(|| {
+            Failure::usage(
+                format!("{}: it has more than {MOST} entries, which are the most that a run links to", from.display()),
+                "move those away that Gemini CLI does not need",
+            )
+        })
     }
 }
 
@@ -144,32 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn the_home_is_the_users_but_for_its_settings() {
+    fn a_folder_with_too_much_in_it_is_refused_before_anything_is_made_of_it() {
         let user = tempfile::tempdir().unwrap();
         let real = user.path().join(FOLDER);
         fs::create_dir(&real).unwrap();
-        fs::write(real.join(SETTINGS), "{\"theme\": \"dark\" /* mine */}").unwrap();
-        fs::write(real.join("projects.json"), "old").unwrap();
+        (0..MOST).for_each(|number| fs::write(real.join(format!("{number}")), "").unwrap());
         let folder = Folder::new(Some(&user.path().join("state"))).unwrap();
-        let lent = Lent::new(&folder, user.path(), |settings| settings["added"] = json!(1)).unwrap();
-        let own = lent.path.join(FOLDER);
-        let settings: Value = serde_json::from_slice(&fs::read(own.join(SETTINGS)).unwrap()).unwrap();
-        assert_eq!(settings, json!({"theme": "dark", "added": 1}));
-        assert_eq!(fs::read_to_string(own.join("projects.json")).unwrap(), "old");
-        // A session through a link, a file over a link, and new ones beside them.
-        fs::write(own.join("tmp/session"), "said").unwrap();
-        fs::remove_file(own.join("projects.json")).unwrap();
-        fs::write(own.join("projects.json"), "new").unwrap();
-        fs::write(own.join("installation_id"), "id").unwrap();
-        fs::create_dir(own.join("skills")).unwrap();
-        fs::write(own.join(SETTINGS), "{}").unwrap();
-        lent.give_back();
-        drop(folder);
-        let read = |name: &str| fs::read_to_string(real.join(name)).unwrap();
-        assert_eq!(
-            (read("tmp/session"), read("projects.json"), read("installation_id")),
-            ("said".into(), "new".into(), "id".into())
-        );
-        assert!(real.join("skills").is_dir() && read(SETTINGS).contains("mine") && !lent.path.exists());
+        let Err(Failure::Usage(error)) = Lent::new(&folder, user.path(), |_| {}) else { panic!() };
+        assert!(error.message().contains("1000 entries") && error.message().contains(FOLDER), "{error}");
     }
 }

@@ -2,18 +2,50 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// The tables of the system, and how many digits an address has in each.
 const TABLES: [(&str, usize); 2] = [("/proc/net/tcp", 8), ("/proc/net/tcp6", 32)];
 /// The state of a socket that listens.
 const LISTENS: &str = "0A";
 
-/// Whether what listens at this address belongs to this user or to the system's own. Where the system does not tell, it is nobody's whom one could trust.
-pub(super) fn is_ours(address: SocketAddr) -> bool {
+/// How often one looks again: while somebody of one's own listens, and while nobody does.
+const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(50)];
+
+/// Who listens at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// This user, or the system's own.
+    Ours,
+    /// Nobody, or the system does not tell.
+    Nobody,
+    /// Another user.
+    Theirs,
+}
+
+/// Looks who listens there.
+pub(super) fn of(address: SocketAddr) -> Owner {
     let own = rustix::process::geteuid().as_raw();
     let tables = TABLES.iter().filter_map(|(file, digits)| Some((fs::read_to_string(file).ok()?, *digits)));
     let owners: Vec<u32> = tables.flat_map(|(table, digits)| owners(&table, digits, address)).collect();
-    !owners.is_empty() && owners.iter().all(|owner| *owner == own || *owner == 0)
+    match owners.iter().all(|owner| *owner == own || *owner == 0) {
+        true if owners.is_empty() => Owner::Nobody,
+        true => Owner::Ours,
+        false => Owner::Theirs,
+    }
+}
+
+/// Looks again and again until it is another user's. Nobody's it may be for a while: a router is started anew.
+pub(super) async fn taken(look: impl Fn() -> Owner) {
+    let [ours, nobody] = LOOK;
+    loop {
+        let pause = match look() {
+            Owner::Ours => ours,
+            Owner::Nobody => nobody,
+            Owner::Theirs => return,
+        };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// The users whose sockets listen at an address of this machine, by a table as the system prints it.
@@ -68,6 +100,24 @@ mod tests {
     #[test]
     fn a_socket_of_this_process_is_ours() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(is_ours(listener.local_addr().unwrap()));
+        let address = listener.local_addr().unwrap();
+        assert_eq!(of(address), Owner::Ours);
+        drop(listener);
+        assert_eq!(of(address), Owner::Nobody);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_looks_until_it_is_another_users() {
+        let seen = std::cell::Cell::new(0);
+        let began = tokio::time::Instant::now();
+        taken(|| {
+            seen.set(seen.get() + 1);
+            [Owner::Ours, Owner::Nobody, Owner::Nobody, Owner::Ours]
+                .get(seen.get() - 1)
+                .copied()
+                .unwrap_or(Owner::Theirs)
+        })
+        .await;
+        assert_eq!((seen.get(), began.elapsed()), (5, Duration::from_millis(2100)));
     }
 }

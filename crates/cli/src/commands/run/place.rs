@@ -15,6 +15,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use llm_router::Error;
 use llm_router::config::ServerSettings;
+use llm_router::error::ErrorKind;
 use llm_router::limits::grant::{Caveats, PREFIX, derive};
 use llm_router::limits::key::{KeySpec, Seal};
 use llm_router::limits::keyring::Scope;
@@ -34,14 +35,14 @@ use tokio::time::timeout;
 
 use super::agents::Agent;
 use super::fit::Target;
-use super::owner;
+use super::folder::Folder;
+use super::key::{BY, Lease};
+use super::owner::{self, Owner};
 use crate::args::Run;
 use crate::commands::explain::key_in;
 use crate::commands::keys::{money, until};
 use crate::output::{self, Failure, Outcome};
 
-/// Under whose name the log of keys has what is done here.
-const BY: &str = "run";
 /// The longest that a server may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long somebody may take to answer at a port of this machine.
@@ -51,8 +52,6 @@ const LARGEST: u64 = 1 << 20;
 /// How often, and how far apart, a new key is shown to a server until it knows it: it looks twice a second.
 const TRIES: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(100);
-/// How long a key lasts that is made for a run and that nobody took back, because the run was killed.
-const AFTER_ALL: u64 = 7 * 86_400;
 
 /// A router that answers the agent.
 pub(super) struct Place {
@@ -67,14 +66,20 @@ pub(super) struct Place {
 
 enum Kind {
     /// It was there before.
-    Served { http: HttpClient, made: Option<(Keyring, String)> },
+    Served { http: HttpClient, address: SocketAddr, lease: Option<Lease> },
     /// It is ours.
     Own { router: Router, bound: Option<Box<Bound>> },
 }
 
 impl Place {
-    /// Finds it, or makes it ready.
-    pub(super) async fn find(app: &App, agent: &Agent, args: &Run) -> Outcome<Self> {
+    /// Finds it, or makes it ready. A key that is made for it is left in `lease`, from before it is there.
+    pub(super) async fn find(
+        app: &App,
+        agent: &Agent,
+        args: &Run,
+        folder: &Folder,
+        lease: &mut Option<Lease>,
+    ) -> Outcome<Self> {
         let wanted = wanted(agent, args)?;
         let settings = &app.router.settings().server;
         let http = app.router.deps().http.clone();
@@ -82,7 +87,7 @@ impl Place {
             Some(address) => knock(&http, address).await,
             None => None,
         };
-        let Some(Running { base, open }) = running else {
+        let Some(Running { base, open, address }) = running else {
             if args.key_file.is_some() {
                 return Err(Failure::usage(
                     "--key-file: no router of yours serves where the configuration says",
@@ -92,11 +97,11 @@ impl Place {
             return Self::own(app, wanted).await;
         };
         let said = format!("the router at {base}");
-        let with = |key: Secret, made| Self {
+        let with = |key: Secret, lease| Self {
             base: base.clone(),
             key,
             said: said.clone(),
-            kind: Kind::Served { http: http.clone(), made },
+            kind: Kind::Served { http: http.clone(), address, lease },
         };
         if let Some(file) = &args.key_file {
             return Ok(with(shown(&http, &base, file, &wanted).await?, None));
@@ -106,12 +111,14 @@ impl Place {
             return Ok(with(Secret::new("none-is-wanted"), None));
         }
         if !open && let Some(keyring) = app.router.deps().keyring.as_ref().filter(|_| settings.virtual_keys) {
-            let (id, key) = made(keyring, wanted.clone()).await?;
+            let key = Lease::make(lease, keyring, wanted.clone(), folder).await?;
             if knows(&http, &base, &key).await {
-                return Ok(with(key, Some((keyring.clone(), id))));
+                return Ok(with(key, lease.clone()));
             }
             // It has another store.
-            keyring.revoke(&id, BY).await?;
+            if let Some(lease) = lease.take() {
+                lease.take_back().await;
+            }
         }
         let plain = settings.api_keys.iter().filter(|key| !key.admin && !open && !narrow);
         for key in plain.filter_map(|key| key.key.at_hand()) {
@@ -193,14 +200,32 @@ impl Place {
         outcome
     }
 
-    /// Takes back what was made for the run.
-    pub(super) async fn leave(&self) {
-        if let Kind::Served { made: Some((keyring, id)), .. } = &self.kind
-            && let Err(error) = keyring.revoke(id, BY).await
-        {
-            output::note(&format!(
-                "warning: the run's key was not taken back: {error}; `llm-router keys revoke {id}` does it"
-            ));
+    /// Watches while the agent runs, and ends with the reason why it must not go on: whoever listens where it asks is another user's now, who would be shown its key. Its own key lasts
+    /// meanwhile.
+    pub(super) fn watch(&self) -> impl Future<Output = Failure> + use<> {
+        let served = match &self.kind {
+            Kind::Served { address, lease, .. } => Some((*address, lease.clone())),
+            Kind::Own { .. } => None,
+        };
+        let base = self.base.clone();
+        async move {
+            let Some((address, lease)) = served else { return std::future::pending().await };
+            let lasting = async {
+                match lease {
+                    Some(lease) => lease.last().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = owner::taken(|| owner::of(address)) => {}
+                () = lasting => {}
+            }
+            let message = format!(
+                "what listens at {base} is another user's now: the agent was ended, so that it shows nothing more there"
+            );
+            Failure::Failed(Error::new(ErrorKind::RouterUnavailable, message).with_hint(
+                "a key that it showed there may be known: revoke it if it was not made for the run; then start the router on a port that is free",
+            ))
         }
     }
 }
@@ -254,6 +279,7 @@ struct Running {
     base: String,
     /// Whether it wants no key.
     open: bool,
+    address: SocketAddr,
 }
 
 /// Where this machine reaches the server of a configuration; nowhere where it speaks TLS, which the agents would have to be told to believe.
@@ -274,14 +300,16 @@ fn address(settings: &ServerSettings) -> Option<SocketAddr> {
 async fn knock(http: &HttpClient, address: SocketAddr) -> Option<Running> {
     timeout(KNOCK, TcpStream::connect(address)).await.ok()?.ok()?;
     let base = format!("http://{address}");
-    if !owner::is_ours(address) {
+    if owner::of(address) != Owner::Ours {
         output::note(&format!("note: what listens at {base} is another user's; this run gets a router of its own"));
         return None;
     }
     let (status, said) = asked(http, HttpRequest::get(&format!("{base}{INFO}")).ok()?, None).await.ok()?;
     match status {
-        StatusCode::OK if said["name"] == "LLM Router" => Some(Running { base, open: true }),
-        StatusCode::UNAUTHORIZED if said["kind"] == "policy_unauthenticated" => Some(Running { base, open: false }),
+        StatusCode::OK if said["name"] == "LLM Router" => Some(Running { base, open: true, address }),
+        StatusCode::UNAUTHORIZED if said["kind"] == "policy_unauthenticated" => {
+            Some(Running { base, open: false, address })
+        }
         _ => None,
     }
 }
@@ -358,18 +386,8 @@ async fn shown(http: &HttpClient, base: &str, file: &Path, wanted: &KeySpec) -> 
     ))
 }
 
-/// A key in the store that the server follows, and its id.
-async fn made(keyring: &Keyring, mut wanted: KeySpec) -> Outcome<(String, Secret)> {
-    let [a, b, c, d, ..] = chance()?;
-    wanted.name = format!("{}-{:08x}", wanted.name, u32::from_be_bytes([a, b, c, d]));
-    if wanted.expires.is_none() {
-        wanted.expires = Some(until(&format!("{AFTER_ALL}s"))?);
-    }
-    let (record, key) = keyring.create(wanted, BY).await?;
-    Ok((record.id, key))
-}
-
-fn chance() -> Result<[u8; 32], Error> {
+/// Chance that nobody can guess.
+pub(super) fn chance() -> Result<[u8; 32], Error> {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     read.map(|()| bytes).map_err(|error| Error::internal(format!("/dev/urandom: {error}")))
