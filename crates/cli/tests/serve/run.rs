@@ -143,13 +143,15 @@ fn what_a_run_that_was_killed_left_is_cleared_away_by_the_next_and_not_before_it
     let mut killed = Agent::start(home.path(), &[]);
     let left = folders(home.path());
     assert_eq!(left.len(), 1);
+    // Whoever waits for a child closes its pipe.
+    let stdin = killed.child.stdin.take();
     kill_process(Pid::from_child(&killed.child), Signal::KILL).unwrap();
     killed.child.wait().unwrap();
     // Its agent lives on, and works.
     Agent::start(home.path(), &[]).ends();
     assert!(left[0].exists() && listed(home.path()).is_some());
     assert_eq!(status(&service, &killed.key), 200);
-    drop(killed.child.stdin.take());
+    drop(stdin);
     killed.child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
     // Both ends of the pipe are gone a moment before the program is.
     while left[0].exists() {
