@@ -217,7 +217,7 @@ impl Place {
                 }
             };
             tokio::select! {
-                () = owner::taken(|| owner::of(address)) => {}
+                () = owner::taken(|| owner::of(address), owner::LOOK) => {}
                 () = lasting => {}
             }
             let message = format!(
