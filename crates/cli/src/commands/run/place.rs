@@ -217,7 +217,11 @@ impl Place {
                 }
             };
             tokio::select! {
+<<<<<<< HEAD
                 () = owner::taken(|| owner::of(address)) => {}
+=======
+                () = owner::taken(|| owner::of(address), owner::LOOK) => {}
+>>>>>>> run
                 () = lasting => {}
             }
             let message = format!(
