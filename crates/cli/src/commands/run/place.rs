@@ -217,11 +217,7 @@ impl Place {
                 }
             };
             tokio::select! {
-<<<<<<< HEAD
-                () = owner::taken(|| owner::of(address)) => {}
-=======
                 () = owner::taken(|| owner::of(address), owner::LOOK) => {}
->>>>>>> run
                 () = lasting => {}
             }
             let message = format!(
