@@ -114,6 +114,11 @@ pub trait Provider: Send + Sync + 'static {
         0
     }
 
+    /// Whether one more call would find no place at it now, not even one among those that wait.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Who answers in its place, under its id, where it is missing itself and was named: too slow, or too costly, to count as available. What that one is said to be
     /// ([`Describe::agent`] above all) holds for it, not what this one is.
     fn instead(&self) -> Option<Arc<dyn DynProvider>> {

@@ -1,13 +1,22 @@
 //! Money that all replicas spend together.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use llm_router::dialect::Dialect;
+use llm_router::testing::faults::{Act, Faults};
+use llm_router::testing::voice::Voice;
+use tokio::sync::Semaphore;
 
 use crate::service::conversation;
 use crate::{Replicas, ask_all, count, key_header, known, status, status_of};
 
 /// A tenth of a cent for each token of an answer, and nothing for a prompt.
 pub(crate) const PRICED: &str = "[prices.\"echo/x\"]\ninput = 0\noutput = 1000\n[limits]\nmax_tokens = 16\n";
+
+/// What scripted providers speak.
+const VOICE: Voice = Voice(Dialect::OpenaiChat);
 
 /// Set aside for a request: sixteen tokens of an answer.
 pub(crate) const SET_ASIDE: u64 = 16_000;
@@ -127,4 +136,49 @@ fn whose_money_is_not_enough_for_the_first_targets_is_answered_by_the_next_after
         settled(&all, "spender", ledger);
     }
     assert!(ledger > 0);
+}
+
+/// Two targets, of which the first is cheap and takes one call at a time.
+fn narrow(faults: &Faults) -> String {
+    let provider = |name: &str, more: &str, price: u64| {
+        let url = faults.url(name, VOICE);
+        format!(
+            "[providers.{name}]\nbase_url = {url:?}\napi_key = \"k\"\ndialect = \"openai_chat\"\nmodels = [\"m\"]\n{more}[prices.\"{name}/m\"]\ninput = 0\noutput = {price}\n"
+        )
+    };
+    let (cheap, dear) = (provider("cheap", "max_in_flight = 1\n", 1000), provider("dear", "", 2000));
+    format!("{PRICED}{cheap}{dear}[routes.r]\ngroups = [[\"cheap/m\"], [\"dear/m\"]]\n")
+}
+
+#[test]
+fn whoever_finds_the_cheap_target_full_is_answered_by_the_dear_one_after_one_script() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let gates = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+    let [cheap, dear] = gates.each_ref().map(|gate| vec![Act::Gated(Arc::clone(gate))]);
+    let faults = runtime.block_on(Faults::serve(vec![("cheap", cheap), ("dear", dear)]));
+    let all = Replicas::start(1, &narrow(&faults));
+    let service = &all.services[0];
+    // Of much money enough is set aside for the dear one; of little, for the one that has room.
+    for (round, (budget, first)) in [("10", 2 * SET_ASIDE), ("0.2", SET_ASIDE)].into_iter().enumerate() {
+        let name = format!("spender{round}");
+        let key = all.says(&["keys", "create", &name, "--budget", budget]);
+        known(&all.services, &key);
+        let before = all.scripts();
+        std::thread::scope(|scope| {
+            let ask = || service.ask(&conversation("r", &key_header(&key))).to_ascii_lowercase();
+            let called = |name: &str| runtime.block_on(faults.until(name, VOICE, |asked| asked.requests > round));
+            let one = scope.spawn(ask);
+            called("cheap");
+            assert_eq!((all.scripts() - before, drawn(&all, &name)), (1, first));
+            let other = scope.spawn(ask);
+            called("dear");
+            assert_eq!((all.scripts() - before, drawn(&all, &name)), (2, first + 2 * SET_ASIDE));
+            for (asked, provider, gate) in [(one, "cheap", &gates[0]), (other, "dear", &gates[1])] {
+                gate.add_permits(1);
+                let answer = asked.join().unwrap();
+                let by = format!("x-llm-router-provider: {provider}");
+                assert!(answer.starts_with("http/1.1 200") && answer.contains(&by), "{answer}");
+            }
+        });
+    }
 }

@@ -120,6 +120,13 @@ impl Purse {
         (known.books, known.left, known.spent) = (Arc::clone(books), Some(self.cap.saturating_sub(drawn)), 0);
     }
 
+    /// What is left in this period, as far as it was heard.
+    pub(super) fn left(&self, now: SystemTime) -> u64 {
+        let books = self.books(self.period.of(now).0);
+        let known = self.known();
+        known.left.filter(|_| *known.books == *books).unwrap_or(self.cap)
+    }
+
     /// Allows so much without asking: as one of so many who may each spend their part of what was left. Where nobody ever said what is left, that is nothing.
     pub(super) fn take_part(&self, amount: u64, parts: u32, now: SystemTime) -> bool {
         let books = self.books(self.period.of(now).0);

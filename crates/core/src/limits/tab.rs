@@ -1,16 +1,17 @@
 //! Money set aside: from the leases of this process, or on a tab that is counted together with others.
 //!
-//! A [`Tab`] is one request's money at a shared counter: opened when the request is let in, in the same step, with what the first target that the books have room for may cost. Until
-//! that one is asked, the dearer ones before it are refused here, as the books refused them: whoever counts is asked once before the first call. A later attempt spends what is left and
-//! asks only for what is missing. When nobody holds it any more, what was not spent goes back, and what was spent beyond it is told. Caps and leases are `budget.rs`.
+//! A [`Tab`] is one request's money at a shared counter: opened when the request is let in, in the same step, with what `router/allowance.rs` asked for. Until a call was made the request
+//! keeps to that: what is dearer is refused here, so that whoever counts is asked once before the first call. A later attempt spends what is left and asks only for what is missing. When
+//! nobody holds it any more, what was not spent goes back, and what was spent beyond it is told. Caps and leases are `budget.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Holder;
 use super::budget::Reserved;
 use super::shared::{Account, Alone, Ask, Correction, Counted, Limit, Sharing, Told};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pricing::dollars;
 use crate::store::StoreError;
 
 /// Whose money a request spends.
@@ -50,7 +51,7 @@ impl Holder {
     /// As [`Payer::reserve`].
     pub async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
         // Nothing is spent before all of it is set aside: whoever is gone by then has asked nobody.
-        let mut spending = Spending { micros: 0, from: From::Leases(Arc::clone(self), Vec::new()) };
+        let mut spending = Spending { micros: 0, called: true, from: From::Leases(Arc::clone(self), Vec::new()) };
         for holder in self.chain() {
             for purse in &holder.purses {
                 let who = || holder.title();
@@ -73,6 +74,8 @@ impl Holder {
 #[derive(Debug)]
 pub struct Spending {
     micros: u64,
+    /// Whether the call was made that it was for.
+    called: bool,
     from: From,
 }
 
@@ -89,6 +92,11 @@ impl Spending {
     pub fn settle(mut self, micros: u64) {
         self.micros = micros;
     }
+
+    /// Gives it back: the call was never made.
+    pub fn give_back(mut self) {
+        (self.micros, self.called) = (0, false);
+    }
 }
 
 impl Drop for Spending {
@@ -98,7 +106,7 @@ impl Drop for Spending {
                 let purses = holder.chain().flat_map(|holder| &holder.purses);
                 purses.zip(held).for_each(|(purse, reserved)| purse.settle(*reserved, self.micros));
             }
-            From::Tab(tab, held) => tab.settle(*held, self.micros),
+            From::Tab(tab, held) => tab.settle(*held, self.micros, self.called),
         }
     }
 }
@@ -123,7 +131,9 @@ struct Money {
     /// Set aside for attempts under way.
     held: u64,
     spent: u64,
-    /// What was refused when the tab was opened; forgotten with the first attempt that is paid for, for others may have given back something since.
+    /// Whether a call was made. From then on the books are asked anew: somebody may have given something back.
+    called: bool,
+    /// What was refused when the tab was opened.
     refused: Option<Refused>,
 }
 
@@ -150,6 +160,8 @@ enum Short {
     Of(u64),
     /// As much was refused a moment ago.
     Refused(By),
+    /// Nobody was called yet, and so much is set aside.
+    Keeps(u64),
 }
 
 impl Granted {
@@ -203,11 +215,14 @@ impl Tab {
         let missing = micros.saturating_sub(money.free());
         if missing == 0 {
             money.held = money.held.saturating_add(micros);
-            money.refused = None;
             return Ok(());
         }
         let refused = money.refused.filter(|refused| micros >= refused.least);
-        Err(refused.map_or(Short::Of(missing), |refused| Short::Refused(refused.by)))
+        Err(match refused {
+            _ if money.called => Short::Of(missing),
+            Some(refused) => Short::Refused(refused.by),
+            None => Short::Keeps(money.drawn + money.alone),
+        })
     }
 
     async fn reserve(self: &Arc<Self>, micros: u64, now: SystemTime) -> Result<Spending> {
@@ -217,6 +232,7 @@ impl Tab {
                 Short::Refused((at, place)) => {
                     return Err(self.holder.refused(&self.ask(micros), at, Limit::Money(place), None, now));
                 }
+                Short::Keeps(aside) => return Err(keeps(aside, micros)),
             };
             match self.sharing.ask(self.ask(missing)).await {
                 Ok(Told::In { drew, .. }) => self.money().drawn += drew,
@@ -229,7 +245,7 @@ impl Tab {
                 }
             }
         }
-        Ok(Spending { micros, from: From::Tab(Arc::clone(self), micros) })
+        Ok(Spending { micros, called: true, from: From::Tab(Arc::clone(self), micros) })
     }
 
     /// What is asked of the accounts for so much.
@@ -237,11 +253,23 @@ impl Tab {
         Ask { accounts: self.accounts.clone(), amounts: vec![micros] }
     }
 
-    fn settle(&self, held: u64, cost: u64) {
+    fn settle(&self, held: u64, cost: u64, called: bool) {
         let mut money = self.money();
+        money.called |= called;
         money.held = money.held.saturating_sub(held);
         money.spent = money.spent.saturating_add(cost);
     }
+}
+
+/// The error of an attempt that is dearer than what was set aside for the request, before anybody was called.
+fn keeps(aside: u64, micros: u64) -> Error {
+    let (aside, may) = (dollars(aside), dollars(micros));
+    let message = format!(
+        "this call may cost {may}, and with little left of the budget only {aside} was set aside for the request"
+    );
+    Error::new(ErrorKind::PolicyBudgetExceeded, message)
+        .with_hint("ask again: by then it is known that the cheaper target is busy or left alone")
+        .with_retry_after(Duration::from_secs(1))
 }
 
 impl Drop for Tab {
@@ -263,7 +291,16 @@ impl Drop for Tab {
     }
 }
 
+/// So many times an amount must be left for it to be plenty: who sets aside more than it needs then leaves enough to the others.
+const PLENTY: u64 = 20;
+
 impl Holder {
+    /// Whether so much is little of what is left, as far as that is known here.
+    pub(crate) fn has_plenty(self: &Arc<Self>, micros: u64, now: SystemTime) -> bool {
+        let mut purses = self.chain().flat_map(|holder| &holder.purses);
+        purses.all(|purse| purse.left(now) / PLENTY >= micros)
+    }
+
     /// The first of these amounts that this process alone allows.
     ///
     /// # Errors

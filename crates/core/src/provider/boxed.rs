@@ -48,6 +48,8 @@ pub trait DynProvider: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<Passed>> + Send + 'a>>;
     /// See [`Provider::waiting`].
     fn waiting(&self) -> usize;
+    /// See [`Provider::is_full`].
+    fn is_full(&self) -> bool;
     /// See [`Provider::instead`].
     fn instead(&self) -> Option<Arc<dyn DynProvider>>;
     /// See [`Provider::login_mark`].
@@ -115,6 +117,10 @@ impl<P: Provider> DynProvider for P {
 
     fn waiting(&self) -> usize {
         Provider::waiting(self)
+    }
+
+    fn is_full(&self) -> bool {
+        Provider::is_full(self)
     }
 
     fn instead(&self) -> Option<Arc<dyn DynProvider>> {

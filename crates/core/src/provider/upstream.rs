@@ -115,9 +115,9 @@ impl HttpProvider {
     async fn place(&self, cx: &Context, model: Option<&ModelName>) -> Result<Option<OwnedSemaphorePermit>> {
         let Some(slots) = &self.slots else { return Ok(None) };
         cx.wait_for_place(true);
-        let place = slots.take().await;
+        let place = slots.take().await.map_err(|error| error.at(&self.describe.id, model))?;
         cx.wait_for_place(false);
-        place.map(Some).map_err(|error| error.at(&self.describe.id, model))
+        Ok(Some(place))
     }
 
     /// The call as it goes out: with a model by its full name, and streamed or whole as the settings want it.
@@ -347,6 +347,10 @@ impl Provider for HttpProvider {
 
     fn waiting(&self) -> usize {
         self.slots.as_ref().map_or(0, Slots::waiting)
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.as_ref().is_some_and(Slots::is_full)
     }
 
     fn login_mark(&self) -> Option<String> {

@@ -9,7 +9,7 @@ use super::breaker::held;
 use super::charge::{Paid, at_most, is_unpriced};
 use super::count::estimate;
 use super::record::Record;
-use super::resolve::Plan;
+use super::resolve::{Plan, Planned};
 use crate::config::KeyLimits;
 use crate::error::{Error, ErrorKind, NextTarget, Result};
 use crate::limits::{Holder, Limits};
@@ -46,28 +46,38 @@ pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Re
 /// The most prices of a plan that whoever counts is asked about: as many as a route has targets.
 const MOST: usize = 256;
 
-/// Lets a request in, for as long as its record lives. Where limits are counted together with others, this is the one question to whoever counts: the money for the first target of the plan that
-/// they have room for is set aside with it, and those before it are passed over.
+/// Lets a request in, for as long as its record lives. Where limits are counted together with others, this is the one question to whoever counts before the first call, and money is set aside with
+/// it: of plenty, for whichever target of the plan will be asked; else for the first one that they have room for, and those before it are passed over.
 pub(super) async fn admit(router: &Router, request: &Request, plan: &Plan, paid: Paid, record: &Record) -> Result<()> {
     let Some(holder) = record.holder() else { return Ok(()) };
+    let clock = &router.deps().clock;
     let tokens = if holder.counts_tokens() { thought(request) } else { 0 };
     let counted = holder.is_shared() && holder.counts_money() && paid != Paid::Free;
     let amounts = if counted {
-        falling(at_most(router, holder, in_turn(router, plan).into_iter(), request, paid))
+        let each: Vec<u64> = at_most(router, holder, in_turn(router, plan).into_iter(), request, paid).collect();
+        let any = dearest(&each, plan.hedged).filter(|any| holder.has_plenty(*any, clock.now()));
+        falling(any.into_iter().chain(each))
     } else {
         Vec::new()
     };
-    let clock = &router.deps().clock;
     let permit = holder.enter_all(clock.instant(), clock.now(), tokens, &amounts).await?;
     record.admitted(permit, tokens);
     Ok(())
 }
 
-/// The targets of a plan as their turns come: those that are left alone for now after all others, the soonest first.
+/// The targets of a plan as their turns come: those that are full after those that have room, and after all of them those that are left alone for now, the soonest first.
 fn in_turn<'a>(router: &Router, plan: &'a Plan) -> Vec<&'a Target> {
-    let mut targets: Vec<_> = plan.targets.iter().map(|planned| (held(router, planned), &planned.target)).collect();
-    targets.sort_by_key(|(held, _)| held.as_ref().map(|held| held.until));
+    let turn = |planned: &Planned| (held(router, planned).map(|held| held.until), planned.provider.is_full());
+    let mut targets: Vec<_> = plan.targets.iter().map(|planned| (turn(planned), &planned.target)).collect();
+    targets.sort_by_key(|(turn, _)| *turn);
     targets.into_iter().map(|(_, target)| target).collect()
+}
+
+/// What is enough whichever of the targets is called: the cheaper ones may all be found busy or left alone by then. Where a late one has another called beside it, for both.
+fn dearest(each: &[u64], hedged: bool) -> Option<u64> {
+    let (at, first) = each.iter().enumerate().max_by_key(|(_, amount)| **amount)?;
+    let second = each.iter().enumerate().filter(|(other, _)| hedged && *other != at).map(|(_, amount)| *amount).max();
+    Some(first.saturating_add(second.unwrap_or(0)))
 }
 
 /// Each amount that is less than all before it: where one was refused, no target that costs as much or more need be asked for. Of too many, the last is the least.
@@ -141,6 +151,13 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn enough_for_any_target_is_enough_for_the_dearest_and_with_a_hedge_for_the_dearest_two() {
+        assert_eq!([dearest(&[], true), dearest(&[7], true)], [None, Some(7)]);
+        assert_eq!([dearest(&[3, 9, 5], false), dearest(&[3, 9, 5], true)], [Some(9), Some(14)]);
+        assert_eq!(dearest(&[4, 4], true), Some(8));
+    }
 
     #[test]
     fn each_amount_is_less_than_all_before_it_and_of_too_many_the_least_is_there() {

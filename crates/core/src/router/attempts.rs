@@ -213,7 +213,8 @@ impl<A: Asking> Attempts<A> {
         let charge = Charge::reserve(&self.router, (&self.payer, &self.record), call, A::PAID).await?;
         let outcome = self.asking.attempt(&*self.planned.provider, Arc::clone(call), charge).await;
         // Of a provider that was not asked, time says nothing.
-        outcome.map_err(|error| if call.cx.waits_for_place() { still_queued() } else { error })
+        let queued = |error: &Error| call.cx.waits_for_place() && error.kind() != ErrorKind::ProviderOverloaded;
+        outcome.map_err(|error| if queued(&error) { still_queued() } else { error })
     }
 }
 

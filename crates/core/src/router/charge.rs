@@ -143,8 +143,7 @@ impl Charge {
     /// The attempt failed before its answer began: gives its error back.
     pub(super) fn failed(mut self, error: Error) -> Error {
         // Time ran out while somebody worked: what they ask for it is not known. Who was never reached asks nothing.
-        let unsent = self.0.as_ref().is_some_and(|open| open.cx.waits_for_place());
-        if error.kind() != ErrorKind::ProviderTimeout || error.is_unsent() || unsent {
+        if error.kind() != ErrorKind::ProviderTimeout || error.is_unsent() || self.waits() {
             self.unpaid();
         }
         error
@@ -176,9 +175,17 @@ impl Charge {
 
     /// Nothing was made, and nothing is paid.
     fn unpaid(&mut self) {
-        if let Some((spending, _)) = self.0.take().and_then(|open| open.spending) {
-            spending.settle(0);
+        let waits = self.waits();
+        match self.0.take().and_then(|open| open.spending) {
+            Some((spending, _)) if waits => spending.give_back(),
+            Some((spending, _)) => spending.settle(0),
+            None => {}
         }
+    }
+
+    /// Whether the call has no place yet, so that nobody was asked.
+    fn waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.cx.waits_for_place())
     }
 
     fn see(&mut self, event: &Event) {
@@ -208,10 +215,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.0.as_ref().is_some_and(|open| open.cx.waits_for_place()) {
-            return self.unpaid();
-        }
-        self.close();
+        if self.waits() { self.unpaid() } else { self.close() }
     }
 }
 

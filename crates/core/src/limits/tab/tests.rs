@@ -203,11 +203,17 @@ async fn the_first_amount_that_fits_is_drawn_and_dearer_ones_are_refused_without
     books.asked.lock().unwrap().clear();
     let first = payer.reserve(800, now).await.unwrap();
     assert!(books.asked.lock().unwrap().is_empty(), "it is set aside already");
-    // An upstream was called meanwhile: for the next call the books are asked anew, and somebody may have given something back.
+    // Whoever waited for a place called nobody: still nothing is asked for.
+    first.give_back();
+    let error = payer.reserve(801, now).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::PolicyBudgetExceeded, Some(Duration::from_secs(1))));
+    assert!(error.message().contains("only $0.0008 was set aside"), "{error}");
+    assert!(payer.reserve(2_000, now).await.is_err() && books.asked.lock().unwrap().is_empty());
+    // An upstream was called: for the next call the books are asked anew, and somebody may have given something back.
+    payer.reserve(800, now).await.unwrap().settle(0);
     assert!(payer.reserve(2_000, now).await.is_err());
-    first.settle(0);
     let second = payer.reserve(1_000, now).await.unwrap();
-    assert_eq!(*books.asked.lock().unwrap(), [[2_000], [200]], "what is missing");
+    assert_eq!(*books.asked.lock().unwrap(), [[1_200], [200]], "what is missing");
     second.settle(30);
     drop((payer, permit));
     assert_eq!(books.sums(), [30]);

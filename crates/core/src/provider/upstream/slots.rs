@@ -29,6 +29,11 @@ impl Slots {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether whoever came now would be told that it is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.available_permits() == 0 && self.waiting() >= self.most_waiting
+    }
+
     /// A place, waited for where the queue has room.
     ///
     /// # Errors
@@ -81,13 +86,13 @@ mod tests {
         let first = slots.take().await.unwrap();
         let (mut second, mut third) = (pin!(slots.take()), pin!(slots.take()));
         assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
-        assert_eq!(slots.waiting(), 2);
+        assert_eq!((slots.waiting(), slots.is_full()), (2, true));
         let error = slots.take().await.unwrap_err();
         assert!(error.message().contains("max_in_flight") && error.message().contains("2 wait"), "{error}");
         drop(first);
         assert!(poll!(&mut third).is_pending(), "whoever came first is served first");
         let second = second.await.unwrap();
-        assert_eq!(slots.waiting(), 1);
+        assert_eq!((slots.waiting(), slots.is_full()), (1, false));
         drop(second);
         drop(third.await.unwrap());
         assert_eq!(slots.waiting(), 0);
