@@ -273,10 +273,10 @@ def run_embedded(this):
     shutil.rmtree(this.home)
     this.home.mkdir()
     words = [word.replace("hello", "Name a colour.") for word in this.who.session]
-    # So small a model does not always find an end: a quarter of the window is what its answer may have.
+    # So small a model does not always find an end: the run gives it one.
     config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
     env = {**this.environment("upstream", key=False), "XDG_CACHE_HOME": this.stage.cache}
-    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--", *words], env, limit=600)
+    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--max-tokens", "48", "--", *words], env, limit=600)
     assert answer.status == 0 and answer.out.strip(), answer
     assert not this.requests(), f"somebody else was asked: {this.on_the_wire()[:800]}"
 
