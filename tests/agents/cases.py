@@ -10,6 +10,7 @@ import time
 
 import abilities
 import planted
+from planted import write
 
 ANSWER = "One two three four five six seven."
 HALF = "Half a sen"
@@ -158,6 +159,28 @@ def not_installed(this):
     assert answer.kind == "provider_unavailable", answer
     assert "npm install -g" in answer.json["error"]["hint"], answer
     assert not this.wire, this.on_the_wire()
+
+
+def npx(this):
+    """The original's command has npx find the program: without the program in PATH for who names the provider, and with it where the variable says so."""
+    line, variable, more = this.who.npx
+    # As the user himself runs it, so that it writes where it likes; npx takes what is installed in a folder above, and asks no registry.
+    this.session = True
+    (this.folder / "node_modules").symlink_to(this.stage.modules)
+    folder, bin = this.folder / "project", this.folder / "bin"
+    folder.mkdir()
+    bin.mkdir()
+    (bin / "node").symlink_to(f"{this.stage.bin}/node")
+    write(this.home / ".gemini/trustedFolders.json", {str(folder): "TRUST_FOLDER"})
+    path = f"{bin}:{os.path.dirname(shutil.which('npx'))}:/usr/bin:/bin"
+    for path, said in ((path, {}), (f"{bin}:{this.stage.bin}:{path}", {variable: line})):
+        before = len(this.requests())
+        answer = this.ask("--json", "-p", "hello", path=path, more={**more, **said, "npm_config_offline": "true"}, cwd=folder)
+        assert answer.status == 0 and ANSWER in answer.text and answer.json["provider"] == this.who.id, answer
+        # It is the program as it stands, with its tools, and not the one that the router drives.
+        asked = this.requests()[before:]
+        assert asked and asked[0]["body"].get("tools"), f"{[(one['path'], list(one['body'])) for one in asked]}"
+    assert not this.foreign_seen, this.foreign_seen
 
 
 def not_logged_in(this):
@@ -329,6 +352,7 @@ CASES = {
     "limit": limit,
     "nobody there": nobody_there,
     "not installed": not_installed,
+    "npx": npx,
     "not logged in": not_logged_in,
     "cancelled": cancelled,
     "deadline": deadline,

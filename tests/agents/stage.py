@@ -35,6 +35,7 @@ class Stage:
 
     def __init__(self, program, bin, folder):
         self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
+        self.modules = pathlib.Path(self.bin).parent
         self.cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache")
         self.children = []
         # The runs of tries, each the head of a group of its own.
@@ -186,13 +187,13 @@ class Try:
 
     # ---- the run
 
-    def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None):
+    def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None, cwd=None):
         """One `llm-router generate`. `interrupt` is asked again and again while it runs; once it says so the run gets a SIGINT. `more` are variables beside those of
-        `environment`."""
+        `environment`, `cwd` is where it is started."""
         env = {**(env or self.environment(target, key, path)), **(more or {})}
         command = [self.stage.program, "generate", "--provider", self.who.id, "--timeout", str(timeout)]
         command += ["--model", model] if model else []
-        return self.run([*command, *words], env, stdin, timeout + 30, interrupt)
+        return self.run([*command, *words], env, stdin, timeout + 30, interrupt, cwd)
 
     def run(self, command, env, stdin=None, limit=130, interrupt=None, cwd=None):
         self.before = snapshot(self.home)
