@@ -152,7 +152,7 @@ GEMINI = Agent(
     login_hosts=("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com"),
     bare=("--skip-trust", "-m", "parrot", "-p", "hello"),
     session=("--skip-trust", "-p", "hello"),
-    npx=("npx @google/gemini-cli {prompt}", "GEMINI_CLI_CMD", {}),
+    npx=("npx @google/gemini-cli {prompt}", "IPFS_DATASETS_PY_GEMINI_CLI_CMD", {"GEMINI_MODEL": "parrot"}),
     takes_schema=False,
     modes=("plan", "auto_edit"),
     trusts_folder=True,
@@ -170,7 +170,7 @@ COPILOT = Agent(
     bare=("--model", "parrot", "-p", "hello"),
     excused={"refreshed": "a token of GitHub does not run out"},
     session=("-p", "hello"),
-    npx=("npx --yes @github/copilot -p {prompt}", "COPILOT_CLI_CMD", {"COPILOT_MODEL": "parrot"}),
+    npx=("npx --yes @github/copilot -p {prompt}", "IPFS_DATASETS_PY_COPILOT_CLI_CMD", {"COPILOT_MODEL": "parrot"}),
     takes_schema=False,
     modes=("read-only", "allow-all-tools"),
     # Of a refusal it says that no response was returned.
@@ -191,7 +191,7 @@ AGENTS = [
     COPILOT,
     also(COPILOT, id="copilot_sdk", takes_schema=True, modes=("read-only", "allow-all"), tells={}, npx=()),
     GEMINI,
-    also(GEMINI, id="gemini_py"),
+    also(GEMINI, id="gemini_py", npx=()),
     CLAUDE,
     also(CLAUDE, id="claude_py"),
 ]

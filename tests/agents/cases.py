@@ -3,6 +3,7 @@
 `CASES` is the table. What differs from agent to agent is in `agents.py`.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -175,11 +176,11 @@ def npx(this):
     path = f"{bin}:{os.path.dirname(shutil.which('npx'))}:/usr/bin:/bin"
     for path, said in ((path, {}), (f"{bin}:{this.stage.bin}:{path}", {variable: line})):
         before = len(this.requests())
-        answer = this.ask("--json", "-p", "hello", path=path, more={**more, **said, "npm_config_offline": "true"}, cwd=folder)
+        answer = this.ask("--json", "-p", "hello", model=None, path=path, more={**more, **said, "npm_config_offline": "true"}, cwd=folder)
         assert answer.status == 0 and ANSWER in answer.text and answer.json["provider"] == this.who.id, answer
-        # It is the program as it stands, with its tools, and not the one that the router drives.
-        asked = this.requests()[before:]
-        assert asked and asked[0]["body"].get("tools"), f"{[(one['path'], list(one['body'])) for one in asked]}"
+        # It is the program as it stands, in the user's folder, and not the one that the router drives in a folder of its own.
+        asked = json.dumps([one["body"] for one in this.requests()[before:]])
+        assert str(folder) in asked, asked[-800:]
     assert not this.foreign_seen, this.foreign_seen
 
 
