@@ -146,6 +146,8 @@ class Try:
         own.chmod(0o600)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
+        # Who ran before its first run began is none of its own: they are many, and looking at each again and again costs what the agents need.
+        self.others = set()
         self.child, self.bare, self.session = None, False, False
 
     # ---- what it talks to
@@ -196,7 +198,7 @@ class Try:
         return self.run([*command, *words], env, stdin, timeout + 30, interrupt, cwd)
 
     def run(self, command, env, stdin=None, limit=130, interrupt=None, cwd=None):
-        self.before = snapshot(self.home)
+        self.before, self.others = snapshot(self.home), self.others or set(running())
         began = time.monotonic()
         self.child = subprocess.Popen(
             [str(word) for word in command],
@@ -249,7 +251,7 @@ class Try:
     @contextlib.contextmanager
     def serving(self, config, env):
         """`llm-router serve` with this configuration, as the run of this try: gives its address, and ends it politely."""
-        self.before = snapshot(self.home)
+        self.before, self.others = snapshot(self.home), self.others or set(running())
         command = [self.stage.program, "--config", self.config(f'[server]\ndrain = "1ms"\n{config}'), "serve", "--port", "0"]
         self.child = subprocess.Popen(command, env=env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self.stage.runs.append(self.child)
@@ -297,10 +299,10 @@ class Try:
         mine = str(self.folder).encode()
         router = self.child.pid if self.child and not self.bare else 0
         found = []
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == router:
+        for pid in running():
+            if pid == router or pid in self.others:
                 continue
-            process = Process.read(int(entry.name))
+            process = Process.read(pid)
             if process and any(mine in part for part in (process.environ, process.arguments, process.cwd)):
                 found.append(process)
         return found
@@ -373,6 +375,11 @@ def post(url, body, key=None, timeout=100):
         answer = refused
     with answer:
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, json.load(answer)
+
+
+def running():
+    """The number of every process."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 class Process:
