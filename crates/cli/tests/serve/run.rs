@@ -232,7 +232,7 @@ fn an_agent_is_ended_when_another_user_takes_the_port() {
     if of_another("127.0.0.1:0").is_none() {
         return;
     }
-    let service = serve(home.path(), CONFIG);
+    let mut service = serve(home.path(), CONFIG);
     let address = service.address.to_string();
     let mut agent = Agent::start(home.path(), &[]);
     assert_eq!(agent.base, format!("http://{address}"));
