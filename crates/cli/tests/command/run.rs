@@ -388,7 +388,7 @@ fn codex_with_fewer_tools_has_no_servers_of_tools() {
     };
     assert_eq!(told("all"), None);
     let off = |name: &str, kind: &str| format!("\"{name}\"={{{kind},enabled=false}}");
-    let (command, url) = ("command=\"true\"", "url=\"http://127.0.0.1:9\"");
+    let (command, url) = ("command=\"true\"", "url=\"http://127.0.0.1:<port>\"");
     let all = [off("a b", url), off("files", command), off("folder", command), off("more", command)].join(",");
     for tools in ["few", "none"] {
         assert_eq!(told(tools), Some(format!("mcp_servers={{{all}}}")));
