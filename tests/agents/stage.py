@@ -390,10 +390,14 @@ class Process:
         self = cls()
         folder = pathlib.Path(f"/proc/{pid}")
         try:
+            before = os.readlink(folder / "exe")
             self.environ, self.arguments = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
             self.cwd, self.program = os.readlink(folder / "cwd").encode(), os.readlink(folder / "exe")
         except OSError:
             return None
+        # It became another program meanwhile, and what was read is of either: it is looked at again.
+        if before != self.program:
+            return cls.read(pid)
         self.pid, self.name = pid, self.arguments.replace(b"\0", b" ").decode("utf-8", "replace")[:80].strip()
         return self
 
