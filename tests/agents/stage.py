@@ -174,9 +174,11 @@ class Try:
         vendors = "http://127.0.0.1:9" if target == "nobody" else self.relay(self.behind(target), str(self.stage.certificate))
         others = {name: f"canary-of-{name}" for name in planted.KEYS if name not in self.who.keys}
         return {
-            "PATH": path or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": str(path or "") or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
             "TMPDIR": str(self.temporary),
+            # One for all: Copilot unpacks itself there, a quarter of a gigabyte, and Node keeps what it compiled.
+            "XDG_CACHE_HOME": str(self.stage.folder / "cache"),
             "LANG": "C.UTF-8",
             "HTTPS_PROXY": vendors,
             "HTTP_PROXY": vendors,
