@@ -296,9 +296,6 @@ def run(this):
 def run_embedded(this):
     """`llm-router run` on the embedded model, with no tools: what it says of a colour is its own business."""
     this.session = True
-    # Servers of the user's own in the planted settings would be tools.
-    shutil.rmtree(this.home)
-    this.home.mkdir()
     words = [word.replace("hello", "Name a colour.") for word in this.who.session]
     # So small a model does not always find an end: the run gives it one.
     config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
@@ -306,6 +303,8 @@ def run_embedded(this):
     answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--max-tokens", "48", "--", *words], env, limit=600)
     assert answer.status == 0 and answer.out.strip(), answer
     assert not this.requests(), f"somebody else was asked: {this.on_the_wire()[:800]}"
+    # No tools are no servers of tools either, and no hooks: those that are planted tell of themselves.
+    assert not this.marker.exists(), this.marker.read_text()
 
 
 CASES = {

@@ -8,6 +8,7 @@ mod back;
 mod child;
 mod claude;
 mod codex;
+mod copilot;
 mod fit;
 mod folder;
 mod home;

@@ -400,6 +400,24 @@ fn codex_with_fewer_tools_has_no_servers_of_tools() {
     assert_eq!(told("none"), None);
 }
 
+#[test]
+fn copilot_with_fewer_tools_starts_no_servers_of_tools() {
+    let home = Home::with("[providers.lab]\nbase_url = \"http://127.0.0.1:9/v1\"\ndialect = \"openai_chat\"\n");
+    plant(&home, "copilot", "printf '%s\\n' \"$@\"");
+    fs::create_dir(home.path(".copilot")).unwrap();
+    home.file(".copilot/mcp-config.json", r#"{"mcpServers": {"files": {}, "-x": {}}} // mine"#);
+    home.file("work/.mcp.json", r#"{"mcpServers": {"folder": {}}}"#);
+    let told = |tools: &str| -> Vec<String> {
+        let ended = at_home(&home, home.run(["run", "copilot", "-m", "lab/m", "--tools", tools])).succeeds();
+        let off = ended.stdout.lines().filter_map(|line| line.strip_prefix("--disable-mcp-server="));
+        off.map(str::to_owned).collect()
+    };
+    assert!(told("all").is_empty());
+    for tools in ["few", "none"] {
+        assert_eq!(told(tools), ["-x", "files", "folder"]);
+    }
+}
+
 /// In a session of its own, without a terminal.
 fn apart(home: &Home, run: Run<'_>) -> Command {
     let inner = at_home(home, run).into_command();

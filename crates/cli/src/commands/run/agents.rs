@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::claude;
 use super::codex;
+use super::copilot;
 use super::folder::Folder;
 use super::home::Lent;
 use crate::output::{Failure, Outcome};
@@ -172,8 +173,8 @@ pub(super) const AGENTS: &[Agent] = &[
         install: "npm install -g @github/copilot",
         tokens: [14_340, 4_600, 1_900],
         kept: [
-            "the tools bash, view, create and edit, and reads no custom instructions",
-            "no tools, and reads no custom instructions",
+            "the tools bash, view, create and edit, and reads no custom instructions or MCP servers",
+            "no tools, and reads no custom instructions or MCP servers",
         ],
         unset: &[
             "COPILOT_PROVIDER_API_KEY_COMMAND",
@@ -186,7 +187,7 @@ pub(super) const AGENTS: &[Agent] = &[
             "COPILOT_PROVIDER_TRANSPORT",
             "COPILOT_PROVIDER_WIRE_MODEL",
         ],
-        how: copilot,
+        how: copilot::copilot,
     },
     // 0.61.0
     Agent {
@@ -283,29 +284,6 @@ pub(super) fn with_loopback(own: Option<&str>) -> String {
     }
 }
 
-/// Copilot has a variable for each thing, which go before its settings.
-fn copilot(ask: &Ask<'_>, start: &mut Start) -> Outcome {
-    start.set("COPILOT_PROVIDER_BASE_URL", format!("{}/v1", ask.base));
-    start.set("COPILOT_PROVIDER_TYPE", "openai");
-    start.set("COPILOT_PROVIDER_WIRE_API", "completions");
-    start.set("COPILOT_PROVIDER_API_KEY", ask.key.expose());
-    start.set("COPILOT_MODEL", ask.model);
-    if let Some(window) = ask.window {
-        start.set("COPILOT_PROVIDER_MAX_PROMPT_TOKENS", (window - answer(window)).to_string());
-    }
-    if let Some(most) = ask.answer() {
-        start.set("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS", most.to_string());
-    }
-    let tools = match ask.tools {
-        Tools::All => return Ok(()),
-        Tools::Few => "--available-tools=bash,view,create,edit",
-        // An empty list is none at all, and a name that no tool has leaves none.
-        Tools::None => "--available-tools=none",
-    };
-    start.args.extend([tools, "--disable-builtin-mcps", "--no-custom-instructions"].map(OsString::from));
-    Ok(())
-}
-
 /// Gemini CLI takes an address from a variable only together with a kind of login that stands in its settings: `home.rs`.
 fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     const HOME: &str = "GEMINI_CLI_HOME";
@@ -371,6 +349,6 @@ pub(super) fn instructions(ask: &Ask<'_>) -> Outcome<PathBuf> {
 }
 
 /// The tokens that an answer may have, of a window that a prompt must have room in.
-fn answer(window: u64) -> u64 {
+pub(super) fn answer(window: u64) -> u64 {
     (window / 4).clamp(1, 32_000)
 }
