@@ -298,7 +298,9 @@ def run_embedded(this):
     this.session = True
     words = [word.replace("hello", "Name a colour.") for word in this.who.session]
     # So small a model does not always find an end: the run gives it one.
-    config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
+    # On a machine with other work it takes long to read a prompt of two thousand tokens, in silence.
+    patience = '[router]\ntimeouts = { first_event = "290s", idle = "290s", whole = "290s" }\n'
+    config = this.config(f'{patience}[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
     env = {**this.environment("upstream", key=False), "XDG_CACHE_HOME": this.stage.cache}
     answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--max-tokens", "48", "--", *words], env, limit=600)
     assert answer.status == 0 and answer.out.strip(), answer

@@ -60,7 +60,8 @@ class Stage:
             if not self.small:
                 config = self.folder / "embedded.toml"
                 hosts = [line for line in (HERE / "gateway.toml").read_text().splitlines() if line.startswith("hosts")]
-                config.write_text("\n".join(["[server]", 'drain = "1ms"', *hosts]))
+                patience = ["[router]", 'timeouts = { first_event = "290s", idle = "290s", whole = "290s" }']
+                config.write_text("\n".join(["[server]", 'drain = "1ms"', *hosts, *patience]))
                 config.chmod(0o600)
                 self.small = self.server([self.program, "--config", config, "serve", "--port", "0"], "stderr", XDG_CACHE_HOME=self.cache)
             return self.small
