@@ -16,7 +16,7 @@ help: ## say what there is
 	@echo 'make test-otlp           what is exported, read by the messages and lists of OpenTelemetry itself (pip)'
 	@echo 'make test-sdks           the official SDKs of Python and Node against a running server'
 	@echo 'make test-page           the web page in a real browser (Chromium, Node)'
-	@echo 'make agents              the genuine coding agents (npm) through the router, with nothing but a scripted upstream to talk to'
+	@echo 'make agents              the genuine coding agents (npm) through the router, with nothing but a scripted upstream to talk to; PROGRAM=... for a program built already'
 	@echo 'make agents-figures      what the router costs beside those agents: processor time a run, warm over cold, memory over 200 runs'
 	@echo 'make faults              every fault of providers at its full length; `make test` plays them at a twentieth'
 	@echo 'make soak                mixed faults for SOAK_MINUTES (30) at SOAK_RATE (200) requests a second: what leaks?'

@@ -7,7 +7,7 @@
 #
 # The four agents and the Node that they use are installed into the cache folder, once for each set of versions; that needs the network. The tests have
 # none: they run in a network namespace of their own with nothing but its loopback, where a scripted upstream stands for every vendor.
-# Prints a table of what was played, then `N passed, N failed`.
+# PROGRAM=PATH takes a router that is built already, a release build for figures. Prints a table of what was played, then `N passed, N failed`.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -88,9 +88,13 @@ from_pip() {
         "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$1" >&2
 }
 
-# The program of a debug build, or what LLM_ROUTER names. Sets `program`.
+# The program of a debug build, or one that is built already, which LLM_ROUTER or PROGRAM names. Sets `program`.
 debug_program() {
-    # shellcheck disable=SC2034
-    program=${LLM_ROUTER:-$CARGO_TARGET_DIR/debug/llm-router}
-    [ -n "${LLM_ROUTER:-}" ] || cargo build --locked -p llm-router-cli
+    program=${LLM_ROUTER:-${PROGRAM:-}}
+    if [ -z "$program" ]; then
+        program=$CARGO_TARGET_DIR/debug/llm-router
+        cargo build --locked -p llm-router-cli
+    elif ! [ -x "$program" ]; then
+        die "$program is no program: LLM_ROUTER and PROGRAM name one that is built already"
+    fi
 }

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 
 NEVER = 4070908800
+NO_NPX = "the original has no command with npx for it"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Agent:
     session: tuple = ()
     # Parts of the usage that it does not report.
     silent: tuple = ()
+    # The original's command that has npx find the program, the variable that says so, and what else the bare program is told for it.
+    npx: tuple = ()
     # Whether it answers in a form that is asked for.
     takes_schema: bool = True
     # The mode for its tools that is meant where none is named, and one in which it writes into its folder unasked.
@@ -122,7 +125,7 @@ CODEX = Agent(
     bare=("exec", "--skip-git-repo-check", "-m", "parrot", "hello"),
     session=("exec", "--skip-git-repo-check", "hello"),
     modes=("read-only", "workspace-write"),
-    excused={"tools: outside": "its sandbox bounds what is written; it reads what its user may"},
+    excused={"tools: outside": "its sandbox bounds what is written; it reads what its user may", "npx": NO_NPX},
 )
 CLAUDE = Agent(
     id="claude_code",
@@ -135,6 +138,7 @@ CLAUDE = Agent(
     bare=("-p", "--model", "parrot", "hello"),
     session=("-p", "hello"),
     modes=("dontAsk", "acceptEdits"),
+    excused={"npx": NO_NPX},
     # After an answer that broke off it begins another one, whatever the reason was; and Anthropic's format has one word for a filter and a refusal.
     tells={"late failure": "provider_connection", "filtered": "refusal"},
 )
@@ -148,6 +152,7 @@ GEMINI = Agent(
     login_hosts=("oauth2.googleapis.com", "www.googleapis.com", "cloudcode-pa.googleapis.com"),
     bare=("--skip-trust", "-m", "parrot", "-p", "hello"),
     session=("--skip-trust", "-p", "hello"),
+    npx=("npx @google/gemini-cli {prompt}", "IPFS_DATASETS_PY_GEMINI_CLI_CMD", {"GEMINI_MODEL": "parrot"}),
     takes_schema=False,
     modes=("plan", "auto_edit"),
     trusts_folder=True,
@@ -165,6 +170,7 @@ COPILOT = Agent(
     bare=("--model", "parrot", "-p", "hello"),
     excused={"refreshed": "a token of GitHub does not run out"},
     session=("-p", "hello"),
+    npx=("npx --yes @github/copilot -p {prompt}", "IPFS_DATASETS_PY_COPILOT_CLI_CMD", {"COPILOT_MODEL": "parrot"}),
     takes_schema=False,
     modes=("read-only", "allow-all-tools"),
     # Of a refusal it says that no response was returned.
@@ -175,15 +181,17 @@ COPILOT = Agent(
 def also(agent, **other):
     """The same program under another provider's name."""
     once = {name: f"the program is that of {agent.id}" for name in ("control", "run", "run: embedded")}
+    if not other.get("npx", agent.npx):
+        once["npx"] = NO_NPX
     return Agent(**{**agent.__dict__, "excused": {**agent.excused, **once}, **other})
 
 
 AGENTS = [
     CODEX,
     COPILOT,
-    also(COPILOT, id="copilot_sdk", takes_schema=True, modes=("read-only", "allow-all"), tells={}),
+    also(COPILOT, id="copilot_sdk", takes_schema=True, modes=("read-only", "allow-all"), tells={}, npx=()),
     GEMINI,
-    also(GEMINI, id="gemini_py"),
+    also(GEMINI, id="gemini_py", npx=()),
     CLAUDE,
     also(CLAUDE, id="claude_py"),
 ]

@@ -3,6 +3,7 @@
 `CASES` is the table. What differs from agent to agent is in `agents.py`.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 
 import abilities
 import planted
+from planted import write
 
 ANSWER = "One two three four five six seven."
 HALF = "Half a sen"
@@ -154,10 +156,33 @@ def limit(this):
 
 def not_installed(this):
     """Without the program the command that installs it is said."""
-    answer = this.ask("--json", "-p", "hello", path="/usr/bin:/bin")
+    # Where npx is, what the original's command fetches would serve who names the provider: see `npx`.
+    answer = this.ask("--json", "-p", "hello", path=this.folder / "nothing")
     assert answer.kind == "provider_unavailable", answer
     assert "npm install -g" in answer.json["error"]["hint"], answer
     assert not this.wire, this.on_the_wire()
+
+
+def npx(this):
+    """The original's command has npx find the program: without the program in PATH for who names the provider, and with it where the variable says so."""
+    line, variable, more = this.who.npx
+    # As the user himself runs it, so that it writes where it likes; npx takes what is installed in a folder above, and asks no registry.
+    this.session = True
+    (this.folder / "node_modules").symlink_to(this.stage.modules)
+    folder, bin = this.folder / "project", this.folder / "bin"
+    folder.mkdir()
+    bin.mkdir()
+    (bin / "node").symlink_to(f"{this.stage.bin}/node")
+    write(this.home / ".gemini/trustedFolders.json", {str(folder): "TRUST_FOLDER"})
+    path = f"{bin}:{os.path.dirname(shutil.which('npx'))}:/usr/bin:/bin"
+    for path, said in ((path, {}), (f"{bin}:{this.stage.bin}:{path}", {variable: line})):
+        before = len(this.requests())
+        answer = this.ask("--json", "-p", "hello", model=None, path=path, more={**more, **said, "npm_config_offline": "true"}, cwd=folder)
+        assert answer.status == 0 and ANSWER in answer.text and answer.json["provider"] == this.who.id, answer
+        # It is the program as it stands, in the user's folder, and not the one that the router drives in a folder of its own.
+        asked = json.dumps([one["body"] for one in this.requests()[before:]])
+        assert str(folder) in asked, asked[-800:]
+    assert not this.foreign_seen, this.foreign_seen
 
 
 def not_logged_in(this):
@@ -244,7 +269,9 @@ def refreshed(this):
 
 def embedded(this):
     """The embedded model answers, with the flags that are safe."""
-    answer = this.ask("--json", "-p", "Name a colour.", model="local", target="embedded", timeout=300)
+    # So small a model does not always find an end; Copilot would have it go on, where the others are content.
+    short = {"COPILOT_PROVIDER_MAX_OUTPUT_TOKENS": "48"}
+    answer = this.ask("--json", "-p", "Name a colour.", model="local", target="embedded", timeout=300, more=short)
     assert answer.status == 0 and answer.text.strip(), answer
 
 
@@ -269,16 +296,17 @@ def run(this):
 def run_embedded(this):
     """`llm-router run` on the embedded model, with no tools: what it says of a colour is its own business."""
     this.session = True
-    # Servers of the user's own in the planted settings would be tools.
-    shutil.rmtree(this.home)
-    this.home.mkdir()
     words = [word.replace("hello", "Name a colour.") for word in this.who.session]
-    # So small a model does not always find an end: a quarter of the window is what its answer may have.
-    config = this.config('[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
+    # So small a model does not always find an end: the run gives it one.
+    # On a machine with other work it takes long to read a prompt of two thousand tokens, in silence.
+    patience = '[router]\ntimeouts = { first_event = "290s", idle = "290s", whole = "290s" }\n'
+    config = this.config(f'{patience}[models."local/smollm2-135m-instruct"]\nwindow = 4096\n')
     env = {**this.environment("upstream", key=False), "XDG_CACHE_HOME": this.stage.cache}
-    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--", *words], env, limit=600)
+    answer = this.run([this.stage.program, "--config", config, "run", this.who.program, "--model", "local", "--tools", "none", "--max-tokens", "48", "--", *words], env, limit=600)
     assert answer.status == 0 and answer.out.strip(), answer
     assert not this.requests(), f"somebody else was asked: {this.on_the_wire()[:800]}"
+    # No tools are no servers of tools either, and no hooks: those that are planted tell of themselves.
+    assert not this.marker.exists(), this.marker.read_text()
 
 
 CASES = {
@@ -329,6 +357,7 @@ CASES = {
     "limit": limit,
     "nobody there": nobody_there,
     "not installed": not_installed,
+    "npx": npx,
     "not logged in": not_logged_in,
     "cancelled": cancelled,
     "deadline": deadline,

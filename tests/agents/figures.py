@@ -52,8 +52,8 @@ def asked(url, who):
 
 
 def measured(stage, who, memory):
-    """The lines of one provider."""
-    cold, warm, said = [], [], []
+    """The lines of one provider, each as soon as it is known: the last takes long."""
+    cold, warm = [], []
     starts = STARTS if who.id in STAY else 1
     for start in range(starts):
         this = Try(stage, who, "figures")
@@ -63,10 +63,13 @@ def measured(stage, who, memory):
             warm.append(asked(url, who))
             if start + 1 < starts:
                 continue
+            if who.id in STAY:
+                first, second = statistics.median(cold) * 1e3, statistics.median(warm) * 1e3
+                yield f"first answer {first:.0f} ms, second {second:.0f} ms, medians of {STARTS}: {first / second:.1f} times (bound {WARM} times)"
             before = computed(this.child.pid)
             later = [asked(url, who) for _ in range(RUNS)]
             own = (computed(this.child.pid) - before) / RUNS * 1e3
-            said.append(f"own CPU {own:.1f} ms a run of {RUNS} (bound {CPU} ms), an answer in {statistics.median(later) * 1e3:.0f} ms")
+            yield f"own CPU {own:.1f} ms a run of {RUNS} (bound {CPU} ms), an answer in {statistics.median(later) * 1e3:.0f} ms"
             if memory:
                 # What is kept of the first requests (pools, bounded records) has its place once that many have been.
                 for _ in range(memory):
@@ -74,12 +77,8 @@ def measured(stage, who, memory):
                 first = resident(this.child.pid)
                 for _ in range(memory):
                     asked(url, who)
-                said.append(f"resident {first:.2f} MiB after {memory + RUNS + 2} runs, {resident(this.child.pid):.2f} MiB after {memory} more (bound: no growth)")
+                yield f"resident {first:.2f} MiB after {memory + RUNS + 2} runs, {resident(this.child.pid):.2f} MiB after {memory} more (bound: no growth)"
         this.close()
-    if who.id in STAY:
-        first, second = statistics.median(cold) * 1e3, statistics.median(warm) * 1e3
-        said.insert(0, f"first answer {first:.0f} ms, second {second:.0f} ms, medians of {STARTS}: {first / second:.1f} times (bound {WARM} times)")
-    return said
 
 
 def main():

@@ -35,6 +35,7 @@ class Stage:
 
     def __init__(self, program, bin, folder):
         self.program, self.bin, self.folder = os.path.realpath(program), str(bin), pathlib.Path(folder)
+        self.modules = pathlib.Path(self.bin).parent
         self.cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache")
         self.children = []
         # The runs of tries, each the head of a group of its own.
@@ -59,7 +60,8 @@ class Stage:
             if not self.small:
                 config = self.folder / "embedded.toml"
                 hosts = [line for line in (HERE / "gateway.toml").read_text().splitlines() if line.startswith("hosts")]
-                config.write_text("\n".join(["[server]", 'drain = "1ms"', *hosts]))
+                patience = ["[router]", 'timeouts = { first_event = "290s", idle = "290s", whole = "290s" }']
+                config.write_text("\n".join(["[server]", 'drain = "1ms"', *hosts, *patience]))
                 config.chmod(0o600)
                 self.small = self.server([self.program, "--config", config, "serve", "--port", "0"], "stderr", XDG_CACHE_HOME=self.cache)
             return self.small
@@ -145,6 +147,8 @@ class Try:
         own.chmod(0o600)
         self.foreign_seen, self.hosts = set(), set(who.hosts)
         self.changes = set()
+        # Who ran before its first run began is none of its own: they are many, and looking at each again and again costs what the agents need.
+        self.others = set()
         self.child, self.bare, self.session = None, False, False
 
     # ---- what it talks to
@@ -171,9 +175,11 @@ class Try:
         vendors = "http://127.0.0.1:9" if target == "nobody" else self.relay(self.behind(target), str(self.stage.certificate))
         others = {name: f"canary-of-{name}" for name in planted.KEYS if name not in self.who.keys}
         return {
-            "PATH": path or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": str(path or "") or f"{self.stage.bin}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
             "TMPDIR": str(self.temporary),
+            # One for all: Copilot unpacks itself there, a quarter of a gigabyte, and Node keeps what it compiled.
+            "XDG_CACHE_HOME": str(self.stage.folder / "cache"),
             "LANG": "C.UTF-8",
             "HTTPS_PROXY": vendors,
             "HTTP_PROXY": vendors,
@@ -186,16 +192,16 @@ class Try:
 
     # ---- the run
 
-    def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None):
+    def ask(self, *words, model="parrot", target="gateway", key=True, env=None, path=None, stdin=None, timeout=100, interrupt=None, more=None, cwd=None):
         """One `llm-router generate`. `interrupt` is asked again and again while it runs; once it says so the run gets a SIGINT. `more` are variables beside those of
-        `environment`."""
+        `environment`, `cwd` is where it is started."""
         env = {**(env or self.environment(target, key, path)), **(more or {})}
         command = [self.stage.program, "generate", "--provider", self.who.id, "--timeout", str(timeout)]
         command += ["--model", model] if model else []
-        return self.run([*command, *words], env, stdin, timeout + 30, interrupt)
+        return self.run([*command, *words], env, stdin, timeout + 30, interrupt, cwd)
 
     def run(self, command, env, stdin=None, limit=130, interrupt=None, cwd=None):
-        self.before = snapshot(self.home)
+        self.before, self.others = snapshot(self.home), self.others or set(running())
         began = time.monotonic()
         self.child = subprocess.Popen(
             [str(word) for word in command],
@@ -248,7 +254,7 @@ class Try:
     @contextlib.contextmanager
     def serving(self, config, env):
         """`llm-router serve` with this configuration, as the run of this try: gives its address, and ends it politely."""
-        self.before = snapshot(self.home)
+        self.before, self.others = snapshot(self.home), self.others or set(running())
         command = [self.stage.program, "--config", self.config(f'[server]\ndrain = "1ms"\n{config}'), "serve", "--port", "0"]
         self.child = subprocess.Popen(command, env=env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self.stage.runs.append(self.child)
@@ -296,10 +302,10 @@ class Try:
         mine = str(self.folder).encode()
         router = self.child.pid if self.child and not self.bare else 0
         found = []
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == router:
+        for pid in running():
+            if pid == router or pid in self.others:
                 continue
-            process = Process.read(int(entry.name))
+            process = Process.read(pid)
             if process and any(mine in part for part in (process.environ, process.arguments, process.cwd)):
                 found.append(process)
         return found
@@ -374,6 +380,11 @@ def post(url, body, key=None, timeout=100):
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, json.load(answer)
 
 
+def running():
+    """The number of every process."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
 class Process:
     """What /proc says of a process."""
 
@@ -382,10 +393,14 @@ class Process:
         self = cls()
         folder = pathlib.Path(f"/proc/{pid}")
         try:
+            before = os.readlink(folder / "exe")
             self.environ, self.arguments = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
             self.cwd, self.program = os.readlink(folder / "cwd").encode(), os.readlink(folder / "exe")
         except OSError:
             return None
+        # It became another program meanwhile, and what was read is of either: it is looked at again.
+        if before != self.program:
+            return cls.read(pid)
         self.pid, self.name = pid, self.arguments.replace(b"\0", b" ").decode("utf-8", "replace")[:80].strip()
         return self
 

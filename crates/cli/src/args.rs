@@ -205,6 +205,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "HOW MANY", value_parser = ["all", "few", "none"])]
     pub tools: Option<String>,
 
+    /// Most tokens of one answer: the agent's requests that ask for more, or name none, get these
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+
     /// Most dollars of this run: 1 or 0.50
     #[arg(long, value_name = "DOLLARS")]
     pub budget: Option<String>,

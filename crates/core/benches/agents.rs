@@ -39,6 +39,8 @@ struct Replayed {
     framed: bool,
     /// Whether its answer is over when it has ended, and not with its last line.
     ends: bool,
+    /// What only the message has with which its answer is over, where others follow.
+    over: Option<&'static str>,
 }
 
 const CLAUDE: Replayed = Replayed {
@@ -48,6 +50,7 @@ const CLAUDE: Replayed = Replayed {
     recorded: "claude/whole.jsonl",
     framed: false,
     ends: false,
+    over: None,
 };
 
 const REPLAYED: &[Replayed] = &[
@@ -74,6 +77,7 @@ const REPLAYED: &[Replayed] = &[
         key: "GITHUB_TOKEN",
         recorded: "copilot_sdk/text.jsonl",
         framed: true,
+        over: Some("\"session.idle\""),
         ..CLAUDE
     },
     Replayed { id: "codex_cli", program: "codex", key: "CODEX_API_KEY", recorded: "codex/whole.jsonl", ..CLAUDE },
@@ -241,7 +245,7 @@ impl Machine {
 
     /// The program by itself: told what it was told when it was recorded, and read to where its answer is over.
     fn direct(&self) {
-        let Replayed { program, framed, ends, .. } = *self.agent;
+        let Replayed { program, framed, ends, over, .. } = *self.agent;
         let program = self.folder.path().join("timed").join(program);
         let mut child =
             Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -254,8 +258,11 @@ impl Machine {
         for line in &self.lines {
             if let Some(text) = line["in"].as_str() {
                 say(to.as_mut().unwrap(), text, framed);
-            } else if is(line, "out") {
+            } else if let Some(text) = line["out"].as_str() {
                 hear(&mut from, framed);
+                if over.is_some_and(|over| text.contains(over)) {
+                    break;
+                }
             }
         }
         if ends {

@@ -59,6 +59,9 @@ pub struct Limits {
     /// Tokens in any sixty seconds, those of prompts and of answers together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<u64>,
+    /// Tokens of one answer: a request that asks for more, or names none, gets these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
     /// Requests at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -322,6 +325,12 @@ impl Holder {
         self.chain().any(|holder| holder.limits.tokens_per_minute.is_some())
     }
 
+    /// The most tokens of one answer, where some holder says so.
+    #[must_use]
+    pub fn max_tokens(self: &Arc<Self>) -> Option<u32> {
+        self.chain().filter_map(|holder| holder.limits.max_tokens).min()
+    }
+
     /// Whether some holder names the models that may be asked.
     #[must_use]
     pub fn limits_models(self: &Arc<Self>) -> bool {
@@ -331,7 +340,7 @@ impl Holder {
     /// Whether some holder limits models or anything that only a request's content shows. Such a key may not use what passes through unread.
     #[must_use]
     pub fn looks_inside(self: &Arc<Self>) -> bool {
-        self.limits_models() || self.counts_tokens() || self.counts_money()
+        self.limits_models() || self.counts_tokens() || self.counts_money() || self.max_tokens().is_some()
     }
 
     /// Whether some holder has only so much money.

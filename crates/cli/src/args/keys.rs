@@ -61,8 +61,8 @@ pub(crate) struct KeyUpdate {
     #[arg(long, value_name = "TEXT")]
     pub tag: Vec<String>,
 
-    /// Limit to take away: ttl, model, rpm, tpm, concurrency, budget, budget-per-day, budget-per-month, unpriced, team or tag; may be repeated
-    #[arg(long, value_name = "LIMIT", value_parser = ["ttl", "model", "rpm", "tpm", "concurrency", "budget", "budget-per-day", "budget-per-month", "unpriced", "team", "tag"])]
+    /// Limit to take away: ttl, model, rpm, tpm, max-tokens, concurrency, budget, budget-per-day, budget-per-month, unpriced, team or tag; may be repeated
+    #[arg(long, value_name = "LIMIT", value_parser = ["ttl", "model", "rpm", "tpm", "max-tokens", "concurrency", "budget", "budget-per-day", "budget-per-month", "unpriced", "team", "tag"])]
     pub no: Vec<String>,
 
     #[command(flatten)]
@@ -93,6 +93,10 @@ pub(crate) struct KeyLimits {
     /// Most tokens in any minute
     #[arg(long, value_name = "N")]
     pub tpm: Option<u64>,
+
+    /// Most tokens of one answer: a request that asks for more, or names none, gets these
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
 
     /// Most requests at once
     #[arg(long, value_name = "N")]

@@ -120,6 +120,7 @@ fn change(args: &KeyUpdate) -> Outcome<KeyChange> {
     let to = &mut change.limits;
     to.requests_per_minute = one(no("rpm"), set.requests_per_minute);
     to.tokens_per_minute = one(no("tpm"), set.tokens_per_minute);
+    to.max_tokens = one(no("max-tokens"), set.max_tokens);
     to.concurrency = one(no("concurrency"), set.concurrency);
     to.models = (no("model") || !set.models.is_empty()).then_some(set.models);
     to.budget = one(no("budget"), set.budget);
@@ -130,13 +131,14 @@ fn change(args: &KeyUpdate) -> Outcome<KeyChange> {
 }
 
 /// What a line can take away, and whether it sets it.
-fn given(args: &KeyUpdate) -> [(&'static str, bool); 11] {
+fn given(args: &KeyUpdate) -> [(&'static str, bool); 12] {
     let set = &args.limits;
     [
         ("ttl", set.ttl.is_some()),
         ("model", !set.model.is_empty()),
         ("rpm", set.rpm.is_some()),
         ("tpm", set.tpm.is_some()),
+        ("max-tokens", set.max_tokens.is_some()),
         ("concurrency", set.concurrency.is_some()),
         ("budget", set.budget.is_some()),
         ("budget-per-day", set.budget_per_day.is_some()),
@@ -263,6 +265,7 @@ fn limits(args: &KeyLimits) -> Outcome<Limits> {
     let mut limits = Limits::default();
     limits.requests_per_minute = args.rpm;
     limits.tokens_per_minute = args.tpm;
+    limits.max_tokens = args.max_tokens;
     limits.concurrency = args.concurrency;
     limits.models.clone_from(&args.model);
     limits.budget = money("--budget", args.budget.as_deref())?;

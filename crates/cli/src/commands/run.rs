@@ -7,6 +7,8 @@ mod agents;
 mod back;
 mod child;
 mod claude;
+mod codex;
+mod copilot;
 mod fit;
 mod folder;
 mod home;
@@ -93,6 +95,7 @@ async fn told(app: &App, agent: &Agent, place: &Place, args: &Run, folder: &Fold
         model: &target.name,
         small: small.as_deref().unwrap_or(&target.name),
         window: target.window,
+        most: args.max_tokens,
         tools,
         folder,
         environment: &app.environment,

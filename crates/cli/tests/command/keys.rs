@@ -6,7 +6,9 @@ use crate::support::Home;
 fn a_limit_is_set_or_taken_away() {
     let home = Home::new();
     home.run(["keys", "create", "alice", "--rpm", "9"]).succeeds();
-    for (option, value) in [("rpm", "5"), ("budget-per-day", "1"), ("model", "x"), ("tag", "a"), ("ttl", "1h")] {
+    for (option, value) in
+        [("rpm", "5"), ("max-tokens", "5"), ("budget-per-day", "1"), ("model", "x"), ("tag", "a"), ("ttl", "1h")]
+    {
         let set = format!("--{option}");
         let refused = home.run(["keys", "update", "alice", &set, value, "--no", option]).fails(2);
         assert!(refused.contains(&format!("--{option} and --no {option}")), "{refused}");

@@ -109,7 +109,13 @@ impl Drop for Agent<'_> {
 
 /// What a router answers to a chat with this model and this key: the status, and all of it.
 fn chat(base: &str, model: &str, key: &str) -> (u16, String) {
-    let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    chat_with(base, model, key, json!({}))
+}
+
+fn chat_with(base: &str, model: &str, key: &str, more: Value) -> (u16, String) {
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = body.to_string();
     let address = base.strip_prefix("http://").unwrap().trim_end_matches("/v1");
     let mut socket = TcpStream::connect(address).unwrap();
     let head = format!(
@@ -341,6 +347,74 @@ fn a_budget_is_the_runs() {
             fs::remove_file(home.path(file)).unwrap();
             make_fifo(&home.path(file));
         }
+    }
+}
+
+#[test]
+fn an_answer_has_no_more_tokens_than_the_run_allows() {
+    let server = Server::answering([hello(), hello(), hello()]);
+    let home = &server.home;
+    plant_waiting(home, "copilot");
+    let agent = Agent::start(home, home.run(["run", "copilot", "-m", "lab/m", "--max-tokens", "64"]));
+    assert_eq!(agent.var("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS"), "64");
+    let (base, key) = (agent.var("COPILOT_PROVIDER_BASE_URL"), agent.var("COPILOT_PROVIDER_API_KEY"));
+    // What names none, more and fewer.
+    for said in [json!({}), json!({"max_tokens": 4096}), json!({"max_tokens": 7})] {
+        assert_eq!(chat_with(base, "lab/m", key, said).0, 200);
+    }
+    agent.ends();
+    let asked = server.seen().requests;
+    let most: Vec<Value> = asked.iter().map(|one| one.json()["max_tokens"].clone()).collect();
+    assert_eq!(most, [64, 64, 7]);
+    assert!(home.run(["run", "copilot", "--max-tokens", "0"]).fails(2).contains("--max-tokens"));
+}
+
+#[test]
+fn codex_with_fewer_tools_has_no_servers_of_tools() {
+    let home = Home::with("[providers.lab]\nbase_url = \"http://127.0.0.1:9/v1\"\ndialect = \"openai_chat\"\n");
+    plant(&home, "codex", "printf '%s\\n' \"$@\"");
+    for folder in [".codex", "work/.codex"] {
+        fs::create_dir_all(home.path(folder)).unwrap();
+    }
+    home.file(
+        ".codex/config.toml",
+        "[mcp_servers.files]\ncommand = \"x\"\n[mcp_servers.\"a b\"]\nurl = \"http://x\"\n",
+    );
+    home.file(".codex/more.config.toml", "mcp_servers.more.command = \"x\"\n");
+    home.file("work/.codex/config.toml", "mcp_servers.folder.command = \"x\"\n");
+    let told = |tools: &str| {
+        let ended = at_home(&home, home.run(["run", "codex", "-m", "lab/m", "--tools", tools])).succeeds();
+        ended.stdout.lines().find(|line| line.starts_with("mcp_servers")).map(str::to_owned)
+    };
+    assert_eq!(told("all"), None);
+    let off = |name: &str, kind: &str| format!("\"{name}\"={{{kind},enabled=false}}");
+    let (command, url) = ("command=\"true\"", "url=\"http://127.0.0.1:<port>\"");
+    let all = [off("a b", url), off("files", command), off("folder", command), off("more", command)].join(",");
+    for tools in ["few", "none"] {
+        assert_eq!(told(tools), Some(format!("mcp_servers={{{all}}}")));
+    }
+    // What cannot be read is Codex's to complain of.
+    for file in ["work/.codex/config.toml", ".codex/more.config.toml", ".codex/config.toml"] {
+        home.file(file, "not = [TOML");
+    }
+    assert_eq!(told("none"), None);
+}
+
+#[test]
+fn copilot_with_fewer_tools_starts_no_servers_of_tools() {
+    let home = Home::with("[providers.lab]\nbase_url = \"http://127.0.0.1:9/v1\"\ndialect = \"openai_chat\"\n");
+    plant(&home, "copilot", "printf '%s\\n' \"$@\"");
+    fs::create_dir(home.path(".copilot")).unwrap();
+    home.file(".copilot/mcp-config.json", r#"{"mcpServers": {"files": {}, "-x": {}}} // mine"#);
+    home.file("work/.mcp.json", r#"{"mcpServers": {"folder": {}}}"#);
+    let told = |tools: &str| -> Vec<String> {
+        let ended = at_home(&home, home.run(["run", "copilot", "-m", "lab/m", "--tools", tools])).succeeds();
+        let off = ended.stdout.lines().filter_map(|line| line.strip_prefix("--disable-mcp-server="));
+        off.map(str::to_owned).collect()
+    };
+    assert!(told("all").is_empty());
+    for tools in ["few", "none"] {
+        assert_eq!(told(tools), ["-x", "files", "folder"]);
     }
 }
 

@@ -195,3 +195,51 @@ fn a_key_is_taken_back_where_the_run_is_interrupted_before_its_agent_starts() {
     assert!(!listed(home.path()).unwrap()["revoked"].is_null());
     assert!(folders(home.path()).is_empty());
 }
+
+/// A port of this machine at which another user listens, where that can be had: root gives its socket away.
+fn of_another(address: &str) -> Option<TcpListener> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let listener = TcpListener::bind(address).unwrap();
+    rustix::fs::fchown(&listener, Some(rustix::fs::Uid::from_raw(65_534)), None).unwrap();
+    Some(listener)
+}
+
+#[test]
+fn nobody_shows_a_key_to_another_user_who_has_the_port() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(listener) = of_another("127.0.0.1:0") else { return };
+    let port = listener.local_addr().unwrap().port();
+    let config = CONFIG.replacen("[server]", &format!("[server]\nport = {port}"), 1);
+    fs::write(home.path().join("router.toml"), config).unwrap();
+    let agent = Agent::start(home.path(), &[]);
+    assert_ne!(agent.base, format!("http://127.0.0.1:{port}"));
+    assert!(agent.ends().contains("another user's; this run gets a router of its own"));
+    // It was knocked at, and told nothing.
+    listener.set_nonblocking(true).unwrap();
+    while let Ok((mut socket, _)) = listener.accept() {
+        let mut said = Vec::new();
+        socket.read_to_end(&mut said).unwrap();
+        assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+#[test]
+fn an_agent_is_ended_when_another_user_takes_the_port() {
+    let home = tempfile::tempdir().unwrap();
+    if of_another("127.0.0.1:0").is_none() {
+        return;
+    }
+    let mut service = serve(home.path(), CONFIG);
+    let address = service.address.to_string();
+    let mut agent = Agent::start(home.path(), &[]);
+    assert_eq!(agent.base, format!("http://{address}"));
+    service.tell(Signal::KILL);
+    service.ended();
+    let _listener = of_another(&address);
+    let mut said = String::new();
+    agent.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(agent.child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("another user's now: the agent was ended"), "{said}");
+}

@@ -428,6 +428,8 @@ keys! {
         "The most requests of the key in any sixty seconds; 0 lets none pass." => joined;
     "server.api_keys.[].tokens_per_minute", LIMIT, "", "100000";
         "The most tokens of the key in any sixty seconds, those of prompts and of answers." => joined;
+    "server.api_keys.[].max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "", "2048";
+        "The most tokens of one answer to the key: a request that asks for more, or names none, gets these." => joined;
     "server.api_keys.[].concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "", "4";
         "The most requests of the key at once." => joined;
     "server.api_keys.[].models", Kind::List, "", "[\"fast\"]";
@@ -478,6 +480,8 @@ keys! {
         "The most requests of all keys of the team together in any sixty seconds; 0 lets none pass." => |s, n, v| team(s, n).requests_per_minute = v.integer();
     "teams.*.tokens_per_minute", LIMIT, "", "1000000";
         "The most tokens of all keys of the team together in any sixty seconds, those of prompts and of answers." => |s, n, v| team(s, n).tokens_per_minute = v.integer();
+    "teams.*.max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "", "4096";
+        "The most tokens of one answer to a key of the team: a request that asks for more, or names none, gets these." => |s, n, v| team(s, n).max_tokens = v.integer();
     "teams.*.concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "", "32";
         "The most requests of all keys of the team at once." => |s, n, v| team(s, n).concurrency = v.integer();
     "teams.*.models", Kind::List, "", "[\"openai/*\", \"fast\"]";

@@ -123,6 +123,8 @@ pub struct KeyLimits {
     pub requests_per_minute: Option<u64>,
     /// Tokens in any sixty seconds, of prompts and answers together.
     pub tokens_per_minute: Option<u64>,
+    /// Tokens of one answer.
+    pub max_tokens: Option<u32>,
     /// Requests at once.
     pub concurrency: Option<u32>,
     /// Models that may be asked; none is all.

@@ -88,6 +88,9 @@ impl KeySpec {
         for model in &self.limits.models {
             ModelName::new(model)?;
         }
+        if self.limits.max_tokens == Some(0) {
+            return Err(Error::invalid("max_tokens: no answer has 0 tokens").with_hint("allow at least one"));
+        }
         if self.expires.is_some_and(|expires| at(expires) <= now) {
             return Err(Error::invalid("the key would have expired before it was made")
                 .with_hint("give a time that is still to come"));
@@ -139,6 +142,8 @@ pub struct LimitChange {
     #[serde(deserialize_with = "given")]
     pub tokens_per_minute: Option<Option<u64>>,
     #[serde(deserialize_with = "given")]
+    pub max_tokens: Option<Option<u32>>,
+    #[serde(deserialize_with = "given")]
     pub concurrency: Option<Option<u32>>,
     pub models: Option<Vec<String>>,
     #[serde(deserialize_with = "super::money::given")]
@@ -173,6 +178,7 @@ impl KeyChange {
         let (to, from) = (&mut spec.limits, &self.limits);
         put(&mut to.requests_per_minute, &from.requests_per_minute);
         put(&mut to.tokens_per_minute, &from.tokens_per_minute);
+        put(&mut to.max_tokens, &from.max_tokens);
         put(&mut to.concurrency, &from.concurrency);
         put(&mut to.models, &from.models);
         put(&mut to.budget_per_day, &from.budget_per_day);

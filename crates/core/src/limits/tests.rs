@@ -41,6 +41,16 @@ async fn a_team_counts_its_keys_together_and_a_refusal_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_shortest_answer_that_any_of_them_allows_counts() {
+    let now = Instant::now();
+    let team = Holder::team("lab", limits(|l| l.max_tokens = Some(100)), now, &bank());
+    let most = |own, above| key(limits(|l| l.max_tokens = own), above, now).max_tokens();
+    assert_eq!((most(Some(200), Some(&team)), most(None, Some(&team))), (Some(100), Some(100)));
+    assert_eq!((most(Some(9), Some(&team)), most(None, None)), (Some(9), None));
+    assert!(key(Limits::default(), Some(&team), now).looks_inside(), "what passes unread could be longer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_runs_at_once_is_given_back_at_its_end_and_after_a_refusal_above() {
     let now = Instant::now();
     let team = Holder::team("lab", limits(|l| l.concurrency = Some(1)), now, &bank());

@@ -26,10 +26,10 @@ mod told;
 mod transcript;
 mod wrapper;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -68,7 +68,7 @@ struct Inner {
     per_program: usize,
     slots: Mutex<HashMap<PathBuf, Arc<Semaphore>>>,
     groups: Mutex<Vec<Weak<Shared>>>,
-    swept: OnceLock<()>,
+    swept: Mutex<HashSet<&'static str>>,
 }
 
 impl Default for Runner {
@@ -172,9 +172,11 @@ impl Runner {
         self.left().len()
     }
 
-    /// Removes the private folders below this one that routers left which were killed: once for a runner. Reads and removes files.
-    pub(crate) fn sweep(&self, below: &Path) {
-        self.0.swept.get_or_init(|| private::sweep(below));
+    /// Removes the private folders below this one that routers left which were killed and that `clear` lets go: once for a runner and each `who`. Reads and removes files.
+    pub(crate) fn sweep(&self, below: &Path, who: &'static str, clear: impl Fn(&Path) -> bool) {
+        if self.0.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(who) {
+            private::sweep(below, clear);
+        }
     }
 
     fn adopt(&self, group: &Group) {

@@ -22,6 +22,7 @@ impl From<&KeyLimits> for Limits {
         Self {
             requests_per_minute: said.requests_per_minute,
             tokens_per_minute: said.tokens_per_minute,
+            max_tokens: said.max_tokens,
             concurrency: said.concurrency,
             models: said.models.clone(),
             budget_per_day: said.budget_per_day,
@@ -32,11 +33,17 @@ impl From<&KeyLimits> for Limits {
     }
 }
 
-/// Makes a request such that what is set aside for it is what may come, and remembers whose it is.
+/// Makes a request such that its answer is as long as the key allows and what is set aside for it is what may come, and remembers whose it is.
 pub(super) fn fit(router: &Router, holder: Option<Arc<Holder>>, request: &mut Request, record: &Record) {
     let Some(holder) = holder else { return };
-    if holder.counts_money() && request.sampling.max_tokens.is_none() {
-        request.sampling.max_tokens = Some(router.settings().limits.max_tokens);
+    let asked = request.sampling.max_tokens;
+    let unsaid = || holder.counts_money().then(|| router.settings().limits.max_tokens);
+    let given = match (asked.or_else(unsaid), holder.max_tokens()) {
+        (Some(tokens), Some(most)) => Some(tokens.min(most)),
+        (tokens, most) => tokens.or(most),
+    };
+    if given != asked {
+        request.sampling.max_tokens = given;
         // The body as received would not say so.
         request.origin = None;
     }

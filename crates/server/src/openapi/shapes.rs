@@ -173,6 +173,7 @@ pub(super) fn key(_: &mut Schemas) -> Schema {
         "properties": {
             "requests_per_minute": count,
             "tokens_per_minute": count,
+            "max_tokens": { "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u64 },
             "concurrency": count,
             "models": texts,
             "budget_per_day": money,

@@ -12,6 +12,8 @@ use llm_router::secret::Secret;
 use serde_json::{Value, json};
 
 use super::claude;
+use super::codex;
+use super::copilot;
 use super::folder::Folder;
 use super::home::Lent;
 use crate::output::{Failure, Outcome};
@@ -78,6 +80,8 @@ pub(super) struct Ask<'a> {
     pub(super) small: &'a str,
     /// The model's window in tokens, where it is known.
     pub(super) window: Option<u64>,
+    /// The most tokens of one answer, where that is limited.
+    pub(super) most: Option<u32>,
     /// How many of its tools it has.
     pub(super) tools: Tools,
     /// Where files for it are written.
@@ -101,6 +105,13 @@ pub(super) struct Start {
     pub(super) unset: &'static [&'static str],
     /// A home that it has for the run.
     pub(super) lent: Option<Lent>,
+}
+
+impl Ask<'_> {
+    /// The tokens that an answer may have, where they are known: what the run allows, and no more than a prompt leaves room for.
+    pub(super) fn answer(&self) -> Option<u64> {
+        self.window.map(answer).into_iter().chain(self.most.map(u64::from)).min()
+    }
 }
 
 impl Start {
@@ -148,11 +159,11 @@ pub(super) const AGENTS: &[Agent] = &[
         install: "npm install -g @openai/codex",
         tokens: [12_420, 1_210, 60],
         kept: [
-            "its shell tools, short instructions, and reads no AGENTS.md, skills or plugins",
-            "no shell, short instructions, and reads no AGENTS.md, skills or plugins",
+            "its shell tools, short instructions, and reads no AGENTS.md, skills, plugins or MCP servers",
+            "no shell, short instructions, and reads no AGENTS.md, skills, plugins or MCP servers",
         ],
         unset: &[],
-        how: codex,
+        how: codex::codex,
     },
     // 1.0.102
     Agent {
@@ -162,8 +173,8 @@ pub(super) const AGENTS: &[Agent] = &[
         install: "npm install -g @github/copilot",
         tokens: [14_340, 4_600, 1_900],
         kept: [
-            "the tools bash, view, create and edit, and reads no custom instructions",
-            "no tools, and reads no custom instructions",
+            "the tools bash, view, create and edit, and reads no custom instructions or MCP servers",
+            "no tools, and reads no custom instructions or MCP servers",
         ],
         unset: &[
             "COPILOT_PROVIDER_API_KEY_COMMAND",
@@ -176,7 +187,7 @@ pub(super) const AGENTS: &[Agent] = &[
             "COPILOT_PROVIDER_TRANSPORT",
             "COPILOT_PROVIDER_WIRE_MODEL",
         ],
-        how: copilot,
+        how: copilot::copilot,
     },
     // 0.61.0
     Agent {
@@ -185,7 +196,10 @@ pub(super) const AGENTS: &[Agent] = &[
         program: "gemini",
         install: "npm install -g @google/gemini-cli",
         tokens: [12_400, 2_110, 150],
-        kept: ["the tools that read, write, edit and run, and short instructions", "no tools, and short instructions"],
+        kept: [
+            "the tools that read, write, edit and run, short instructions, and no MCP servers",
+            "no tools, short instructions, and no MCP servers",
+        ],
         unset: &[
             "GEMINI_API_KEY_AUTH_MECHANISM",
             "GEMINI_CLI_CUSTOM_HEADERS",
@@ -270,73 +284,6 @@ pub(super) fn with_loopback(own: Option<&str>) -> String {
     }
 }
 
-/// Codex takes everything as settings on its command line, which go before those of its file.
-fn codex(ask: &Ask<'_>, start: &mut Start) -> Outcome {
-    let provider = format!(
-        "model_providers.llm-router={{name=\"llm-router\",base_url={},env_key=\"{CODEX_KEY}\",wire_api=\"responses\"}}",
-        Value::from(format!("{}/v1", ask.base))
-    );
-    let mut told = vec![
-        format!("model={}", Value::from(ask.model)),
-        "model_provider=\"llm-router\"".to_owned(),
-        provider,
-        format!("review_model={}", Value::from(ask.model)),
-    ];
-    if let Some(window) = ask.window {
-        told.push(format!("model_context_window={window}"));
-    }
-    if ask.tools != Tools::All {
-        let file = instructions(ask)?;
-        told.push(format!("model_instructions_file={}", Value::from(file.display().to_string())));
-        for less in [
-            "web_search=\"disabled\"",
-            "project_doc_max_bytes=0",
-            "include_permissions_instructions=false",
-            "skills.include_instructions=false",
-            "skills.bundled.enabled=false",
-        ] {
-            told.push(less.to_owned());
-        }
-    }
-    let without: &[&str] = match ask.tools {
-        Tools::All => &[],
-        Tools::Few => &["goals", "multi_agent", "apps", "plugins"],
-        Tools::None => {
-            told.push("include_environment_context=false".to_owned());
-            told.push("tools.experimental_request_user_input.enabled=false".to_owned());
-            &["goals", "multi_agent", "apps", "plugins", "shell_tool", "unified_exec", "view_image"]
-        }
-    };
-    told.into_iter().for_each(|setting| start.args.extend(["-c".into(), setting.into()]));
-    without.iter().for_each(|feature| start.args.extend(["--disable".into(), feature.into()]));
-    start.set(CODEX_KEY, ask.key.expose());
-    Ok(())
-}
-
-/// The variable in which Codex finds the key.
-const CODEX_KEY: &str = "LLM_ROUTER_KEY";
-
-/// Copilot has a variable for each thing, which go before its settings.
-fn copilot(ask: &Ask<'_>, start: &mut Start) -> Outcome {
-    start.set("COPILOT_PROVIDER_BASE_URL", format!("{}/v1", ask.base));
-    start.set("COPILOT_PROVIDER_TYPE", "openai");
-    start.set("COPILOT_PROVIDER_WIRE_API", "completions");
-    start.set("COPILOT_PROVIDER_API_KEY", ask.key.expose());
-    start.set("COPILOT_MODEL", ask.model);
-    if let Some(window) = ask.window {
-        start.set("COPILOT_PROVIDER_MAX_PROMPT_TOKENS", (window - answer(window)).to_string());
-        start.set("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS", answer(window).to_string());
-    }
-    let tools = match ask.tools {
-        Tools::All => return Ok(()),
-        Tools::Few => "--available-tools=bash,view,create,edit",
-        // An empty list is none at all, and a name that no tool has leaves none.
-        Tools::None => "--available-tools=none",
-    };
-    start.args.extend([tools, "--disable-builtin-mcps", "--no-custom-instructions"].map(OsString::from));
-    Ok(())
-}
-
 /// Gemini CLI takes an address from a variable only together with a kind of login that stands in its settings: `home.rs`.
 fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     const HOME: &str = "GEMINI_CLI_HOME";
@@ -361,6 +308,8 @@ fn gemini(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     })?;
     if ask.tools != Tools::All {
         start.set("GEMINI_SYSTEM_MD", instructions(ask)?.display().to_string());
+        // Only servers of a name that none has: not those of the user, of the folder or of extensions.
+        start.arg("--allowed-mcp-server-names=none-of-llm-router-run");
     }
     start.set(HOME, lent.path.display().to_string());
     start.lent = Some(lent);
@@ -393,7 +342,8 @@ pub(super) fn put(settings: &mut Value, path: &[&str], value: Value) {
     *at = value;
 }
 
-fn instructions(ask: &Ask<'_>) -> Outcome<PathBuf> {
+/// Writes the instructions that an agent is told in place of its own.
+pub(super) fn instructions(ask: &Ask<'_>) -> Outcome<PathBuf> {
     let [with, without] = INSTRUCTIONS;
     ask.folder.write("instructions.md", if ask.tools == Tools::None { without } else { with })
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::agents::{Ask, NO_PROXY, Start, Tools, answer, put, with_loopback};
+use super::agents::{Ask, NO_PROXY, Start, Tools, put, with_loopback};
 use crate::output::{Failure, Outcome};
 
 /// The option with which it is given settings.
@@ -70,7 +70,9 @@ pub(super) fn claude(ask: &Ask<'_>, start: &mut Start) -> Outcome {
     }
     if let Some(window) = ask.window {
         told.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
-        told.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", answer(window).to_string()));
+    }
+    if let Some(most) = ask.answer() {
+        told.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", most.to_string()));
     }
     match ask.tools {
         Tools::All => {}

@@ -87,7 +87,7 @@ impl Lent {
 }
 
 /// Settings as they are in a file, which may have comments; none are an empty object.
-fn read(file: &Path) -> Outcome<Value> {
+pub(super) fn read(file: &Path) -> Outcome<Value> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(json!({})),

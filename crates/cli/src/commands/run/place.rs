@@ -235,6 +235,7 @@ fn wanted(agent: &Agent, args: &Run) -> Outcome<KeySpec> {
     let mut limits = Limits::default();
     limits.budget = money("--budget", args.budget.as_deref())?;
     limits.unpriced = args.unpriced;
+    limits.max_tokens = args.max_tokens;
     if args.unpriced && limits.budget.is_none() {
         return Err(Failure::usage("--unpriced: there is no budget", "say one with --budget, or leave --unpriced out"));
     }

@@ -107,6 +107,7 @@ impl Check<'_> {
         KeyLimits {
             requests_per_minute: value("requests_per_minute").and_then(Value::integer),
             tokens_per_minute: value("tokens_per_minute").and_then(Value::integer),
+            max_tokens: value("max_tokens").and_then(Value::integer),
             concurrency: value("concurrency").and_then(Value::integer),
             models: value("models").and_then(Value::list).unwrap_or_default(),
             budget_per_day: value("budget_per_day").and_then(Value::integer),

@@ -13,6 +13,7 @@ mod copilot_events;
 mod copilot_server;
 mod gemini;
 mod home;
+mod left;
 mod login;
 mod report;
 mod rpc;
@@ -264,8 +265,10 @@ impl AgentSettings {
     ) -> Result<(Arc<Home>, T)> {
         let (settings, runner) = (self.clone(), runner.clone());
         let made = tokio::task::spawn_blocking(move || {
-            runner.sweep(Path::new(settings.environment.get("TMPDIR").unwrap_or("/tmp")));
-            let home = Home::new(&settings.driver.layout, &settings.environment, login)?;
+            let (layout, environment) = (&settings.driver.layout, &settings.environment);
+            let below = Path::new(environment.get("TMPDIR").unwrap_or("/tmp"));
+            runner.sweep(below, layout.folder, |folder| left::clear(folder, layout, environment));
+            let home = Home::new(layout, environment, login)?;
             let prepared = prepare(&settings, &home)?;
             Ok((Arc::new(home), prepared))
         });

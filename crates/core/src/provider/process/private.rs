@@ -62,8 +62,8 @@ impl Drop for Private {
     }
 }
 
-/// Removes what routers of this user that were killed left in a folder.
-pub(super) fn sweep(below: &Path) {
+/// Removes what routers of this user that were killed left in a folder. `clear` looks at each of them first, and says whether it may go.
+pub(super) fn sweep(below: &Path, clear: impl Fn(&Path) -> bool) {
     let Ok(entries) = fs::read_dir(below) else { return };
     let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
     for folder in entries.flatten().filter(named).map(|entry| entry.path()).filter(|path| is_old(path)).take(SWEPT) {
@@ -71,6 +71,8 @@ pub(super) fn sweep(below: &Path) {
         let opened = fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(&folder);
         let Ok(lock) = opened else { continue };
         match lock.try_lock() {
+            // What is locked is what is at that path, and it is ours.
+            Ok(()) if !is_same(&lock, &folder) || !clear(&folder) => {}
             Ok(()) => match remove(&folder) {
                 Ok(()) => tracing::debug!("{} was left by a router that was killed: removed", folder.display()),
                 Err(error) => tracing::warn!("{} could not be removed: {error}", folder.display()),
@@ -86,6 +88,11 @@ fn is_old(folder: &Path) -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let age = i64::try_from(now.as_secs()).unwrap_or_default().saturating_sub(meta.mtime());
     meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && age > YOUNG
+}
+
+fn is_same(open: &File, folder: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (open.metadata(), fs::symlink_metadata(folder)) else { return false };
+    (open.dev(), open.ino(), open.uid()) == (there.dev(), there.ino(), rustix::process::geteuid().as_raw())
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -156,14 +163,14 @@ mod tests {
         let link = below.path().join(format!("{PREFIX}link"));
         std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
         [held.path(), &old, &others].into_iter().for_each(aged);
-        sweep(below.path());
+        sweep(below.path(), |_| true);
         assert!(held.path().exists() && young.exists() && others.exists() && elsewhere.path().exists());
         assert!(!old.exists());
         // The lock ends with the process that holds it, however that ends.
         let Private { path, _lock } = &held;
         let path = path.clone();
         _lock.as_ref().unwrap().unlock().unwrap();
-        sweep(below.path());
+        sweep(below.path(), |_| true);
         assert!(!path.exists());
     }
 

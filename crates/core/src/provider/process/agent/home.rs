@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::super::Environment;
 use super::super::private::Private;
+use super::left;
 use super::login::Lent;
 use crate::error::{Error, Result};
 
@@ -114,10 +115,13 @@ impl Home {
             if let Some(original) = layout.original(environment).filter(|_| login) {
                 for name in layout.logins {
                     let (original, own) = (original.join(name), folder.join(name));
-                    logins.extend(match layout.members {
+                    let lent = match layout.members {
                         [] => Lent::linked(&original, own)?,
                         members => Lent::copied(&original, own, members)?,
-                    });
+                    };
+                    if let Some(lent) = lent {
+                        logins.push(lent.marked(left::mark(root.path(), layout, name))?);
+                    }
                 }
             }
             Ok(Self { root, folder, logins: Logins(logins.into()) })

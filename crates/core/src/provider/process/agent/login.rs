@@ -4,7 +4,7 @@
 //! too, a copy with the login's members alone. What it writes over the link, or into the copy, goes back when somebody asks for it, and once: what was lent
 //! and what was last seen of the agent's are remembered. The user's file counts as it is by then. A login that the user changed meanwhile stays, one that he
 //! removed stays removed, and what the agent removed is not removed from him. Where a file, or a member of it, holds an account in each of its members, each is looked at by
-//! itself. Whoever gives back holds a lock on the file's folder, so that two routers do not undo each other's work; agents take no part in it.
+//! itself. What a router that was killed did not give back, the next one does (`left.rs`). Whoever gives back holds a lock on the file's folder, so that two routers do not undo each other's work; agents take no part in it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// The most of a file that is read.
 const LONGEST: u64 = 1 << 20;
@@ -32,6 +33,8 @@ pub(super) struct Lent {
     /// The members that the copy has; all of the file where it is a link.
     names: Option<&'static [&'static str]>,
     state: Mutex<State>,
+    /// Where it is written down what the user's is known to be, for who comes after us.
+    mark: Option<PathBuf>,
 }
 
 /// What is known of both files. Never shown.
@@ -58,7 +61,8 @@ impl Lent {
         let Ok(original) = original.canonicalize() else { return Ok(None) };
         let lent = read(&original)?.unwrap_or_default();
         std::os::unix::fs::symlink(&original, &own)?;
-        Ok(Some(Self { own, original, names: None, state: Mutex::new(State { seen: lent.clone(), lent }) }))
+        let state = Mutex::new(State { seen: lent.clone(), lent });
+        Ok(Some(Self { own, original, names: None, state, mark: None }))
     }
 
     /// Copies the members of these names; nothing where the file has none of them.
@@ -68,13 +72,42 @@ impl Lent {
     pub(super) fn copied(original: &Path, own: PathBuf, names: &'static [&'static str]) -> io::Result<Option<Self>> {
         let Ok(original) = original.canonicalize() else { return Ok(None) };
         let Some(lent) = read(&original)? else { return Ok(None) };
-        let given = members(&lent).map(|all| login(&all.members, names)).unwrap_or_default();
-        if given.is_empty() {
-            return Ok(None);
-        }
-        let seen = Value::Object(given).to_string().into_bytes();
+        let Some(seen) = given(&lent, Some(names)) else { return Ok(None) };
         replace(&own, &seen)?;
-        Ok(Some(Self { own, original, names: Some(names), state: Mutex::new(State { lent, seen }) }))
+        Ok(Some(Self { own, original, names: Some(names), state: Mutex::new(State { lent, seen }), mark: None }))
+    }
+
+    /// One that a router lent which is no more, where the user's login is still the one that it wrote down.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub(super) fn left(
+        original: &Path,
+        own: PathBuf,
+        names: Option<&'static [&'static str]>,
+        mark: &Path,
+    ) -> io::Result<Option<Self>> {
+        let Ok(original) = original.canonicalize() else { return Ok(None) };
+        let Some(lent) = read(&original)? else { return Ok(None) };
+        let Some(seen) =
+            given(&lent, names).filter(|seen| fs::read_to_string(mark).is_ok_and(|mark| mark == digest(seen)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self { own, original, names, state: Mutex::new(State { lent, seen }), mark: None }))
+    }
+
+    /// Writes down what the user's login is known to be, now and whenever it is given back; not the login itself.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub(super) fn marked(mut self, mark: PathBuf) -> io::Result<Self> {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(given) = given(&state.lent, self.names) {
+            fs::write(&mark, digest(&given))?;
+        }
+        self.mark = Some(mark);
+        Ok(self)
     }
 
     /// Whether it is the file of this name.
@@ -112,6 +145,9 @@ impl Lent {
         };
         if let Some(written) = written {
             replace(&self.original, &written)?;
+            if let (Some(mark), Some(given)) = (&self.mark, given(&written, self.names)) {
+                fs::write(mark, digest(&given))?;
+            }
         }
         *state = State { lent, seen: new };
         Ok(())
@@ -151,6 +187,24 @@ fn merge(lent: &mut Members, now: &mut Members, seen: &Members, new: &Members) -
 /// Whether each member is an account, or a service, of its own.
 fn of_accounts(members: &Members) -> bool {
     members.values().all(Value::is_object)
+}
+
+/// What an agent is given of a user's file; nothing where it has none of these members.
+fn given(bytes: &[u8], names: Option<&[&str]>) -> Option<Vec<u8>> {
+    let Some(names) = names else { return Some(bytes.to_vec()) };
+    let given = login(&members(bytes)?.members, names);
+    (!given.is_empty()).then(|| Value::Object(given).to_string().into_bytes())
+}
+
+/// Whether an agent's file is another one than what a mark was written for.
+pub(super) fn is_changed(own: &Path, mark: &Path) -> bool {
+    let is_file = fs::symlink_metadata(own).is_ok_and(|meta| meta.is_file());
+    let was = fs::read_to_string(mark).unwrap_or_default();
+    is_file && read(own).is_ok_and(|own| own.is_some_and(|own| digest(&own) != was))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn login(all: &Members, names: &[&str]) -> Members {
