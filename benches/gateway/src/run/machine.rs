@@ -92,7 +92,7 @@ mod tests {
         assert!(tree(own).contains(&own));
         assert!(rss(own) > 0.5, "{}", rss(own));
         let before = cpu_seconds(own);
-        let (mut sum, mut turns) = (0_u64, 0_u64);
+        let (mut sum, mut turns) = (1_u64, 0_u64);
         while cpu_seconds(own) - before < 0.02 {
             turns += 1;
             sum = sum.wrapping_mul(31).wrapping_add(turns);
