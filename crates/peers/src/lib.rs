@@ -1,0 +1,1 @@
+//! Peers: any router answers through any other, over libp2p.
