@@ -1,5 +1,8 @@
 //! Peers: any router answers through any other, over libp2p.
 #![forbid(unsafe_code)]
 
+mod armour;
 mod envelope;
+pub mod grant;
 pub mod record;
+pub mod ticket;
