@@ -4,5 +4,6 @@
 mod armour;
 mod envelope;
 pub mod grant;
+pub mod receipt;
 pub mod record;
 pub mod ticket;
