@@ -4,6 +4,8 @@
 mod armour;
 mod envelope;
 pub mod grant;
+pub mod picker;
 pub mod receipt;
 pub mod record;
+pub mod table;
 pub mod ticket;

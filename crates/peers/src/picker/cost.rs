@@ -1,0 +1,46 @@
+//! What a request would cost at a peer, in seconds: waiting, answering, the way, money, and doubts.
+
+use super::Need;
+use crate::table::{Offer, Path, Peer, Tick};
+
+/// What is dear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Weights {
+    /// The seconds that a dollar is worth: by default a tenth of a cent saves one.
+    pub seconds_per_dollar: f32,
+    /// What the way through a relay costs besides its time, in seconds: it may be cut, and others pay for it.
+    pub relayed: f32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { seconds_per_dollar: 1000.0, relayed: 0.5 }
+    }
+}
+
+/// What is not measured is this much dearer.
+const UNKNOWN: f32 = 1.25;
+/// Who fails always is so many times as dear, and one besides: a failed attempt costs its time and another one.
+const ERRORS: f32 = 3.0;
+
+/// What the request would cost, in seconds.
+pub(super) fn cost(peer: &Peer, offer: &Offer, need: &Need<'_>, now: Tick) -> f32 {
+    let (slots, load) = (f32::from(offer.slots), peer.load(offer.slots, now));
+    let first = offer.first_token(now);
+    let answer = need.output as f32 * offer.per_token();
+    // Who finds all slots taken waits for as many others to end.
+    let waiting = ((load + 1.0 - slots).max(0.0) / slots) * (first + answer);
+    let way = 2.0 * peer.rtt() + if peer.path == Path::Relayed { need.weights.relayed } else { 0.0 };
+    let money = price(offer, need).unwrap_or(0) as f32 * 1e-6 * need.weights.seconds_per_dollar;
+    let doubts = if offer.is_known() { 1.0 } else { UNKNOWN };
+    let failures = 1.0 + ERRORS * offer.error_rate(now);
+    (first * (1.0 + load / slots) + waiting + answer + way + money) * doubts * failures * peer.penalty(now)
+}
+
+/// What the request would cost in money, in micro-dollars; none where the peer names no price.
+pub(super) fn price(offer: &Offer, need: &Need<'_>) -> Option<u64> {
+    let of = |tokens: u32, price: u32| u64::from(tokens) * u64::from(price);
+    let sum = of(need.input, offer.price_in?).saturating_add(of(need.output, offer.price_out?));
+    Some(sum.div_ceil(1_000_000))
+}
