@@ -1,0 +1,47 @@
+//! Table and picker among a thousand servers in simulated time: what the choice brings beside simple ones, and what happens to servers that die. Larger ones are the bench `scale`.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "simulation/policy.rs"]
+mod policy;
+#[path = "simulation/world.rs"]
+mod world;
+
+use policy::Policy;
+use world::{Plan, Report, World};
+
+fn run(plan: Plan, policy: Policy) -> Report {
+    World::new(plan, policy).run()
+}
+
+#[test]
+fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
+    let plan = Plan { seconds: 40.0, ..Plan::new(1000, 16) };
+    let [random, least, picker, homes] =
+        [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes]
+            .map(|policy| run(plan, policy));
+    assert!(picker.max_to_mean <= 1.6 && homes.max_to_mean <= 1.6, "{picker:?} {homes:?}");
+    for simple in [&random, &least] {
+        assert!(picker.max_to_mean < simple.max_to_mean && picker.p99 < simple.p99, "{picker:?} {simple:?}");
+        assert!(homes.known > 1.5 * simple.known, "{homes:?} {simple:?}");
+    }
+    assert_eq!((picker.failed, homes.failed), (0, 0));
+}
+
+#[test]
+fn who_died_is_asked_once_by_each_and_loses_nobody_a_request() {
+    let plan = Plan { seconds: 60.0, lifetime: Some(120.0), utilisation: 0.5, ..Plan::new(300, 4) };
+    for policy in [Policy::Picker, Policy::PickerWithHomes] {
+        let report = run(plan, policy);
+        assert!(report.at_dead > 50, "servers died: {report:?}");
+        assert_eq!(report.repeated, 0, "{report:?}");
+        assert!(report.failed * 1000 <= report.requests, "{report:?}");
+    }
+}
+
+#[test]
+fn a_run_is_the_same_every_time() {
+    let plan = Plan { seconds: 8.0, lifetime: Some(30.0), ..Plan::new(100, 4) };
+    let [one, other] = [run(plan, Policy::PickerWithHomes), run(plan, Policy::PickerWithHomes)];
+    assert_eq!(format!("{one:?}"), format!("{other:?}"));
+}
