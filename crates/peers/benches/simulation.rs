@@ -31,7 +31,7 @@ fn main() {
     for servers in sizes {
         for lifetime in [None, Some(600.0)] {
             for policy in [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes] {
-                let plan = Plan { lifetime, seconds: 60.0, ..Plan::new(servers, 16) };
+                let plan = Plan { lifetime, ..Plan::new(servers, 16) };
                 let report = World::new(plan, policy).run();
                 println!(
                     "{servers:<10} {:<16} {:<8} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>6.0}% {:>9.3} {:>8} {:>9}",

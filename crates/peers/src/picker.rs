@@ -1,10 +1,11 @@
 //! The picker: which peer a request goes to, and why.
 //!
-//! First what cannot be is left out (`picker/filter.rs`): a window too small, no tools, a price too high, a peer that fails. Of the rest the [`SHORT`] cheapest are kept in a list for
-//! each model, which every pick renews a little; nobody looks at all of fifty thousand. Then, in this order: the home of the prompt's beginning, where that is not too busy (`picker/affinity.rs`); the cheaper of
-//! two drawn from the list. One pick of fifty goes to a peer that was not measured yet. What is cheap is `picker/cost.rs`; who knows the peers is `table.rs`.
+//! First what cannot be is left out (`picker/filter.rs`): a window too small, no tools, a price too high, a peer that fails. Then, in this order: the home of the prompt's beginning, where that is not too busy
+//! (`picker/affinity.rs`); the cheaper of two. One pick of fifty goes to a peer that was not measured yet. What is cheap is `picker/cost.rs`; who knows the peers is `table.rs`.
 //!
-//! Two of a list, and not the first of it: many routers look at the same records, and would all run to the same peer.
+//! The two are drawn from those that are about as good as the best, were nobody else there. Where these are many, they are among a few drawn from all; where they are rare, they are in the
+//! list of the [`SHORT`] best that is kept for each model and renewed a little by every pick. Nobody looks at all of fifty thousand. And nobody takes the best, or the idlest: many routers hear
+//! the same records, which are seconds old, and would all run to the same peer (`tests/simulation.rs` shows it).
 
 mod affinity;
 mod cost;
@@ -18,6 +19,7 @@ use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 use tokio::time::Instant;
 
+use self::cost::Cost;
 pub use self::cost::Weights;
 pub use self::refusal::{NoPeer, Why};
 use crate::record::Modalities;
@@ -27,6 +29,8 @@ use crate::table::{Gate, Lease, Path, Table, Tick};
 pub const SHORT: usize = 32;
 /// How many others each pick compares with those.
 const CHALLENGERS: usize = 16;
+/// Who costs no more than this many times what is usual on the short list is about as good.
+const ABOUT: f32 = 1.5;
 /// The part of picks that goes to peers which were not measured yet.
 const EXPLORED: f32 = 0.02;
 
@@ -156,7 +160,7 @@ pub struct Considered {
 /// An offer that can take the request, with what it would cost.
 #[derive(Clone, Copy, Debug)]
 struct Priced {
-    cost: f32,
+    cost: Cost,
     offer: u32,
 }
 
@@ -185,7 +189,8 @@ impl Table {
             .everyone(model)
             .filter_map(|offer| {
                 let (offer, peer) = self.both(offer)?;
-                let cost = Duration::try_from_secs_f32(cost::cost(peer, offer, need, tick)).unwrap_or(Duration::MAX);
+                let cost = cost::cost(peer, offer, need, self.usual, tick).full;
+                let cost = Duration::try_from_secs_f32(cost).unwrap_or(Duration::MAX);
                 let out = filter::check(peer, offer, need, tick).err();
                 Some(Considered { peer: peer.id, cost, out })
             })
@@ -218,23 +223,38 @@ impl Table {
 
     /// The home of the prompt's beginning, or the cheaper one of two.
     fn weighed(&mut self, model: u32, need: &Need<'_>, now: Tick) -> Option<(u32, Reason)> {
-        let mut short = self.shortlist(model, need, now);
-        // Who was somewhere already in vain goes where it is known how it goes.
-        if !need.tried.is_empty() && short.iter().any(|one| self.is_proven(one.offer)) {
-            short.retain(|one| self.is_proven(one.offer));
+        let drawn = self.drawn(model, need.strangers);
+        let short = self.shortlist(model, &drawn, need, now);
+        let mut drawn: Vec<Priced> = drawn.iter().filter_map(|offer| self.priced(*offer, need, now)).collect();
+        let about = short.get(short.len() / 2).map(|one| one.cost.alone * ABOUT)?;
+        let good = drawn.iter().filter(|one| one.cost.alone <= about).count();
+        let mut from = if good < 2 { short } else { drawn.clone() };
+        if good >= 2 {
+            from.retain(|one| one.cost.alone <= about);
         }
-        let first = match short.len() {
+        // Who was somewhere already in vain goes where it is known how it goes.
+        if !need.tried.is_empty() && from.iter().any(|one| self.is_proven(one.offer)) {
+            from.retain(|one| self.is_proven(one.offer));
+        }
+        let first = match from.len() {
             0 => return None,
-            1 => return short.first().map(|one| (one.offer, Reason::Only)),
+            1 => return from.first().map(|one| (one.offer, Reason::Only)),
             many => self.rng.usize(..many),
         };
-        let second = (first + 1 + self.rng.usize(..short.len() - 1)) % short.len();
-        let (first, second) = (*short.get(first)?, *short.get(second)?);
-        let (winner, other) = if second.cost < first.cost { (second, first) } else { (first, second) };
+        let second = (first + 1 + self.rng.usize(..from.len() - 1)) % from.len();
+        let (first, second) = (*from.get(first)?, *from.get(second)?);
+        let (mut winner, mut other) =
+            if second.cost.full < first.cost.full { (second, first) } else { (first, second) };
+        if winner.cost.busy >= 1.0 {
+            // Both have no slot free: one that is not as good may have.
+            drawn.push(winner);
+            let cheapest = drawn.iter().min_by(|a, b| a.cost.full.total_cmp(&b.cost.full)).copied()?;
+            (winner, other) = (cheapest, if cheapest.offer == winner.offer { other } else { winner });
+        }
         if let Some(home) = self.home(model, need, winner, now) {
             return Some((home, Reason::Home));
         }
-        Some((winner.offer, Reason::Cheaper { cost: winner.cost, than: other.cost }))
+        Some((winner.offer, Reason::Cheaper { cost: winner.cost.full, than: other.cost.full }))
     }
 
     /// One that could not be reached, where its pause is over and nobody else is left.
@@ -247,11 +267,19 @@ impl Table {
         self.everyone(model).find(due).map(|offer| (offer, Reason::Probe))
     }
 
-    /// The cheapest that can take the request, as far as is known.
-    fn shortlist(&mut self, model: u32, need: &Need<'_>, now: Tick) -> Vec<Priced> {
+    /// Some drawn at random from all that serve a model, each once.
+    fn drawn(&mut self, model: u32, strangers: bool) -> Vec<u32> {
+        let mut drawn: Vec<u32> = (0..CHALLENGERS).filter_map(|_| self.draw(model, strangers)).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        drawn
+    }
+
+    /// The best that can take the request, as far as is known, the best first.
+    fn shortlist(&mut self, model: u32, drawn: &[u32], need: &Need<'_>, now: Tick) -> Vec<Priced> {
         let mut short = Vec::with_capacity(2 * SHORT);
         for trusted in pools(need.strangers) {
-            self.renew(model, *trusted, need, now);
+            self.renew(model, *trusted, drawn, need, now);
             let best = self.models.pool(model, *trusted).map(|pool| pool.best.as_slice()).unwrap_or_default();
             short.extend(best.iter().filter_map(|offer| self.priced(*offer, need, now)));
         }
@@ -266,40 +294,38 @@ impl Table {
                 short.extend(able.take(SHORT));
             }
         }
+        short.sort_unstable_by(|a, b| a.cost.alone.total_cmp(&b.cost.alone));
+        short.truncate(SHORT);
         short
     }
 
-    /// Keeps the cheapest of those in a model's list and of some drawn at random.
-    fn renew(&mut self, model: u32, trusted: bool, need: &Need<'_>, now: Tick) {
+    /// Keeps the best of those in a model's list and of some that were drawn.
+    fn renew(&mut self, model: u32, trusted: bool, drawn: &[u32], need: &Need<'_>, now: Tick) {
         let Some(pool) = self.models.pool_mut(model, trusted) else { return };
         let mut best = std::mem::take(&mut pool.best);
-        let all = pool.list.len();
-        if all <= SHORT {
+        if pool.list.len() <= SHORT {
             best.clone_from(&pool.list);
         } else {
             // The first time there is nobody to challenge.
-            let drawn = CHALLENGERS + (SHORT - best.len().min(SHORT)) * 4;
-            for _ in 0..drawn {
-                if let Some(challenger) = pool.list.get(self.rng.usize(..all)).copied() {
-                    best.push(challenger);
-                }
+            for _ in best.len()..SHORT {
+                best.extend(pool.list.get(self.rng.usize(..pool.list.len())));
             }
+            best.extend(drawn);
             best.sort_unstable();
             best.dedup();
-            let mut priced: Vec<Priced> = best
-                .iter()
-                .filter_map(|number| {
-                    let (offer, peer) = self.both(*number)?;
-                    filter::is_up(peer, offer, now).ok()?;
-                    Some(Priced { cost: cost::cost(peer, offer, need, now), offer: *number })
-                })
-                .collect();
+            let priced = best.iter().filter_map(|number| {
+                let (offer, peer) = self.both(*number)?;
+                filter::is_up(peer, offer, now).ok()?;
+                let cost = cost::cost(peer, offer, need, self.usual, now).alone;
+                (offer.trusted == trusted).then_some((cost, *number))
+            });
+            let mut priced: Vec<(f32, u32)> = priced.collect();
             if priced.len() > SHORT {
-                priced.select_nth_unstable_by(SHORT, |a, b| a.cost.total_cmp(&b.cost));
+                priced.select_nth_unstable_by(SHORT, |a, b| a.0.total_cmp(&b.0));
                 priced.truncate(SHORT);
             }
             best.clear();
-            best.extend(priced.iter().map(|one| one.offer));
+            best.extend(priced.iter().map(|(_, offer)| *offer));
         }
         if let Some(pool) = self.models.pool_mut(model, trusted) {
             pool.best = best;
@@ -310,7 +336,7 @@ impl Table {
     fn priced(&self, number: u32, need: &Need<'_>, now: Tick) -> Option<Priced> {
         let (offer, peer) = self.both(number)?;
         filter::check(peer, offer, need, now).ok()?;
-        Some(Priced { cost: cost::cost(peer, offer, need, now), offer: number })
+        Some(Priced { cost: cost::cost(peer, offer, need, self.usual, now), offer: number })
     }
 
     fn is_proven(&self, offer: u32) -> bool {

@@ -36,10 +36,13 @@ pub use self::peer::{Path, Trust};
 pub use self::prefix::Prefix;
 pub(crate) use self::time::Tick;
 pub use self::view::{ModelView, PeerView, State};
-use crate::record::{Heard, Model};
+use crate::record::{Heard, Load, Model};
 
 /// Looked at when somebody has to leave.
 const LEAVERS: usize = 16;
+/// The weight of what one peer says of its load in what is usual, and the most that it counts.
+const SAYS: f32 = 0.02;
+const MOST_LOAD: f32 = 2.0;
 /// The most peers that are trusted by name.
 const MOST_TRUSTED: usize = 10_000;
 
@@ -136,6 +139,8 @@ pub struct Table {
     trusted: HashMap<PeerId, Trust>,
     /// Of the next offer.
     generation: u32,
+    /// How busy peers said lately that they are, as a part of their slots.
+    pub(crate) usual: f32,
 }
 
 impl Table {
@@ -154,6 +159,7 @@ impl Table {
             prefixes: HashMap::new(),
             trusted: HashMap::new(),
             generation: 0,
+            usual: 0.5,
         }
     }
 
@@ -194,6 +200,7 @@ impl Table {
             }
         }
         self.set_models(at, &record.models);
+        self.note_load(at, record.load);
         Ok(news)
     }
 
@@ -240,6 +247,16 @@ impl Table {
 
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         Tick::at(self.began, now)
+    }
+
+    /// Counts what a peer says of its load among what others say.
+    fn note_load(&mut self, at: u32, load: Load) {
+        let Some(peer) = self.peers.get(at as usize) else { return };
+        let offers = peer.offers.iter().filter_map(|offer| self.offers.get(*offer as usize));
+        if let Some(slots) = offers.map(|offer| offer.slots).max() {
+            let busy = load.in_flight.saturating_add(load.queue) as f32 / f32::from(slots.max(1));
+            self.usual += (busy.min(MOST_LOAD) - self.usual) * SAYS;
+        }
     }
 
     pub(crate) fn find(&self, peer: &PeerId) -> Option<u32> {

@@ -16,7 +16,7 @@ fn run(plan: Plan, policy: Policy) -> Report {
 
 #[test]
 fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
-    let plan = Plan { seconds: 40.0, ..Plan::new(1000, 16) };
+    let plan = Plan { seconds: 10.0, warm: 6.0, ..Plan::new(1000, 8) };
     let [random, least, picker, homes] =
         [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes]
             .map(|policy| run(plan, policy));
@@ -30,7 +30,7 @@ fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
 
 #[test]
 fn who_died_is_asked_once_by_each_and_loses_nobody_a_request() {
-    let plan = Plan { seconds: 60.0, lifetime: Some(120.0), utilisation: 0.5, ..Plan::new(300, 4) };
+    let plan = Plan { seconds: 20.0, lifetime: Some(60.0), utilisation: 0.5, ..Plan::new(200, 4) };
     for policy in [Policy::Picker, Policy::PickerWithHomes] {
         let report = run(plan, policy);
         assert!(report.at_dead > 50, "servers died: {report:?}");
@@ -41,7 +41,7 @@ fn who_died_is_asked_once_by_each_and_loses_nobody_a_request() {
 
 #[test]
 fn a_run_is_the_same_every_time() {
-    let plan = Plan { seconds: 8.0, lifetime: Some(30.0), ..Plan::new(100, 4) };
+    let plan = Plan { seconds: 4.0, warm: 1.0, lifetime: Some(10.0), ..Plan::new(50, 4) };
     let [one, other] = [run(plan, Policy::PickerWithHomes), run(plan, Policy::PickerWithHomes)];
     assert_eq!(format!("{one:?}"), format!("{other:?}"));
 }

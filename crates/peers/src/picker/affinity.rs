@@ -43,16 +43,18 @@ impl Table {
 
     fn is_home(&self, number: u32, need: &Need<'_>, usual: f32, other: Priced, now: Tick) -> bool {
         let Some((offer, peer)) = self.both(number) else { return false };
-        let bound = (BOUND * usual * f32::from(offer.slots)).ceil().max(1.0);
+        let slots = f32::from(offer.slots);
+        let bound = (BOUND * usual * slots).ceil().max(1.0);
         let saved = SAVED * offer.first_token(now);
-        peer.load(offer.slots, now) + 1.0 <= bound && super::cost::cost(peer, offer, need, now) - saved <= other.cost
+        let cost = super::cost::cost(peer, offer, need, self.usual, now);
+        cost.busy * slots + 1.0 <= bound && cost.full - saved <= other.cost.full
     }
 
     /// How busy peers are on average, as a part of what they can. The ranked ones stand for all: nothing but their marks chose them.
     fn usual(&self, ranked: &[(u64, u32)], now: Tick) -> f32 {
         let both = ranked.iter().filter_map(|(_, offer)| self.both(*offer));
         let (load, slots) = both.fold((0.0, 0.0), |(load, slots), (offer, peer)| {
-            (load + peer.load(offer.slots, now), slots + f32::from(offer.slots))
+            (load + peer.load(offer.slots, self.usual, now), slots + f32::from(offer.slots))
         });
         if slots > 0.0 { load / slots } else { 0.0 }
     }

@@ -24,18 +24,32 @@ const UNKNOWN: f32 = 1.25;
 /// Who fails always is so many times as dear, and one besides: a failed attempt costs its time and another one.
 const ERRORS: f32 = 3.0;
 
-/// What the request would cost, in seconds.
-pub(super) fn cost(peer: &Peer, offer: &Offer, need: &Need<'_>, now: Tick) -> f32 {
-    let (slots, load) = (f32::from(offer.slots), peer.load(offer.slots, now));
+/// What the slots of a peer that is as busy as it can be cost, as a part of the time of an answer: more than one waits there, since what is known of its load is old.
+const TAKEN: f32 = 0.5;
+
+/// What a request would cost at a peer, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// Were nobody else there.
+    pub(super) alone: f32,
+    /// As busy as it is thought to be.
+    pub(super) full: f32,
+    /// The part of its slots that is thought to be taken.
+    pub(super) busy: f32,
+}
+
+/// What the request would cost, where peers are as busy as `usual` on average.
+pub(super) fn cost(peer: &Peer, offer: &Offer, need: &Need<'_>, usual: f32, now: Tick) -> Cost {
+    let busy = peer.load(offer.slots, usual, now) / f32::from(offer.slots);
     let first = offer.first_token(now);
     let answer = need.output as f32 * offer.per_token();
-    // Who finds all slots taken waits for as many others to end.
-    let waiting = ((load + 1.0 - slots).max(0.0) / slots) * (first + answer);
+    let waiting = first * busy + TAKEN * busy.powi(3) * (first + answer);
     let way = 2.0 * peer.rtt() + if peer.path == Path::Relayed { need.weights.relayed } else { 0.0 };
     let money = price(offer, need).unwrap_or(0) as f32 * 1e-6 * need.weights.seconds_per_dollar;
+    let alone = first + answer + way + money;
     let doubts = if offer.is_known() { 1.0 } else { UNKNOWN };
-    let failures = 1.0 + ERRORS * offer.error_rate(now);
-    (first * (1.0 + load / slots) + waiting + answer + way + money) * doubts * failures * peer.penalty(now)
+    let doubts = doubts * (1.0 + ERRORS * offer.error_rate(now)) * peer.penalty(now);
+    Cost { alone: alone * doubts, full: (alone + waiting) * doubts, busy }
 }
 
 /// What the request would cost in money, in micro-dollars; none where the peer names no price.

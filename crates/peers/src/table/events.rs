@@ -41,6 +41,9 @@ impl Table {
     pub fn saw_load(&mut self, peer: &PeerId, load: Load, now: Instant) {
         let now = self.tick(now);
         self.change(peer, |peer| peer.set_load(load, now));
+        if let Some(at) = self.find(peer) {
+            self.note_load(at, load);
+        }
     }
 
     /// Peers that could not be reached and whose pause is over, with their addresses: dialling one finds out whether it is back, at no request's cost.

@@ -139,7 +139,7 @@ impl Table {
             per_token: Duration::from_secs_f32(offer.per_token()),
             samples: offer.samples(),
             error_rate: offer.error_rate(now),
-            load: peer.load(offer.slots, now),
+            load: peer.load(offer.slots, self.usual, now),
             slots: offer.slots,
             context: offer.context,
         }

@@ -13,7 +13,7 @@ use super::world::{MODEL, SLOTS};
 
 /// How servers are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// Any that is not known to be down.
     Random,
     /// The one that advertises the least load.
@@ -25,19 +25,19 @@ pub enum Policy {
 }
 
 /// What a client knows, as its policy needs it.
-pub enum Client {
+pub(crate) enum Client {
     Simple { least: bool, ads: Vec<Option<u32>>, rng: Rng },
     Book { homes: bool, table: Box<Table>, ids: Vec<PeerId> },
 }
 
 /// A request of a client at a server.
-pub enum Held {
+pub(crate) enum Held {
     Nothing,
     Lease(Lease),
 }
 
 impl Client {
-    pub fn new(policy: Policy, servers: usize, ids: &[PeerId], seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(policy: Policy, servers: usize, ids: &[PeerId], seed: u64, now: Instant) -> Self {
         match policy {
             Policy::Random | Policy::LeastAdvertised => Self::Simple {
                 least: policy == Policy::LeastAdvertised,
@@ -53,7 +53,7 @@ impl Client {
     }
 
     /// Hears what a server says of itself.
-    pub fn hear(&mut self, server: usize, record: &Record, now: Instant) {
+    pub(crate) fn hear(&mut self, server: usize, record: &Record, now: Instant) {
         match self {
             Self::Simple { ads, .. } => ads[server] = Some(record.load.in_flight + record.load.queue),
             Self::Book { table, .. } => {
@@ -63,21 +63,21 @@ impl Client {
     }
 
     /// Hears with an answer how busy a server is.
-    pub fn saw_load(&mut self, server: usize, load: u32, now: Instant) {
+    pub(crate) fn saw_load(&mut self, server: usize, load: u32, now: Instant) {
         match self {
             Self::Simple { .. } => {}
             Self::Book { table, ids, .. } => table.saw_load(&ids[server], Load::new(load, 0), now),
         }
     }
 
-    pub fn saw_rtt(&mut self, server: usize, rtt: Duration) {
+    pub(crate) fn saw_rtt(&mut self, server: usize, rtt: Duration) {
         if let Self::Book { table, ids, .. } = self {
             table.saw_rtt(&ids[server], rtt);
         }
     }
 
     /// Chooses; none where nobody is left.
-    pub fn pick(
+    pub(crate) fn pick(
         &mut self,
         prefix: u64,
         tried: &[usize],
@@ -86,11 +86,13 @@ impl Client {
     ) -> Option<(usize, Held)> {
         match self {
             Self::Simple { least, ads, rng } => {
-                let able = |server: &usize| ads[*server].is_some() && !tried.contains(server);
-                let all: Vec<usize> = (0..ads.len()).filter(able).collect();
+                let able = |server: usize| ads[server].filter(|_| !tried.contains(&server));
                 let server = match least {
-                    true => all.iter().copied().min_by_key(|server| (ads[*server], rng.u32(..))),
-                    false => rng.choice(&all).copied(),
+                    true => (0..ads.len())
+                        .filter_map(|server| Some((able(server)?, rng.u16(..), server)))
+                        .min()
+                        .map(|(_, _, server)| server),
+                    false => (0..50).map(|_| rng.usize(..ads.len())).find(|server| able(*server).is_some()),
                 };
                 server.map(|server| (server, Held::Nothing))
             }
@@ -105,20 +107,20 @@ impl Client {
         }
     }
 
-    pub fn first_token(&mut self, held: &mut Held, now: Instant) {
+    pub(crate) fn first_token(&mut self, held: &mut Held, now: Instant) {
         if let (Self::Book { table, .. }, Held::Lease(lease)) = (self, held) {
             table.first_token(lease, now);
         }
     }
 
-    pub fn answered(&mut self, held: Held, took: Duration, now: Instant) {
+    pub(crate) fn answered(&mut self, held: Held, took: Duration, now: Instant) {
         if let (Self::Book { table, .. }, Held::Lease(lease)) = (self, held) {
             table.end(lease, Outcome::Answered { further: 99, took }, now);
         }
     }
 
     /// A server refused for want of room.
-    pub fn busy(&mut self, server: usize, held: Held, now: Instant) {
+    pub(crate) fn busy(&mut self, server: usize, held: Held, now: Instant) {
         match (self, held) {
             (Self::Simple { ads, .. }, _) => ads[server] = Some(3 * u32::from(SLOTS)),
             (Self::Book { table, .. }, Held::Lease(lease)) => {
@@ -129,7 +131,7 @@ impl Client {
     }
 
     /// A server could not be reached.
-    pub fn unreachable(&mut self, server: usize, held: Held, now: Instant) {
+    pub(crate) fn unreachable(&mut self, server: usize, held: Held, now: Instant) {
         match (self, held) {
             (Self::Simple { ads, .. }, _) => ads[server] = None,
             (Self::Book { table, .. }, Held::Lease(lease)) => {

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::policy::{Client, Held, Policy};
 
-pub const MODEL: &str = "m";
+pub(crate) const MODEL: &str = "m";
 /// Requests that a server answers at once; as many may wait.
-pub const SLOTS: u16 = 16;
+pub(crate) const SLOTS: u16 = 16;
 /// The mean time of an answer's first token and of the rest, in seconds.
 const FIRST: f64 = 0.2;
 const REST: f64 = 2.0;
@@ -28,44 +28,46 @@ const MOST_ATTEMPTS: usize = 3;
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub servers: usize,
-    pub clients: usize,
+pub(crate) struct Plan {
+    pub(crate) servers: usize,
+    pub(crate) clients: usize,
     /// Which part of all slots is wanted.
-    pub utilisation: f64,
-    pub seconds: f64,
+    pub(crate) utilisation: f64,
+    /// How long it goes on, and from when on is looked at what comes out.
+    pub(crate) seconds: f64,
+    pub(crate) warm: f64,
     /// Seconds after which a server dies, on average; it comes back after a minute, on average. None for no churn.
-    pub lifetime: Option<f64>,
+    pub(crate) lifetime: Option<f64>,
     /// The longest that a server says nothing, in seconds; it speaks before where its load changed by a quarter, fifteen seconds after it last did.
-    pub silence: f64,
-    pub seed: u64,
+    pub(crate) silence: f64,
+    pub(crate) seed: u64,
 }
 
 impl Plan {
-    pub fn new(servers: usize, clients: usize) -> Self {
-        Self { servers, clients, utilisation: 0.7, seconds: 120.0, lifetime: None, silence: 240.0, seed: 7 }
+    pub(crate) fn new(servers: usize, clients: usize) -> Self {
+        Self { servers, clients, utilisation: 0.7, seconds: 60.0, warm: 30.0, lifetime: None, silence: 240.0, seed: 7 }
     }
 }
 
 /// What came out.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub requests: usize,
+pub(crate) struct Report {
+    pub(crate) requests: usize,
     /// Requests that no server took.
-    pub failed: usize,
-    pub attempts: usize,
+    pub(crate) failed: usize,
+    pub(crate) attempts: usize,
     /// Seconds to the first token.
-    pub p50: f64,
-    pub p99: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
     /// The busiest server's load by the mean load, on average over looks once a second, and the largest of these.
-    pub max_to_mean: f64,
-    pub worst: f64,
+    pub(crate) max_to_mean: f64,
+    pub(crate) worst: f64,
     /// Part of the requests that came to a server which knew their beginning.
-    pub known: f64,
+    pub(crate) known: f64,
     /// Attempts at a dead server by clients that had failed there since it died.
-    pub repeated: usize,
+    pub(crate) repeated: usize,
     /// Attempts at a dead server by clients that could not know.
-    pub at_dead: usize,
+    pub(crate) at_dead: usize,
 }
 
 struct Server {
@@ -112,7 +114,7 @@ enum Event {
     Look,
 }
 
-pub struct World {
+pub(crate) struct World {
     plan: Plan,
     began: Instant,
     now: f64,
@@ -137,7 +139,7 @@ fn id(number: usize) -> PeerId {
 }
 
 impl World {
-    pub fn new(plan: Plan, policy: Policy) -> Self {
+    pub(crate) fn new(plan: Plan, policy: Policy) -> Self {
         let (began, mut rng) = (Instant::now(), Rng::with_seed(plan.seed));
         let ids: Vec<PeerId> = (0..plan.servers).map(id).collect();
         let servers = (0..plan.servers).map(|number| {
@@ -184,6 +186,8 @@ impl World {
         std::mem::swap(&mut world.clients, &mut clients);
         for server in 0..plan.servers {
             world.say(server);
+            // They did not all begin at once.
+            world.servers[server].said_at = -15.0 * world.rng.f64();
             for client in 0..plan.clients {
                 let rtt = world.rtt(client, server);
                 world.clients[client].saw_rtt(server, Duration::from_secs_f64(rtt));
@@ -196,11 +200,11 @@ impl World {
             }
         }
         world.at(0.0, Event::Ask);
-        world.at(plan.seconds * 0.25, Event::Look);
+        world.at(plan.warm, Event::Look);
         world
     }
 
-    pub fn run(mut self) -> Report {
+    pub(crate) fn run(mut self) -> Report {
         while let Some(Reverse((micros, _, event))) = self.heap.pop() {
             self.now = micros as f64 / 1e6;
             if self.now > self.plan.seconds {
@@ -337,7 +341,7 @@ impl World {
         let half = Duration::from_secs_f64(self.rng.f64() * 1e-6);
         self.clients[one.client].first_token(&mut one.held, now + half);
         let took = self.now - one.asked + self.rtt(self.jobs[job].client, server) / 2.0;
-        if self.jobs[job].asked > self.plan.seconds * 0.25 {
+        if self.jobs[job].asked > self.plan.warm {
             self.times.push(took);
         }
     }
