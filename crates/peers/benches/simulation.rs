@@ -15,7 +15,7 @@ fn main() {
     let asked: Option<usize> = std::env::args().find_map(|word| word.parse().ok());
     let sizes = asked.map_or_else(|| vec![1_000, 10_000], |size| vec![size]);
     println!(
-        "{:<10} {:<16} {:<8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>8} {:>9}",
+        "{:<8} {:<8} {:<16} {:<8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>8} {:>9}",
         "servers",
         "policy",
         "churn",
@@ -29,12 +29,13 @@ fn main() {
         "repeated"
     );
     for servers in sizes {
-        for lifetime in [None, Some(600.0)] {
+        // One router with all requests, and sixteen that share them and know nothing of each other.
+        for (routers, lifetime) in [(1, None), (16, None), (16, Some(600.0))] {
             for policy in [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes] {
-                let plan = Plan { lifetime, ..Plan::new(servers, 16) };
+                let plan = Plan { lifetime, ..Plan::new(servers, routers) };
                 let report = World::new(plan, policy).run();
                 println!(
-                    "{servers:<10} {:<16} {:<8} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>6.0}% {:>9.3} {:>8} {:>9}",
+                    "{servers:<8} {routers:<8} {:<16} {:<8} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>6.0}% {:>9.3} {:>8} {:>9}",
                     format!("{policy:?}"),
                     lifetime.map_or_else(|| "none".to_owned(), |life| format!("{life} s")),
                     report.p50 * 1e3,

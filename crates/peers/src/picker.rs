@@ -30,7 +30,7 @@ pub const SHORT: usize = 32;
 /// How many others each pick compares with those.
 const CHALLENGERS: usize = 16;
 /// Who costs no more than this many times what is usual on the short list is about as good.
-const ABOUT: f32 = 1.5;
+const ABOUT: f32 = 2.0;
 /// The part of picks that goes to peers which were not measured yet.
 const EXPLORED: f32 = 0.02;
 

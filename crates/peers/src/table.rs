@@ -139,7 +139,7 @@ pub struct Table {
     trusted: HashMap<PeerId, Trust>,
     /// Of the next offer.
     generation: u32,
-    /// How busy peers said lately that they are, as a part of their slots.
+    /// How busy peers said lately that they are with what others asked, as a part of their slots.
     pub(crate) usual: f32,
 }
 
@@ -254,7 +254,8 @@ impl Table {
         let Some(peer) = self.peers.get(at as usize) else { return };
         let offers = peer.offers.iter().filter_map(|offer| self.offers.get(*offer as usize));
         if let Some(slots) = offers.map(|offer| offer.slots).max() {
-            let busy = load.in_flight.saturating_add(load.queue) as f32 / f32::from(slots.max(1));
+            let others = load.in_flight.saturating_add(load.queue).saturating_sub(peer.in_flight.into());
+            let busy = others as f32 / f32::from(slots.max(1));
             self.usual += (busy.min(MOST_LOAD) - self.usual) * SAYS;
         }
     }

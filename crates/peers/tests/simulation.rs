@@ -16,16 +16,29 @@ fn run(plan: Plan, policy: Policy) -> Report {
 
 #[test]
 fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
-    let plan = Plan { seconds: 10.0, warm: 6.0, ..Plan::new(1000, 8) };
+    let plan = Plan { seconds: 10.0, warm: 6.0, ..Plan::new(1000, 1) };
+    let [random, picker, homes] =
+        [Policy::Random, Policy::Picker, Policy::PickerWithHomes].map(|policy| run(plan, policy));
+    for ours in [&picker, &homes] {
+        assert!(ours.max_to_mean <= 1.6 && ours.failed == 0, "{ours:?}");
+        assert!(ours.p99 * 2.0 < random.p99 && ours.p50 < random.p50, "{ours:?} {random:?}");
+    }
+    assert!(homes.known > 2.0 * random.known, "{homes:?} {random:?}");
+}
+
+#[test]
+fn routers_that_know_nothing_of_each_other_do_not_run_to_the_same_peer() {
+    let plan = Plan { seconds: 24.0, warm: 18.0, ..Plan::new(200, 8) };
     let [random, least, picker, homes] =
         [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes]
             .map(|policy| run(plan, policy));
-    assert!(picker.max_to_mean <= 1.6 && homes.max_to_mean <= 1.6, "{picker:?} {homes:?}");
-    for simple in [&random, &least] {
-        assert!(picker.max_to_mean < simple.max_to_mean && picker.p99 < simple.p99, "{picker:?} {simple:?}");
-        assert!(homes.known > 1.5 * simple.known, "{homes:?} {simple:?}");
+    for ours in [&picker, &homes] {
+        for simple in [&random, &least] {
+            assert!(ours.max_to_mean < simple.max_to_mean && ours.p99 < simple.p99, "{ours:?} {simple:?}");
+        }
+        assert_eq!(ours.failed, 0, "{ours:?}");
     }
-    assert_eq!((picker.failed, homes.failed), (0, 0));
+    assert!(homes.known > 1.5 * random.known, "{homes:?} {random:?}");
 }
 
 #[test]
