@@ -3,9 +3,9 @@
 //! First what cannot be is left out (`picker/filter.rs`): a window too small, no tools, a price too high, a peer that fails. Then, in this order: the home of the prompt's beginning, where that is not too busy
 //! (`picker/affinity.rs`); the cheaper of two. One pick of fifty goes to a peer that was not measured yet. What is cheap is `picker/cost.rs`; who knows the peers is `table.rs`.
 //!
-//! The two are drawn from those that are about as good as the best, were nobody else there. Where these are many, they are among a few drawn from all; where they are rare, they are in the
-//! list of the [`SHORT`] best that is kept for each model and renewed a little by every pick. Nobody looks at all of fifty thousand. And nobody takes the best, or the idlest: many routers hear
-//! the same records, which are seconds old, and would all run to the same peer (`tests/simulation.rs` shows it).
+//! Of the two, one is drawn from the [`SHORT`] that would be best were nobody else there, a list that is kept for each model and renewed a little by every pick, and one from all: as long as the best are
+//! idle they win, and the busier they are the more goes elsewhere. Nobody looks at all of fifty thousand. And nobody takes the best, or the idlest: many routers hear the same records, which are seconds
+//! old, and would all run to the same peer (`tests/simulation.rs` shows it).
 
 mod affinity;
 mod cost;
@@ -29,8 +29,6 @@ use crate::table::{Gate, Lease, Path, Table, Tick};
 pub const SHORT: usize = 32;
 /// How many others each pick compares with those.
 const CHALLENGERS: usize = 16;
-/// Who costs no more than this many times what is usual on the short list is about as good.
-const ABOUT: f32 = 2.0;
 /// The part of picks that goes to peers which were not measured yet.
 const EXPLORED: f32 = 0.02;
 
@@ -224,32 +222,26 @@ impl Table {
     /// The home of the prompt's beginning, or the cheaper one of two.
     fn weighed(&mut self, model: u32, need: &Need<'_>, now: Tick) -> Option<(u32, Reason)> {
         let drawn = self.drawn(model, need.strangers);
-        let short = self.shortlist(model, &drawn, need, now);
+        let mut short = self.shortlist(model, &drawn, need, now);
         let mut drawn: Vec<Priced> = drawn.iter().filter_map(|offer| self.priced(*offer, need, now)).collect();
-        let about = short.get(short.len() / 2).map(|one| one.cost.alone * ABOUT)?;
-        let good = drawn.iter().filter(|one| one.cost.alone <= about).count();
-        let mut from = if good < 2 { short } else { drawn.clone() };
-        if good >= 2 {
-            from.retain(|one| one.cost.alone <= about);
-        }
         // Who was somewhere already in vain goes where it is known how it goes.
-        if !need.tried.is_empty() && from.iter().any(|one| self.is_proven(one.offer)) {
-            from.retain(|one| self.is_proven(one.offer));
+        if !need.tried.is_empty() && short.iter().chain(&drawn).any(|one| self.is_proven(one.offer)) {
+            short.retain(|one| self.is_proven(one.offer));
+            drawn.retain(|one| self.is_proven(one.offer));
         }
-        let first = match from.len() {
-            0 => return None,
-            1 => return from.first().map(|one| (one.offer, Reason::Only)),
-            many => self.rng.usize(..many),
+        let one = self.rng.choice(&short).or_else(|| drawn.first()).copied()?;
+        drawn.retain(|other| other.offer != one.offer);
+        let Some(other) = self.rng.choice(&drawn).or_else(|| short.iter().find(|other| other.offer != one.offer))
+        else {
+            return Some((one.offer, Reason::Only));
         };
-        let second = (first + 1 + self.rng.usize(..from.len() - 1)) % from.len();
-        let (first, second) = (*from.get(first)?, *from.get(second)?);
-        let (mut winner, mut other) =
-            if second.cost.full < first.cost.full { (second, first) } else { (first, second) };
+        let (mut winner, mut other) = if other.cost.full < one.cost.full { (*other, one) } else { (one, *other) };
         if winner.cost.busy >= 1.0 {
-            // Both have no slot free: one that is not as good may have.
+            // Both have no slot free: another one may have.
             drawn.push(winner);
             let cheapest = drawn.iter().min_by(|a, b| a.cost.full.total_cmp(&b.cost.full)).copied()?;
-            (winner, other) = (cheapest, if cheapest.offer == winner.offer { other } else { winner });
+            other = if cheapest.offer == winner.offer { other } else { winner };
+            winner = cheapest;
         }
         if let Some(home) = self.home(model, need, winner, now) {
             return Some((home, Reason::Home));

@@ -16,7 +16,7 @@ fn run(plan: Plan, policy: Policy) -> Report {
 
 #[test]
 fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
-    let plan = Plan { seconds: 10.0, warm: 6.0, ..Plan::new(1000, 1) };
+    let plan = Plan { seconds: 8.0, warm: 5.0, ..Plan::new(1000, 1) };
     let [random, picker, homes] =
         [Policy::Random, Policy::Picker, Policy::PickerWithHomes].map(|policy| run(plan, policy));
     for ours in [&picker, &homes] {
@@ -28,7 +28,7 @@ fn the_busiest_of_a_thousand_is_not_much_busier_than_the_rest() {
 
 #[test]
 fn routers_that_know_nothing_of_each_other_do_not_run_to_the_same_peer() {
-    let plan = Plan { seconds: 24.0, warm: 18.0, ..Plan::new(200, 8) };
+    let plan = Plan { seconds: 20.0, warm: 16.0, ..Plan::new(150, 6) };
     let [random, least, picker, homes] =
         [Policy::Random, Policy::LeastAdvertised, Policy::Picker, Policy::PickerWithHomes]
             .map(|policy| run(plan, policy));
