@@ -13,7 +13,7 @@ use llm_router_peers::picker::Need;
 use llm_router_peers::record::{Heard, Load, Model, Record};
 use llm_router_peers::table::{Bounds, Outcome, Source, Table};
 
-const PICKS: usize = 200_000;
+const PICKS: usize = 20_000;
 const UNDER_WAY: usize = 64;
 
 fn main() {

@@ -325,12 +325,10 @@ fn the_best_of_many_are_found_by_and_by() {
     let mut table = table(2000, now, alike);
     (0..2000).for_each(|number| table.saw_rtt(&id(number), if number % 100 == 0 { MS } else { 400 * MS }));
     picked(&mut table, &any(), 1000, now);
-    let near: usize =
-        (0..2000).step_by(100).filter_map(|number| picked(&mut table, &any(), 100, now).remove(&id(number))).sum();
-    assert!(near > 0);
     let counts = picked(&mut table, &any(), 1000, now);
     let near: usize = (0..2000).step_by(100).filter_map(|number| counts.get(&id(number))).sum();
-    assert!(near > 800, "{near} of 1000 went to the twenty that are near");
+    // They are twenty of the thirty-two best, of which one is drawn.
+    assert!(near > 550, "{near} of 1000 went to the twenty that are near");
 }
 
 #[test]
