@@ -220,8 +220,7 @@ impl Task {
             let worse = self.connections.values_mut().filter(|other| other.peer == peer && other.relayed);
             worse.for_each(|other| other.until = Some(until));
         }
-        self.connections
-            .insert(id, Connection { peer, address: address.clone(), relayed, lost: 0, until: None });
+        self.connections.insert(id, Connection { peer, address: address.clone(), relayed, lost: 0, until: None });
         for waiting in self.waiting.remove(&peer).into_iter().flatten() {
             drop(waiting.send(Ok(())));
         }
@@ -230,7 +229,9 @@ impl Task {
 
     fn heard(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Ping(ping::Event { peer, connection, result }) => self.pinged(peer, connection, result.ok()),
+            BehaviourEvent::Ping(ping::Event { peer, connection, result }) => {
+                self.pinged(peer, connection, result.ok())
+            }
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.known(peer_id, info),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {

@@ -20,10 +20,10 @@ struct Level<'a> {
 pub fn check(bytes: &[u8]) -> Result<(), Breach> {
     let mut walk = Walk { bytes, at: 0 };
     let mut levels = [Level::default(); MAX_DEPTH];
-    let mut depth = 0;
+    let mut depth: usize = 0;
     loop {
         // A key comes before each second value of a map.
-        if let Some(level) = depth.checked_sub(1).and_then(|top: usize| levels.get_mut(top))
+        if let Some(level) = depth.checked_sub(1).and_then(|top| levels.get_mut(top))
             && level.map
             && level.left % 2 == 0
         {
@@ -44,7 +44,7 @@ pub fn check(bytes: &[u8]) -> Result<(), Breach> {
         }
         // The value is whole, and with it perhaps those around it.
         loop {
-            let Some(level) = depth.checked_sub(1).and_then(|top: usize| levels.get_mut(top)) else {
+            let Some(level) = depth.checked_sub(1).and_then(|top| levels.get_mut(top)) else {
                 return if walk.at == bytes.len() { Ok(()) } else { Err(Breach::Trailing) };
             };
             level.left -= 1;

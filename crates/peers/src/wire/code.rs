@@ -43,9 +43,11 @@ impl Code {
             CallerContextLength => Self::Ctx,
             CallerContentFilter | PolicyUnauthenticated | PolicyForbidden => Self::Denied,
             PolicyBudgetExceeded => Self::Budget,
-            PolicyRateLimited | ProviderOverloaded | ProviderRateLimited | ProviderQuotaExhausted | RouterOverloaded => {
-                Self::Busy
-            }
+            PolicyRateLimited
+            | ProviderOverloaded
+            | ProviderRateLimited
+            | ProviderQuotaExhausted
+            | RouterOverloaded => Self::Busy,
             CallerCancelled | ProviderTimeout => Self::Deadline,
             _ => Self::Internal,
         }

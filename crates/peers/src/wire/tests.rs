@@ -41,7 +41,8 @@ fn open() -> Open {
 
 #[test]
 fn what_is_written_is_read_whole() {
-    let said = vec![ClientFrame::Open(Box::new(open())), ClientFrame::Body(Bytes::from_static(b"{}")), ClientFrame::End];
+    let said =
+        vec![ClientFrame::Open(Box::new(open())), ClientFrame::Body(Bytes::from_static(b"{}")), ClientFrame::End];
     let mut out = BytesMut::new();
     said.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     assert_eq!(one_by_one(out, ClientFrame::decode), said);
