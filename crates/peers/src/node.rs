@@ -11,6 +11,8 @@ mod handle;
 pub mod identity;
 pub mod pnet;
 mod task;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use libp2p::identity::Keypair;
@@ -45,8 +47,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node of this identity in this network. It listens when this returns, as far as the addresses of the configuration can be had; which ones it has
-    /// is known by [`NodeHandle::listening`].
+    /// Starts a node of this identity in this network. Where it listens is known by [`NodeHandle::listening`].
     ///
     /// # Errors
     /// `router_internal` where the transport cannot be made, `caller_invalid_request` for an address that cannot be listened on.

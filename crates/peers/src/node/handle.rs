@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use super::{Event, Linked};
 
 /// How long a connection may take, all addresses of the peer tried.
-pub const DIAL: Duration = Duration::from_secs(5);
+pub(super) const DIAL: Duration = Duration::from_secs(5);
 
 /// How long a stream may take on a connection that is there.
-pub const OPEN: Duration = Duration::from_secs(3);
+pub(super) const OPEN: Duration = Duration::from_secs(3);
 
 /// What the node is told.
 pub(super) enum Command {
@@ -72,7 +72,7 @@ impl NodeHandle {
     /// Sees that there is a connection with a peer: the one that is there, or one to the first of these and the known addresses that answers.
     ///
     /// # Errors
-    /// `provider_connection`, unsent, where none can be had in [`DIAL`].
+    /// `provider_connection`, unsent, where none can be had in five seconds.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<()> {
         let (done, connected) = oneshot::channel();
         let asked = async {
@@ -86,7 +86,7 @@ impl NodeHandle {
     /// Opens a stream to a peer that is connected already.
     ///
     /// # Errors
-    /// `caller_unsupported` where the peer does not speak the protocol, `provider_connection`, unsent, where there is no stream in [`OPEN`].
+    /// `provider_unavailable` where the peer does not speak the protocol, `provider_connection`, unsent, where there is no stream in three seconds.
     pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Result<Stream> {
         // A control of its own: one opens a stream at a time.
         let mut control = self.control.clone();
@@ -141,7 +141,7 @@ impl NodeHandle {
         self.tell(Command::Unblock(peer)).await
     }
 
-    /// The addresses on which it listens, and those that were announced.
+    /// The addresses on which it listens, and those that were announced: once each that it was told is bound or cannot be.
     ///
     /// # Errors
     /// As [`NodeHandle::disconnect`].

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::ListenerId;
 use libp2p::futures::StreamExt;
 use libp2p::kad::{self, QueryId, RecordKey};
 use libp2p::multiaddr::Protocol;
@@ -55,6 +56,10 @@ pub(super) struct Task {
     agents: HashMap<PeerId, String>,
     waiting: HashMap<PeerId, Vec<oneshot::Sender<Result<()>>>>,
     queries: HashMap<QueryId, (HashSet<PeerId>, oneshot::Sender<Vec<PeerId>>)>,
+    /// Listeners that have no address yet.
+    binding: HashSet<ListenerId>,
+    /// Those who want to know the addresses.
+    asking: Vec<oneshot::Sender<Vec<Multiaddr>>>,
 }
 
 impl Task {
@@ -65,11 +70,13 @@ impl Task {
         events: broadcast::Sender<Event>,
         config: &NodeConfig,
     ) -> Result<Self> {
+        let mut binding = HashSet::new();
         for address in &config.listen {
-            swarm.listen_on(address.clone()).map_err(|error| {
+            let listener = swarm.listen_on(address.clone()).map_err(|error| {
                 Error::invalid(format!("{address}: it cannot be listened on: {error}"))
                     .with_hint("/ip4/0.0.0.0/tcp/0 listens on any free port")
             })?;
+            binding.insert(listener);
         }
         config.announce.iter().for_each(|address| swarm.add_external_address(address.clone()));
         for address in &config.bootstrap {
@@ -90,6 +97,8 @@ impl Task {
             agents: HashMap::new(),
             waiting: HashMap::new(),
             queries: HashMap::new(),
+            binding,
+            asking: Vec::new(),
         })
     }
 
@@ -121,8 +130,8 @@ impl Task {
             Command::Block(peer) => drop(self.swarm.behaviour_mut().blocked.block_peer(peer)),
             Command::Unblock(peer) => drop(self.swarm.behaviour_mut().blocked.unblock_peer(peer)),
             Command::Listening(reply) => {
-                let all = self.swarm.listeners().chain(self.swarm.external_addresses());
-                drop(reply.send(all.cloned().collect()));
+                self.asking.push(reply);
+                self.tell_addresses();
             }
             Command::Linked(reply) => drop(reply.send(self.linked())),
             Command::Provide(key) => {
@@ -207,7 +216,13 @@ impl Task {
                     self.unreachable(peer, &error);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => self.say(Event::Listening(address)),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.bound(listener_id);
+                self.say(Event::Listening(address));
+            }
+            SwarmEvent::ListenerClosed { listener_id, .. } | SwarmEvent::ListenerError { listener_id, .. } => {
+                self.bound(listener_id);
+            }
             _ => {}
         }
     }
@@ -289,6 +304,20 @@ impl Task {
         self.say(Event::Known { peer, agent, protocols });
     }
 
+    fn bound(&mut self, listener: ListenerId) {
+        self.binding.remove(&listener);
+        self.tell_addresses();
+    }
+
+    fn tell_addresses(&mut self) {
+        if self.binding.is_empty() {
+            let all: Vec<Multiaddr> = self.swarm.listeners().chain(self.swarm.external_addresses()).cloned().collect();
+            self.asking.drain(..).for_each(|reply| drop(reply.send(all.clone())));
+        } else {
+            self.asking.retain(|reply| !reply.is_closed());
+        }
+    }
+
     fn linked(&self) -> Vec<Linked> {
         let mut all: HashMap<PeerId, Linked> = HashMap::new();
         for connection in self.connections.values() {
@@ -309,7 +338,9 @@ impl Task {
         let now = Instant::now();
         let over = self.connections.iter().filter(|(_, connection)| connection.until.is_some_and(|until| until <= now));
         let over: Vec<ConnectionId> = over.map(|(id, _)| *id).collect();
-        over.into_iter().for_each(|id| drop(self.swarm.close_connection(id)));
+        for id in over {
+            self.swarm.close_connection(id);
+        }
     }
 
     /// Nobody need listen.
