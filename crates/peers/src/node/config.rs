@@ -44,7 +44,7 @@ pub struct NodeConfig {
     pub idle: Duration,
     /// How often it sees whether a peer is still there; two failures in a row close the connection.
     pub ping: Duration,
-    /// Connections of one peer at most: relayed and direct ones, TCP and QUIC.
+    /// Connections of one peer at most: relayed and direct ones, by each of its addresses.
     pub per_peer: u32,
     /// Connections at most.
     pub connections: u32,

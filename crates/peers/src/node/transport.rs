@@ -1,4 +1,6 @@
-//! How bytes get from one node to another: TCP and QUIC with names, a private network, or memory for tests and simulations.
+//! How bytes get from one node to another: TCP with names, a private network, or memory for tests and simulations.
+//!
+//! QUIC is left out as long as libp2p's has no other crypto library than the second one that `deny.toml` keeps out.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use libp2p::futures::future::Either;
 use libp2p::futures::{AsyncRead, AsyncWrite};
 use libp2p::identity::Keypair;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
-use libp2p::{PeerId, Transport as _, dns, noise, quic, relay, tcp, yamux};
+use libp2p::{PeerId, Transport as _, dns, noise, relay, tcp, yamux};
 use llm_router::{Error, Result};
 
 /// Connections that are authenticated and carry streams: what a swarm dials and listens with.
@@ -19,17 +21,14 @@ pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
 /// How long a connection may take to be made, its handshakes included.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// What a peer may send on one QUIC stream before it is read, in bytes. The library's 10 MB is what 64 streams of a hostile peer would take tenfold.
-const QUIC_STREAM: u32 = 1 << 20;
-
 /// The network that a node is in.
 #[derive(Default)]
 #[non_exhaustive]
 pub enum Network {
-    /// TCP and QUIC, with names looked up as the system does.
+    /// TCP, with names looked up as the system does.
     #[default]
     Internet,
-    /// A private network of this key: TCP alone, since nothing hides a QUIC handshake behind a key.
+    /// A private network of this key: TCP alone, too.
     Private(PreSharedKey),
     /// This process: addresses are `/memory/…`.
     Memory,
@@ -55,13 +54,7 @@ pub(super) fn make(
     relayed: bool,
 ) -> Result<(Transport, Option<relay::client::Behaviour>)> {
     let direct = match network {
-        Network::Internet => {
-            let mut config = quic::Config::new(key);
-            config.handshake_timeout = CONNECT;
-            config.max_stream_data = QUIC_STREAM;
-            let quic = quic::tokio::Transport::new(config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-            named(either(secured(tcp(), key)?, quic.boxed()))?
-        }
+        Network::Internet => named(secured(tcp(), key)?)?,
         Network::Private(psk) => {
             let private = tcp().and_then(move |socket, _| PnetConfig::new(psk).handshake(socket));
             named(secured(private, key)?)?
