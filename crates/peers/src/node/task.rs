@@ -211,10 +211,10 @@ impl Task {
                     self.say(Event::Gone(peer_id));
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
-                if !self.swarm.is_connected(&peer) {
-                    self.unreachable(peer, &error);
-                }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. }
+                if !self.swarm.is_connected(&peer) =>
+            {
+                self.unreachable(peer, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 self.bound(listener_id);

@@ -117,9 +117,10 @@ fn words_of_a_later_version_are_read_with_care() {
 
 #[test]
 fn every_field_is_bounded() {
+    type Change = Box<dyn Fn(&mut Record)>;
     let text = |length: usize| "x".repeat(length);
     let other = Keypair::ed25519_from_bytes([8; 32]).unwrap().public().to_peer_id();
-    let changes: Vec<(&str, Box<dyn Fn(&mut Record)>)> = vec![
+    let changes: Vec<(&str, Change)> = vec![
         ("ttl", Box::new(|record| record.ttl = 301)),
         ("ttl", Box::new(|record| record.ttl = 0)),
         ("iat", Box::new(|record| record.issued = u64::MAX)),
