@@ -164,7 +164,14 @@ fn secret_prefix(word: &str, marked: bool) -> Option<usize> {
 /// Long words that mix digits with both cases are keys or digests; neither is needed to understand an error.
 fn looks_random(word: &str) -> bool {
     let has = |test: fn(&u8) -> bool| word.as_bytes().iter().any(test);
-    has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && !word.contains("..")
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    mixed && !word.contains("..") && !is_peer_id(word)
+}
+
+/// The id of a peer is its public key, and an error about peers says which one is meant.
+fn is_peer_id(word: &str) -> bool {
+    let ed25519 = word.len() == 52 && word.starts_with("12D3KooW");
+    ed25519 && word.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -203,6 +210,7 @@ mod tests {
             "no api-compatible-endpoint here",
             "the token limit is 4096",
             "maximum context length is 8192 tokens",
+            "the peer 12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA is not trusted",
             "é日本語",
             "",
         ] {

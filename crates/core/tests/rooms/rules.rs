@@ -241,6 +241,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("ipfs-llm-router", &[]),
     ("llm-router-local", &["ipfs-llm-router"]),
     ("llm-router-redis", &["ipfs-llm-router"]),
+    ("llm-router-peers", &["ipfs-llm-router"]),
     ("llm-router-server", &["ipfs-llm-router"]),
     ("llm-router-app", &["ipfs-llm-router", "llm-router-local", "llm-router-redis"]),
     ("llm-router-cli", &["ipfs-llm-router", "llm-router-local", "llm-router-app", "llm-router-server"]),
