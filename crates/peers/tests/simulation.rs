@@ -1,4 +1,4 @@
-//! Table and picker among a thousand servers in simulated time: what the choice brings beside simple ones, and what happens to servers that die. Larger ones are the bench `scale`.
+//! Table and picker among a thousand servers in simulated time: what the choice brings beside simple ones, and what happens to servers that die. Larger ones are the bench `simulation`.
 
 #![allow(clippy::unwrap_used)]
 
