@@ -36,11 +36,16 @@ fn per_tick() -> f64 {
 
 /// CPU seconds, of user and kernel, that a process and its descendants have taken; counted by the kernel in hundredths.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    let ticks = |pid| {
-        let fields = stat(pid)?;
-        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-    };
-    tree(pid).into_iter().filter_map(ticks).sum::<u64>() as f64 * per_tick()
+    let (user, kernel) = cpu_shares(pid);
+    user + kernel
+}
+
+/// The same, of user and of kernel. The kernel knows their sum well, and how it falls into two from samples.
+pub(crate) fn cpu_shares(pid: u32) -> (f64, f64) {
+    let ticks = |fields: &[String], at: usize| fields.get(at).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
+    let all: Vec<Vec<String>> = tree(pid).into_iter().filter_map(stat).collect();
+    let sum = |at| all.iter().map(|fields| ticks(fields, at)).sum::<u64>() as f64 * per_tick();
+    (sum(11), sum(12))
 }
 
 /// Resident memory of a process and its descendants, in MiB; pages of the program itself count.

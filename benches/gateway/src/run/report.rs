@@ -205,6 +205,22 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// Between which of the values their median lies with at least 95 % certainty, as the binomial distribution has it; the outermost two where they are too few for that.
+pub(super) fn between(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    let (mut outside, mut chance) = (0, 0.5_f64.powi(count as i32));
+    let mut below = chance;
+    while below <= 0.025 && 2 * outside + 2 < count {
+        outside += 1;
+        chance *= (count + 1 - outside) as f64 / outside as f64;
+        below += chance;
+    }
+    let outside = outside.saturating_sub(1);
+    Some((*values.get(outside)?, *values.get(count.checked_sub(outside + 1)?)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Memory, QUICK};
@@ -249,5 +265,13 @@ mod tests {
         assert_eq!(median([3.0, 1.0].into_iter()), Some(2.0));
         assert_eq!(median(std::iter::empty()), None);
         assert_eq!(ratio(1.0, -0.5), None);
+    }
+
+    #[test]
+    fn the_median_of_twelve_lies_between_the_third_and_the_tenth() {
+        let values = |count: u32| (1..=count).rev().map(f64::from);
+        assert_eq!(between(values(12)), Some((3.0, 10.0)));
+        assert_eq!(between(values(4)), Some((1.0, 4.0)));
+        assert_eq!(between(values(0)), None);
     }
 }

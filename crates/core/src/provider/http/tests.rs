@@ -196,6 +196,25 @@ async fn a_kept_connection_that_the_server_closed_is_replaced() {
 }
 
 #[tokio::test]
+async fn an_unused_connection_is_closed_when_its_server_closes_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let client = HttpClient::new();
+    let server = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        let mut head = [0; 4096];
+        assert!(socket.read(&mut head).await.unwrap() > 0);
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        socket
+    };
+    let (answer, mut socket) = tokio::join!(text(&client, get(&url)), server);
+    assert_eq!(answer.unwrap(), "{}");
+    socket.shutdown().await.unwrap();
+    assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "the client closes its side too");
+}
+
+#[tokio::test]
 async fn an_unused_connection_is_closed() {
     let upstream = Upstream::serve([Answer::json(200, "{}"), Answer::json(200, "{}")]).await;
     let options = HttpOptions { idle: Duration::from_millis(30), ..HttpOptions::default() };
@@ -204,6 +223,23 @@ async fn an_unused_connection_is_closed() {
     upstream.until(|seen| seen.closed == 1).await;
     text(&client, get(&upstream.url("/"))).await.unwrap();
     assert_eq!(upstream.seen().connections, 2);
+}
+
+#[test]
+fn a_connection_outlives_neither_its_runtime_nor_the_next() {
+    let here = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = here();
+    let upstream = server.block_on(Upstream::serve([Answer::json(200, "{}")]));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = std::thread::spawn(move || server.block_on(stopped));
+    let client = HttpClient::new();
+    for _ in 0..3 {
+        // Its connections are dead with it, whoever looked after them too.
+        assert_eq!(here().block_on(text(&client, get(&upstream.url("/")))).unwrap(), "{}");
+    }
+    assert_eq!(upstream.seen().connections, 3);
+    drop(stop);
+    assert!(running.join().unwrap().is_err());
 }
 
 #[tokio::test]
