@@ -426,15 +426,16 @@ impl Router {
 
     /// The operator's rules and the caller's: the stricter ones hold.
     fn limit_riders(&self, request: &mut Request) {
-        let (most, before) = (&self.0.settings.router, request.riders.clone());
+        let most = &self.0.settings.router;
         let route = resolve::route_of(request, &self.0.settings).and_then(|name| self.0.settings.routes.get(name));
-        let privacy = route.and_then(|route| route.privacy).unwrap_or_default();
-        request.riders.privacy = before.privacy.min(most.privacy).min(privacy);
-        let prices = [before.max_price, route.and_then(|route| route.max_price)];
-        request.riders.max_price = prices.into_iter().flatten().min();
-        request.riders.substitute = before.substitute.min(most.substitute);
+        let riders = &mut request.riders;
+        let privacy = riders.privacy.min(most.privacy).min(route.and_then(|route| route.privacy).unwrap_or_default());
+        let max_price = [riders.max_price, route.and_then(|route| route.max_price)].into_iter().flatten().min();
+        let substitute = riders.substitute.min(most.substitute);
+        let before = (riders.privacy, riders.max_price, riders.substitute);
+        (riders.privacy, riders.max_price, riders.substitute) = (privacy, max_price, substitute);
         // Of all dialects only our own says them in its body, and the next router must hear the stricter ones.
-        if request.riders != before {
+        if before != (privacy, max_price, substitute) {
             request.origin.take_if(|origin| origin.dialect == Dialect::Native);
         }
         let route = request.model.as_deref().filter(|_| request.provider.is_none());

@@ -75,7 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| Program | CPU µs/request | of it outside the kernel | to the first | with 95 % certainty between |")?;
+    writeln!(
+        out,
+        "| Program | CPU µs/request | of it outside the kernel | to the first | with 95 % certainty between |"
+    )?;
     writeln!(out, "|---|---|---|---|---|")?;
     let Some(reference) = costs.first() else { return Ok(()) };
     for (at, (program, own)) in programs.iter().zip(&costs).enumerate() {
