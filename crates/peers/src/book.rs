@@ -127,6 +127,12 @@ impl Book {
         self.pages().known.get(peer).cloned()
     }
 
+    /// Whether nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pages().known.is_empty()
+    }
+
     /// All that are known.
     #[must_use]
     pub fn all(&self) -> Vec<Known> {

@@ -1,15 +1,30 @@
-//! Asking peers.
+//! Asking peers: the backend of the provider `ipfs_peer`.
+//!
+//! Whom to ask is the table's choice; a request to one peer is `call/talk.rs`, what goes wrong with it `call/missed.rs`, what it needs of a peer `call/need.rs`. `call/asking.rs` goes from one peer to the next as long as
+//! nothing of an answer was given out.
+
+mod asking;
+mod missed;
+mod need;
+mod talk;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use libp2p::futures::future::BoxFuture;
 use llm_router::delta::DeltaStream;
 use llm_router::deps::IpfsBackend;
 use llm_router::ids::ModelName;
+use llm_router::provider::Call;
 use llm_router::request::Request;
 use llm_router::{Error, Result};
 
+use self::asking::Asking;
+use crate::caps::ASK;
 use crate::service::shared::Shared;
+
+/// How long an answer is waited for where nobody says so.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Peers as the backend of the provider `ipfs_peer`.
 pub(crate) struct Backend {
@@ -20,16 +35,38 @@ impl Backend {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+
+    fn ask(
+        &self,
+        model: Option<&ModelName>,
+        request: &Request,
+        longest: Duration,
+        trace: Option<String>,
+    ) -> DeltaStream {
+        let longest = request.timeout.unwrap_or(longest).min(longest);
+        Asking::new(Arc::clone(&self.shared), model, request, longest, trace).stream()
+    }
 }
 
 impl IpfsBackend for Backend {
     fn route_llm_request<'a>(
         &'a self,
         _prompt: &'a str,
-        _model: Option<&'a ModelName>,
-        _params: &'a Request,
+        model: Option<&'a ModelName>,
+        params: &'a Request,
     ) -> BoxFuture<'a, Result<DeltaStream>> {
-        let id = self.shared.node.id();
-        Box::pin(async move { Err(Error::unavailable(format!("{id} asks nobody yet"))) })
+        Box::pin(async move { Ok(self.ask(model, params, LONGEST, None)) })
+    }
+
+    fn route_call<'a>(&'a self, _prompt: &'a str, call: &'a Call) -> BoxFuture<'a, Result<DeltaStream>> {
+        let trace = call.cx.trace.as_ref().map(ToString::to_string);
+        Box::pin(async move { Ok(self.ask(call.target.model.as_ref(), &call.request, call.deadlines.total, trace)) })
+    }
+
+    fn ready(&self) -> Result<(), Error> {
+        if self.shared.asks_strangers() || !self.shared.book.is_empty() {
+            return Ok(());
+        }
+        Err(Error::unavailable("no peer is trusted yet").with_hint(ASK))
     }
 }

@@ -55,11 +55,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// The next frame, where it is here already.
-    pub(crate) fn at_hand(&mut self) -> Result<Option<Bytes>, Breach> {
-        frame::take(&mut self.read)
-    }
-
     /// Waits until the other side says something although it should not, or lets go; whether it said something.
     pub(crate) async fn stirs(&mut self) -> bool {
         if !self.read.is_empty() {

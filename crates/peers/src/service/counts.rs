@@ -1,13 +1,21 @@
 //! How many of something each peer has at once: what is counted is given back when it is dropped.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p::PeerId;
+use tokio::sync::Notify;
 
 /// A count for each peer that has any.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts(Arc<Mutex<HashMap<PeerId, u32>>>);
+pub(crate) struct Counts(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    counts: Mutex<HashMap<PeerId, u32>>,
+    fewer: Notify,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -28,8 +36,21 @@ impl Counts {
         Some(Counted { of: self.clone(), peer })
     }
 
+    /// One more, as soon as the peer has fewer than so many.
+    pub(crate) async fn wait(&self, peer: PeerId, most: u32) -> Counted {
+        loop {
+            let mut fewer = pin!(self.0.fewer.notified());
+            // Before it is looked: what is given back in between must be heard.
+            fewer.as_mut().enable();
+            if let Some(counted) = self.take(peer, most) {
+                return counted;
+            }
+            fewer.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,6 +63,8 @@ impl Drop for Counted {
                 counts.remove(&self.peer);
             }
         }
+        drop(counts);
+        self.of.0.fewer.notify_waiters();
     }
 }
 

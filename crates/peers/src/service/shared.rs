@@ -160,7 +160,12 @@ impl Shared {
             _ => self.began + FIRST_MEETING,
         };
         let left = limit.saturating_duration_since(Instant::now());
-        !left.is_zero() && timeout(left, contacts.changed()).await.is_ok_and(|changed| changed.is_ok())
+        if left.is_zero() {
+            return false;
+        }
+        let changed = timeout(left, contacts.changed()).await.is_ok_and(|changed| changed.is_ok());
+        // Whom nobody waited for yet may have been begun with meanwhile.
+        changed || (pending == 0 && contacts.borrow().0 > 0)
     }
 
     /// Whether strangers may be asked at all.
