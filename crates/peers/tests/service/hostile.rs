@@ -1,0 +1,121 @@
+//! A hostile peer on raw streams: it is bounded, blocked in the end, and nobody else notices.
+
+use futures_util::future::join_all;
+use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::identity::Keypair;
+use libp2p::swarm::Stream;
+use libp2p::{PeerId, StreamProtocol};
+use llm_router::testing::scripted::Turn;
+use llm_router_peers::Known;
+use llm_router_peers::node::{Network, Node, NodeConfig, NodeHandle};
+use llm_router_peers::wire::{ClientFrame, Open, PROTOCOL, VERSION};
+
+use super::stage::{Client, MODEL, Server, request};
+
+const INFER: StreamProtocol = StreamProtocol::new(PROTOCOL);
+
+async fn hostile(server: &Server) -> Node {
+    let node = Node::start(&Keypair::generate_ed25519(), Network::Memory, &NodeConfig::default()).unwrap();
+    node.handle().connect(server.peers.id(), server.addresses.clone()).await.unwrap();
+    node
+}
+
+/// Says these bytes, and reads until the other side lets go.
+async fn says(node: &NodeHandle, server: PeerId, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut stream: Stream = node.open(server, INFER).await.ok()?;
+    stream.write_all(bytes).await.ok()?;
+    stream.flush().await.ok()?;
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard).await;
+    Some(heard)
+}
+
+fn open() -> Open {
+    let mut open = Open::default();
+    (open.v, open.endpoint, open.model, open.body_len) = (VERSION, "generate".into(), Some(MODEL.into()), 4);
+    open.rid = bytes::Bytes::from_static(&[1; 16]);
+    open
+}
+
+fn framed(frames: &[ClientFrame]) -> Vec<u8> {
+    let mut out = bytes::BytesMut::new();
+    frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
+    out.to_vec()
+}
+
+/// Whether the server lets nobody of this id in any more.
+async fn is_blocked(server: &Server, node: &Node) {
+    let id = node.handle().id();
+    while server.peers.node().linked().await.unwrap().iter().any(|linked| linked.peer == id) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn each_breach_ends_its_stream_and_three_end_the_peer() {
+    let server = Server::start([Turn::Text("hello".into())]).await;
+    let client = Client::of(Network::Memory, &[&server]).await;
+    let body = |bytes: &'static [u8]| ClientFrame::Body(bytes::Bytes::from_static(bytes));
+    let opened = ClientFrame::Open(Box::new(open()));
+    let cases: &[(&str, Vec<u8>)] = &[
+        ("garbage", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("a length of 2^63", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec()),
+        ("deep nesting", [&[0x20][..], &[0x81; 32]].concat()),
+        ("a body first", framed(&[body(b"{}")])),
+        ("more body than was said", framed(&[opened.clone(), body(b"12345")])),
+        ("less body than was said", framed(&[opened.clone(), body(b"123"), ClientFrame::End])),
+        ("two opens", framed(&[opened.clone(), opened.clone()])),
+    ];
+    for (name, bytes) in cases {
+        let node = hostile(&server).await;
+        server.book.allow(Known::new(node.handle().id())).unwrap();
+        for _ in 0..3 {
+            if let Some(heard) = says(&node.handle(), server.peers.id(), bytes).await {
+                assert!(heard.is_empty(), "{name} was answered with {heard:?}");
+            }
+        }
+        is_blocked(&server, &node).await;
+        assert_eq!(client.ask(request("hi")).await.unwrap().text(), "hello", "beside {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_none_is_refused_in_words_and_a_stranger_before_its_body() {
+    let server = Server::start([Turn::Text("hello".into())]).await;
+    let node = hostile(&server).await;
+    let opened = ClientFrame::Open(Box::new(open()));
+    let heard = says(&node.handle(), server.peers.id(), &framed(std::slice::from_ref(&opened))).await.unwrap();
+    assert!(String::from_utf8_lossy(&heard).contains("DENIED"), "{heard:?}");
+    server.book.allow(Known::new(node.handle().id())).unwrap();
+    let none = framed(&[opened, ClientFrame::Body(bytes::Bytes::from_static(b"null")), ClientFrame::End]);
+    let heard = says(&node.handle(), server.peers.id(), &none).await.unwrap();
+    assert!(String::from_utf8_lossy(&heard).contains("INVALID"), "{heard:?}");
+    assert!(server.provider.calls().is_empty());
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_are_no_ones_trouble_but_their_own() {
+    let server = Server::start([Turn::Text("hello".into())]).await;
+    let client = Client::of(Network::Memory, &[&server]).await;
+    let node = hostile(&server).await;
+    let (handle, to) = (node.handle(), server.peers.id());
+    let flood = async {
+        // Held open and silent, each; those that are refused are gone at once.
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            held.push(join_all((0..100).map(|_| handle.open(to, INFER))).await);
+            if handle.linked().await.unwrap().is_empty() {
+                break;
+            }
+        }
+        held
+    };
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(client.ask(request("hi")).await.unwrap().text(), "hello");
+        }
+    };
+    let (_held, ()) = tokio::join!(flood, others);
+    is_blocked(&server, &node).await;
+    assert_eq!(client.ask(request("hi")).await.unwrap().text(), "hello");
+}
