@@ -21,6 +21,7 @@ use llm_router::{Error, Result};
 
 use self::asking::Asking;
 use crate::caps::ASK;
+use crate::serve::request::reaches_out;
 use crate::service::shared::Shared;
 
 /// How long an answer is waited for where nobody says so.
@@ -42,9 +43,13 @@ impl Backend {
         request: &Request,
         longest: Duration,
         trace: Option<String>,
-    ) -> DeltaStream {
+    ) -> Result<DeltaStream> {
+        if request.messages.iter().flat_map(|message| &message.content).any(reaches_out) {
+            let message = "a peer fetches nothing: the request names an address or a file instead of what is there";
+            return Err(Error::unsupported(message).with_hint("send the picture, sound or file itself, as base64"));
+        }
         let longest = request.timeout.unwrap_or(longest).min(longest);
-        Asking::new(Arc::clone(&self.shared), model, request, longest, trace).stream()
+        Ok(Asking::new(Arc::clone(&self.shared), model, request, longest, trace).stream())
     }
 }
 
@@ -55,12 +60,12 @@ impl IpfsBackend for Backend {
         model: Option<&'a ModelName>,
         params: &'a Request,
     ) -> BoxFuture<'a, Result<DeltaStream>> {
-        Box::pin(async move { Ok(self.ask(model, params, LONGEST, None)) })
+        Box::pin(async move { self.ask(model, params, LONGEST, None) })
     }
 
     fn route_call<'a>(&'a self, _prompt: &'a str, call: &'a Call) -> BoxFuture<'a, Result<DeltaStream>> {
         let trace = call.cx.trace.as_ref().map(ToString::to_string);
-        Box::pin(async move { Ok(self.ask(call.target.model.as_ref(), &call.request, call.deadlines.total, trace)) })
+        Box::pin(async move { self.ask(call.target.model.as_ref(), &call.request, call.deadlines.total, trace) })
     }
 
     fn ready(&self) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::io::{Lost, Reader, Writer};
 use crate::record::{Heard, Record};
 use crate::serve::admit::{self, Asker};
-use crate::service::shared::Shared;
+use crate::service::shared::{Shared, trust};
 use crate::service::strikes::Offence;
 use crate::table::{Path, Source};
 use crate::wire::caps::PROTOCOL;
@@ -85,7 +85,12 @@ async fn hear(shared: &Shared, peer: PeerId, record: Option<&[u8]>) -> Result<Ve
 }
 
 fn take(shared: &Shared, heard: &Heard, source: Source) {
+    let known = shared.book.find(&heard.record().peer);
     let mut table = shared.table();
+    // Who was written into the book this moment is trusted from now on, and not from when that is noticed.
+    if let Some(known) = &known {
+        table.trust(known.peer, trust(known));
+    }
     // One that was heard already says nothing new, and is no fault.
     if let Err(why) = table.hear(heard, source, Instant::now()) {
         tracing::debug!(peer = %heard.record().peer, "a record was not taken: {}", why.label());

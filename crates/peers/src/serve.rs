@@ -6,7 +6,7 @@
 pub(crate) mod admit;
 mod answer;
 mod caller;
-mod request;
+pub(crate) mod request;
 
 use std::fmt;
 use std::sync::Arc;

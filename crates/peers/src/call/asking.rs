@@ -14,7 +14,7 @@ use llm_router::ids::{ModelName, Namespace};
 use llm_router::request::{Request, Timeouts};
 use llm_router::{Error, Result};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::missed::Missed;
 use super::need::Wants;
@@ -145,7 +145,9 @@ impl Asking {
             if self.over {
                 return None;
             }
-            match self.step().await {
+            let until = self.until;
+            let late = |_| Err(Error::timeout("no peer gave its whole answer in the time that there was"));
+            match timeout_at(until, self.step()).await.unwrap_or_else(late) {
                 Ok(true) => {}
                 Ok(false) => return Some(Ok(Event::default())),
                 Err(error) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use llm_router::Error;
-use llm_router::ErrorKind::*;
+use llm_router::ErrorKind::{self, *};
 
 use crate::caps::ASK;
 use crate::table;
@@ -46,6 +46,9 @@ impl Missed {
         let Some((code, after)) = self.code() else {
             return if matches!(self, Self::Way(_)) { Unreachable } else { Error };
         };
+        if matches!(self.said(), Some(CallerContentFilter | CallerUnsupported)) {
+            return Request;
+        }
         match code {
             Code::Busy => Busy(after.map(Duration::from_millis)),
             Code::Budget => Busy(Some(BUDGET)),
@@ -56,14 +59,23 @@ impl Missed {
         }
     }
 
+    /// What it says is the matter, where that is more than one of the few words.
+    fn said(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Failed(failure) => Some(failure.error().kind()),
+            _ => None,
+        }
+    }
+
     /// Whether another peer may do better.
     pub(super) fn passes(&self) -> bool {
-        !matches!(self.lesson(), table::Failure::Request)
+        let ours = matches!(self.code(), Some((Code::Ctx | Code::TooBig | Code::Invalid, _)));
+        !ours && self.said() != Some(CallerContentFilter)
     }
 
     /// As the router hears it. How peers are is the table's business: one that is gone or does not want us must not keep the router from asking the others.
     pub(super) fn error(self) -> Error {
-        let denied = matches!(self.code(), Some((Code::Denied, _)));
+        let denied = matches!(self.code(), Some((Code::Denied, _))) && self.said() != Some(CallerContentFilter);
         let error = match self {
             Self::Way(error) | Self::Nonsense(error) => error,
             Self::Refused(reject) => reject.error(),

@@ -87,6 +87,10 @@ pub(super) async fn begin(
     addresses: &[Multiaddr],
     mut said: Said,
 ) -> Result<Talk, Missed> {
+    let known = shared.book.find(&peer);
+    let tools = known.as_ref().is_some_and(|known| known.tools);
+    let grant = known.and_then(|known| known.ours).map(|grant| grant.to_bytes()).transpose();
+    said.open.grant = grant.map_err(Missed::Way)?.map(Bytes::from);
     for attempt in 1..=2 {
         said.open.attempt = attempt;
         shared.node.connect(peer, addresses.to_vec()).await.map_err(Missed::Way)?;
@@ -94,7 +98,6 @@ pub(super) async fn begin(
         let turn = turn.map_err(|_| way(peer, "too many streams are being opened to it"))?;
         let stream = shared.node.open(peer, INFER).await.map_err(Missed::Way)?;
         drop(turn);
-        let tools = shared.book.find(&peer).is_some_and(|known| known.tools);
         match say(stream, peer, tools, &said).await {
             Ok(talk) => return Ok(talk),
             // Two streams that were opened at once may have met.

@@ -84,11 +84,10 @@ pub(crate) async fn record(
     record.addresses = addresses;
     record.load = Load::new(served.running(), 0);
     record.software = concat!("llm-router/", env!("CARGO_PKG_VERSION")).to_owned();
-    let mut policy = Policy::default();
-    policy.access = if shared.profile == Profile::Public { Access::Public } else { Access::Allowed };
+    let access = if shared.profile == Profile::Public { Access::Public } else { Access::Allowed };
     // A stored answer is what was said.
-    policy.log = if served.router().deps().cache.is_some() { Logs::Full } else { Logs::Meta };
-    record.policy = policy;
+    let log = if served.router().deps().cache.is_some() { Logs::Full } else { Logs::Meta };
+    record.policy = Policy { access, log, ..Policy::default() };
     let (sealed, _) = record.seal_fitting(&shared.key).map_err(|refused| Error::internal(refused.to_string()))?;
     Ok(Bytes::from(sealed))
 }

@@ -137,7 +137,8 @@ async fn body<R: AsyncRead + Unpin>(reader: &mut Reader<R>, length: u64) -> Resu
 fn make(mut request: Request, open: &Open, asker: &Asker, offer: &Offer) -> Result<(Request, Vec<String>), ErrorKind> {
     let reaches = |message: &Message| message.content.iter().any(reaches_out);
     if request.messages.iter().any(reaches) || request.tools.iter().any(|tool| tool.name.is_empty()) {
-        return Err(CallerUnsupported);
+        // Not `NO_MODEL`, which would say that we do not serve what we offer.
+        return Err(CallerInvalidRequest);
     }
     let mut dropped = Vec::new();
     // What other dialects have besides may mean something to the account that pays here: stored conversations, files, tools of the vendor's.
@@ -150,7 +151,7 @@ fn make(mut request: Request, open: &Open, asker: &Asker, offer: &Offer) -> Resu
         dropped.push(format!("tools.{}.extra", tool.name));
     }
     if request.riders.strict && !dropped.is_empty() {
-        return Err(CallerUnsupported);
+        return Err(CallerInvalidRequest);
     }
     request.provider = None;
     request.model = Some(offer.id.clone());
@@ -174,7 +175,7 @@ fn make(mut request: Request, open: &Open, asker: &Asker, offer: &Offer) -> Resu
 }
 
 /// Whether a block names what only this machine, or the account that pays here, could fetch.
-fn reaches_out(block: &Block) -> bool {
+pub(crate) fn reaches_out(block: &Block) -> bool {
     let source = match &block.body {
         BlockBody::Image { source, .. } | BlockBody::Audio { source } | BlockBody::File { source, .. } => source,
         BlockBody::ToolResult { content, .. } => return content.iter().any(reaches_out),

@@ -36,8 +36,8 @@ async fn two_hundred_requests_end_when_one_of_three_peers_vanishes() {
     for _ in 0..60 {
         beginning.recv().await.unwrap();
     }
-    let gone = one.provider.calls().len();
     one.peers.stop().await;
+    let gone = one.provider.calls().len();
     let (mut whole, mut broken) = (0, 0);
     for asked in asked {
         // What had not begun is lost to nobody; what had ends, whole or with an error.
