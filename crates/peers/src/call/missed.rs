@@ -73,7 +73,8 @@ impl Missed {
         !ours && self.said() != Some(CallerContentFilter)
     }
 
-    /// As the router hears it. How peers are is the table's business: one that is gone or does not want us must not keep the router from asking the others.
+    /// As the router hears it. How peers are is the table's business: one that is gone, talks nonsense or does not want us must not keep the router from asking the others, nor have it ask
+    /// all of them again.
     pub(super) fn error(self) -> Error {
         let denied = matches!(self.code(), Some((Code::Denied, _))) && self.said() != Some(CallerContentFilter);
         let error = match self {
@@ -83,7 +84,9 @@ impl Missed {
         };
         let error = if denied { error.with_hint(ASK) } else { error };
         match error.kind() {
-            ProviderConnection | ProviderAuth | ProviderBilling => error.with_kind(ProviderUnavailable),
+            ProviderConnection | ProviderProtocol | ProviderAuth | ProviderBilling => {
+                error.with_kind(ProviderUnavailable)
+            }
             ProviderRateLimited | ProviderQuotaExhausted => error.with_kind(ProviderOverloaded),
             _ => error,
         }

@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 use llm_router::Error;
 use llm_router::delta::{BlockKind, Delta, Laws};
 use llm_router::dialect::native::{self, Line};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::missed::Missed;
 use crate::io::{Lost, Reader, Writer};
@@ -27,6 +27,8 @@ const TURN: Duration = Duration::from_secs(3);
 const SAYING: Duration = Duration::from_secs(15);
 /// How long the peer may take to say whether it takes the request.
 const ACCEPT: Duration = Duration::from_secs(2);
+/// How long after a reset the same peer is asked again: streams that are opened at once may meet, and one of them is dropped.
+const AGAIN: [Duration; 4] = [Duration::ZERO, Duration::ZERO, Duration::from_millis(10), Duration::from_millis(50)];
 /// The longest silence, before anything of the answer came and after.
 const SILENCE: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(15)];
 /// The longest answer, in bytes.
@@ -91,8 +93,11 @@ pub(super) async fn begin(
     let tools = known.as_ref().is_some_and(|known| known.tools);
     let grant = known.and_then(|known| known.ours).map(|grant| grant.to_bytes()).transpose();
     said.open.grant = grant.map_err(Missed::Way)?.map(Bytes::from);
-    for attempt in 1..=2 {
+    for (attempt, after) in (1..).zip(AGAIN) {
         said.open.attempt = attempt;
+        if !after.is_zero() {
+            sleep(after).await;
+        }
         shared.node.connect(peer, addresses.to_vec()).await.map_err(Missed::Way)?;
         let turn = timeout(TURN, shared.opening.wait(peer, OPENING)).await;
         let turn = turn.map_err(|_| way(peer, "too many streams are being opened to it"))?;
@@ -100,7 +105,6 @@ pub(super) async fn begin(
         drop(turn);
         match say(stream, peer, tools, &said).await {
             Ok(talk) => return Ok(talk),
-            // Two streams that were opened at once may have met.
             Err(Untaken::Reset) => {}
             Err(Untaken::Missed(missed)) => return Err(missed),
         }

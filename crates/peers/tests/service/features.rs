@@ -40,7 +40,7 @@ fn asking() -> Request {
         Message::system("be brief"),
         Message::user("look at this"),
         Message::assistant(vec![
-            BlockBody::Reasoning { text: "so".into(), signature: Some("c2VhbA==".into()), redacted: false }.into(),
+            BlockBody::Reasoning { text: "so".into(), signature: None, redacted: false }.into(),
             Block::text("yes"),
         ]),
         Message { content: vec![BlockBody::Image { source: picture, detail: None }.into()], ..Message::user("") },
@@ -68,6 +68,14 @@ async fn tools_pictures_schemas_reasoning_and_usage_cross_the_wire() {
     assert_eq!((&heard.messages, &heard.tools, &heard.reasoning), (&asked.messages, &asked.tools, &asked.reasoning));
     assert_eq!((&heard.response_format, &heard.sampling), (&asked.response_format, &asked.sampling));
     assert_eq!(heard.tools[0].parameters.as_ref().unwrap().get(), asked.tools[0].parameters.as_ref().unwrap().get());
+    // What the model sealed goes back to it, over both routers.
+    let mut further = asked;
+    further.messages.push(Message::assistant(answer.choices[0].content.clone()));
+    further.messages.push(Message::user("and now?"));
+    client.ask(further).await.unwrap();
+    let heard = &server.provider.calls()[1].request;
+    let sealed = serde_json::to_string(&heard.messages).unwrap();
+    assert!(sealed.contains("c2lnbmVk"), "{sealed}");
 }
 
 #[tokio::test]
