@@ -1,14 +1,19 @@
 //! A hostile peer on raw streams: it is bounded, blocked in the end, and nobody else notices.
 
+use std::time::SystemTime;
+
 use futures_util::future::join_all;
-use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::identity::Keypair;
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 use llm_router::testing::scripted::Turn;
 use llm_router_peers::Known;
 use llm_router_peers::node::{Network, Node, NodeConfig, NodeHandle};
-use llm_router_peers::wire::{ClientFrame, Open, PROTOCOL, VERSION};
+use llm_router_peers::record::{Model, Record};
+use llm_router_peers::wire::{
+    self, Accepted, Caps, CapsFrame, ClientFrame, Data, Done, Open, PROTOCOL, Reject, ServerFrame, VERSION,
+};
 
 use super::stage::{Client, MODEL, Server, request};
 
@@ -118,4 +123,98 @@ async fn ten_thousand_streams_are_no_ones_trouble_but_their_own() {
     let (_held, ()) = tokio::join!(flood, others);
     is_blocked(&server, &node).await;
     assert_eq!(client.ask(request("hi")).await.unwrap().text(), "hello");
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_what_it_began_is_let_go_and_blocked_in_the_end() {
+    let server = Server::start([Turn::Text("hello".into())]).await;
+    let client = Client::of(Network::Memory, &[&server]).await;
+    let node = hostile(&server).await;
+    let (handle, to) = (node.handle(), server.peers.id());
+    // A byte of a frame and no more, on each of ten streams.
+    let dripping = join_all((0..10).map(|_| says(&handle, to, &[0x40])));
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(client.ask(request("hi")).await.unwrap().text(), "hello");
+        }
+    };
+    let (heard, ()) = tokio::join!(dripping, others);
+    assert!(heard.into_iter().flatten().all(|heard| heard.is_empty()));
+    is_blocked(&server, &node).await;
+}
+
+/// A peer that says it serves the model for nothing and at once, and answers with these bytes.
+async fn lying(answer: Vec<u8>, silent: bool) -> (Node, Known) {
+    let key = Keypair::generate_ed25519();
+    let node = Node::start(&key, Network::Memory, &NodeConfig::listening(["/memory/0".parse().unwrap()])).unwrap();
+    let mut meeting = node.handle().accept(StreamProtocol::new(wire::caps::PROTOCOL)).unwrap();
+    let mut asked = node.handle().accept(INFER).unwrap();
+    let addresses = node.handle().listening().await.unwrap();
+    tokio::spawn(async move {
+        while let Some((_, mut stream)) = meeting.next().await {
+            let mut record = Record::new(key.public().to_peer_id(), 1, fastrand::u64(..), SystemTime::now());
+            let mut model = Model::new(MODEL, 1 << 20, 999);
+            (model.price_in, model.price_out, model.first_token_ms) = (Some(0), Some(0), Some(1));
+            record.models = vec![model];
+            let record = bytes::Bytes::from(record.seal(&key).unwrap());
+            let mut out = bytes::BytesMut::new();
+            CapsFrame::Caps(Caps { v: VERSION, record: Some(record), ..Caps::default() }).encode(&mut out).unwrap();
+            let _ = stream.write_all(&out).await;
+            let _ = stream.close().await;
+        }
+    });
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some((_, mut stream)) = asked.next().await {
+            let _ = stream.write_all(&answer).await;
+            let _ = stream.flush().await;
+            if silent {
+                held.push(stream);
+            }
+        }
+    });
+    let known = Known::new(node.handle().id()).at(addresses);
+    (node, known)
+}
+
+fn answered(frames: &[ServerFrame]) -> Vec<u8> {
+    let mut out = bytes::BytesMut::new();
+    frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
+    out.to_vec()
+}
+
+#[tokio::test]
+async fn a_peer_that_lies_cuts_off_or_talks_nonsense_is_passed_over() {
+    let accepted = ServerFrame::Accepted(Accepted::default());
+    let data = |seq, text: &'static str| {
+        ServerFrame::Data(Data { seq, bytes: bytes::Bytes::from_static(text.as_bytes()), ..Data::default() })
+    };
+    let cases: Vec<(&str, Vec<u8>, bool)> = vec![
+        ("nothing, and cuts off", Vec::new(), false),
+        ("nothing", Vec::new(), true),
+        ("garbage", vec![0xff; 64], false),
+        ("an acceptance alone", answered(std::slice::from_ref(&accepted)), false),
+        ("an end without a beginning", answered(&[ServerFrame::Done(Done::default())]), false),
+        ("no answer", answered(&[accepted.clone(), ServerFrame::Done(Done::default())]), true),
+        ("a wrong place", answered(&[accepted.clone(), data(7, r#"{"v":1,"deltas":[]}"#)]), true),
+        ("no line", answered(&[accepted.clone(), data(0, "hello")]), true),
+        ("an end before a start", answered(&[accepted.clone(), data(0, r#"{"v":1,"deltas":[{"type":"end"}]}"#)]), true),
+        (
+            "that it has no model",
+            answered(&[ServerFrame::Reject(Reject::of(llm_router::ErrorKind::CallerModelUnknown))]),
+            false,
+        ),
+    ];
+    for (name, bytes, silent) in cases {
+        let sound = Server::start([Turn::Text("here".into())]).await;
+        let (node, known) = lying(bytes, silent).await;
+        let client = Client::knowing(Network::Memory, [known, sound.known()]);
+        sound.book.allow(Known::new(client.peers.id())).unwrap();
+        client.has_met(node.handle().id()).await;
+        client.has_met(sound.peers.id()).await;
+        for _ in 0..4 {
+            let answer = client.ask(request("hi")).await;
+            assert_eq!(answer.unwrap_or_else(|error| panic!("{name}: {error}")).text(), "here", "{name}");
+        }
+    }
 }
