@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use libp2p::identity::Keypair;
 use llm_router::ErrorKind;
+use llm_router::deps::RouterDeps;
+use llm_router::ids::ModelName;
 use llm_router::limits::Limits;
-use llm_router::testing::scripted::Turn;
-use llm_router_peers::node::Network;
+use llm_router::request::Privacy;
+use llm_router::router::Router;
+use llm_router::testing::scripted::{Scripted, Turn};
+use llm_router_peers::node::{Network, NodeConfig};
 use llm_router_peers::ticket::Ticket;
-use llm_router_peers::{Book, Options, Peers};
+use llm_router_peers::{Book, Options, Peers, Profile, Share};
 
-use super::stage::{Client, Server, request};
+use super::stage::{Client, Server, request, share};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -79,4 +83,32 @@ async fn without_anybody_trusted_the_backend_says_so() {
     );
     let error = peers.unwrap().backend().ready().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderUnavailable);
+}
+
+#[tokio::test]
+async fn on_the_local_network_a_stranger_may_ask_the_embedded_model_and_nothing_else() {
+    let model = |name| ModelName::new(name).unwrap();
+    let mut share = share();
+    share.providers = vec!["*".to_owned()];
+    let lan = |share: Share| {
+        Options::new(Keypair::generate_ed25519()).network(Network::Memory).profile(Profile::Lan).share(share)
+    };
+    let node = NodeConfig::listening(["/memory/0".parse().unwrap()]);
+    let server = Peers::start(lan(share).node(node)).unwrap();
+    let (embedded, hired) = (Scripted::text("local", "hello").serving([model("m")]), Scripted::text("lab", "no"));
+    let router = Router::builder().provider(embedded).provider(hired.serving([model("n")])).build().unwrap();
+    server.serve(&router).unwrap();
+
+    let client = Peers::start(lan(Share::default())).unwrap();
+    let mut deps = RouterDeps::default();
+    deps.ipfs_backend = Some(client.backend());
+    let asking = Router::builder().deps(deps).build().unwrap();
+    client.node().connect(server.id(), server.node().listening().await.unwrap()).await.unwrap();
+    assert_eq!(asking.generate(request("hi")).await.unwrap().text(), "hello");
+    let mut other = request("hi");
+    other.model = Some("ipfs_peer/n".to_owned());
+    assert_eq!(asking.generate(other).await.unwrap_err().kind(), ErrorKind::CallerModelUnknown);
+    let mut kept = request("hi");
+    kept.riders.privacy = Privacy::Trusted;
+    assert_eq!(asking.generate(kept).await.unwrap_err().kind(), ErrorKind::ProviderUnavailable, "a stranger reads it");
 }
