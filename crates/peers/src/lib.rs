@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod armour;
+pub mod book;
 mod envelope;
 pub mod grant;
 pub mod node;
 pub mod picker;
 pub mod receipt;
 pub mod record;
+pub mod share;
 pub mod table;
 pub mod ticket;
 pub mod wire;
