@@ -8,12 +8,11 @@ use std::time::SystemTime;
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 use llm_router::error::{Error, ErrorKind, Result};
-use llm_router::limits::Limits;
 use multibase::Base;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::{Given, Known, MOST_ADDRESSES};
+use super::{Known, MOST_ADDRESSES};
 use crate::grant::{Claim, Grant};
 
 /// Its name in the folder.
@@ -51,20 +50,16 @@ struct Peer {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
+    /// The grant that it gave us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    grant: Option<String>,
+    ours: Option<String>,
+    /// The grant that we gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    given: Option<Gave>,
+    theirs: Option<String>,
+    #[serde(default)]
+    may_ask: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     tools: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Gave {
-    id: String,
-    expires: u64,
-    #[serde(default)]
-    limits: Vec<Limits>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,43 +162,29 @@ impl Shape {
 
 impl Peer {
     fn of(known: &Known) -> Result<Self> {
-        let grant = known.grant.as_ref().map(Grant::to_bytes).transpose()?;
+        let word = |grant: &Grant| Ok::<_, Error>(multibase::encode(Base::Base32Lower, grant.to_bytes()?));
         Ok(Self {
-            id: known.id.to_base58(),
+            id: known.peer.to_base58(),
             name: known.name.clone(),
             addresses: known.addresses.iter().map(Multiaddr::to_string).collect(),
-            grant: grant.map(|bytes| multibase::encode(Base::Base32Lower, bytes)),
-            given: known.given.as_ref().map(|given| Gave {
-                id: hex(&given.id),
-                expires: given.expires,
-                limits: given.limits.clone(),
-            }),
+            ours: known.ours.as_ref().map(word).transpose()?,
+            theirs: known.theirs.as_ref().map(word).transpose()?,
+            may_ask: known.may_ask,
             tools: known.tools,
         })
     }
 
     fn known(self) -> Result<Known, String> {
-        let id = peer_id(&self.id)?;
-        let wrong = |what: &str| format!("the {what} of {} cannot be read", self.id);
-        let addresses = self.addresses.iter().take(MOST_ADDRESSES).map(|address| {
-            address.parse::<Multiaddr>().map_err(|_| format!("{address:?} of {} is no address", self.id))
-        });
-        let addresses = addresses.collect::<Result<_, _>>()?;
-        let grant = self.grant.as_ref().map(|text| {
-            let bytes = multibase::decode(text).map_err(|_| wrong("grant"))?.1;
-            Grant::from_bytes(&bytes).map_err(|_| wrong("grant"))
-        });
-        let given = self.given.as_ref().map(|gave| {
-            Ok::<_, String>(Given { id: unhex(&gave.id)?, expires: gave.expires, limits: gave.limits.clone() })
-        });
-        Ok(Known {
-            addresses,
-            grant: grant.transpose()?,
-            given: given.transpose()?,
-            name: self.name,
-            tools: self.tools,
-            ..Known::new(id)
-        })
+        let Self { id, name, addresses, ours, theirs, may_ask, tools } = self;
+        let peer = peer_id(&id)?;
+        let grant = |text: Option<String>| {
+            let read = |text: String| Grant::from_bytes(&multibase::decode(text).ok()?.1).ok();
+            text.map(|text| read(text).ok_or_else(|| format!("a grant of {id} cannot be read"))).transpose()
+        };
+        let address = |text: String| text.parse::<Multiaddr>().map_err(|_| format!("{text:?} of {id} is no address"));
+        let addresses = addresses.into_iter().take(MOST_ADDRESSES).map(address).collect::<Result<_, _>>()?;
+        let (ours, theirs) = (grant(ours)?, grant(theirs)?);
+        Ok(Known { name, addresses, ours, theirs, may_ask, tools, ..Known::new(peer) })
     }
 }
 
