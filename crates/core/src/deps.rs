@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ModelName, RequestId};
 use crate::limits::Keyring;
 use crate::pricing::Prices;
+use crate::provider::Call;
 use crate::provider::http::HttpClient;
 use crate::request::Request;
 use crate::store::Store;
@@ -226,7 +227,7 @@ pub trait Watch: Send + Sync + 'static {
     fn finished(&self, trace: &Arc<Trace>);
 }
 
-/// A backend that answers over IPFS and libp2p, injected by a program; this version has none of its own.
+/// A backend that answers over IPFS and libp2p, injected by a program: `crates/peers` has one, a program may have its own.
 pub trait IpfsBackend: Send + Sync + 'static {
     /// Sends a prompt to whoever can answer. `params` is the whole request.
     ///
@@ -242,6 +243,14 @@ pub trait IpfsBackend: Send + Sync + 'static {
     /// The peers that it knows, as they are shown. None where a backend keeps that to itself.
     fn peers(&self) -> BoxFuture<'_, Vec<PeerStatus>> {
         Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// The same with all that is known of the attempt: how long it may take, where it stands in a trace. Who needs nothing of that leaves it out.
+    ///
+    /// # Errors
+    /// As [`IpfsBackend::route_llm_request`].
+    fn route_call<'a>(&'a self, prompt: &'a str, call: &'a Call) -> BoxFuture<'a, Result<DeltaStream>> {
+        self.route_llm_request(prompt, call.target.model.as_ref(), &call.request)
     }
 
     /// Whether a node is attached that could answer, or what is missing.

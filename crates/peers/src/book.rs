@@ -178,6 +178,13 @@ impl Book {
         ids.iter().filter_map(|peer| pages.find(peer)).collect()
     }
 
+    /// Whether nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let pages = self.pages();
+        pages.known.is_empty() && !pages.trusted.values().any(|trusted| trusted.asks)
+    }
+
     /// Writes a peer in, in place of what was known of it.
     ///
     /// # Errors

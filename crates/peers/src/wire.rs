@@ -5,6 +5,7 @@
 //! frames get onto a stream is `io.rs`, when which one may come is the business of `serve` and `call`.
 
 pub mod breach;
+pub mod caps;
 pub mod check;
 pub mod client;
 pub mod code;
@@ -15,6 +16,7 @@ pub mod server;
 mod tests;
 
 pub use breach::Breach;
+pub use caps::{Caps, CapsFrame};
 pub use client::{ClientFrame, Open};
 pub use code::Code;
 pub use server::{Accepted, Data, Done, Failure, Head, Reject, ServerFrame, Tick};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Availability, Call, Capabilities, Describe, Provider};
+use super::{Availability, Call, Capabilities, Describe, Liveness, Provider};
 use crate::delta::DeltaStream;
 use crate::deps::IpfsBackend;
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ impl PeerProvider {
         let capabilities = Capabilities { multiple_choices: false, ..Capabilities::ALL };
         // Whom a node talks to is its own policy: what reaches a plan by itself is trusted, nothing more.
         let describe = Describe::new(id).with_privacy(Privacy::Trusted).with_capabilities(capabilities);
+        // A peer that is at work says so, and one that is silent is passed over behind the trait.
+        let describe = describe.with_liveness(Liveness::Progress);
         Self { describe, backend }
     }
 }
@@ -49,7 +51,7 @@ impl Provider for PeerProvider {
     async fn generate(&self, call: Arc<Call>) -> Result<DeltaStream> {
         let backend = self.backend.as_ref().ok_or_else(|| Error::unavailable(MISSING).with_hint(HINT))?;
         let prompt = last_text(&call.request);
-        backend.route_llm_request(&prompt, call.target.model.as_ref(), &call.request).await
+        backend.route_call(&prompt, &call).await
     }
 }
 

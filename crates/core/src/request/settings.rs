@@ -99,6 +99,10 @@ pub struct Riders {
     /// The key that a client of a server showed, as settings name it: one that was made by its id, one of the configuration by its name. The door that saw the key says it; no body can.
     #[serde(skip)]
     pub key: Option<Arc<str>>,
+    /// The peers that it came through, by their ids, the first one first: whoever passes it on to a peer says them, so that it does not go in circles. The door that knows who sent it says it; no body
+    /// can.
+    #[serde(skip)]
+    pub hops: Vec<String>,
 }
 
 /// When an answer is given out. Until then another target may take over unseen.

@@ -167,6 +167,12 @@ impl Reject {
         Self { code: Code::of(kind), message: sentence(kind).to_owned(), ..Self::default() }
     }
 
+    /// Whether it keeps to its bounds.
+    pub(super) fn sound(&self) -> Result<(), Breach> {
+        understood(&self.crit, &["code", "message", "retry_after_ms", "load", "crit"])?;
+        within("message", self.message.len(), MAX_SENTENCE)
+    }
+
     /// With the time after which to ask again.
     #[must_use]
     pub fn after(self, wait: Option<Duration>) -> Self {
@@ -273,10 +279,7 @@ impl Message for ServerFrame {
 
     fn sound(&self) -> Result<(), Breach> {
         match self {
-            Self::Reject(Reject { message, crit, .. }) => {
-                understood(crit, &["code", "message", "retry_after_ms", "load", "crit"])?;
-                within("message", message.len(), MAX_SENTENCE)
-            }
+            Self::Reject(reject) => reject.sound(),
             Self::Accepted(Accepted { model_digest, crit, .. }) => {
                 understood(crit, &["queue_pos", "est_ttft_ms", "model_digest", "crit"])?;
                 within("model_digest", model_digest.as_ref().map_or(0, String::len), MAX_TEXT)
