@@ -10,6 +10,7 @@ mod hub;
 mod keys;
 mod lazy;
 mod otlp;
+mod peers;
 mod reload;
 mod seal;
 mod state;
@@ -39,6 +40,7 @@ pub use self::embedded::{Progress, Pulled};
 pub use self::keys::ProviderKeys;
 use self::lazy::LazyDisk;
 use self::otlp::Otlp;
+pub use self::peers::{Desk, Invited, Joined, Peering, Role, TICKET, verify_receipt};
 pub use self::reload::Reloaded;
 use self::state::State;
 
@@ -58,16 +60,25 @@ pub struct App {
     flags: Flags,
     registry: Arc<Registry>,
     otlp: Option<Arc<Otlp>>,
+    peering: Option<Peering>,
     /// The router that answers now: kept to the end, when it is asked once more what it counted.
     now: Mutex<Router>,
 }
 
 impl App {
-    /// Builds the router of a configuration, with the embedded engine at `home`.
+    /// Builds the router of a configuration, with the embedded engine at `home`. It is no peer.
     ///
     /// # Errors
     /// `caller_invalid_request` with every problem of the configuration.
     pub fn open(environment: Environment, flags: &Flags, home: Home) -> Result<Self> {
+        Self::open_as(environment, flags, home, Role::None)
+    }
+
+    /// The same, as a peer of other routers. To be called within a runtime then, which keeps the node.
+    ///
+    /// # Errors
+    /// As [`App::open`]; and what keeps a node from starting.
+    pub fn open_as(environment: Environment, flags: &Flags, home: Home, role: Role) -> Result<Self> {
         let mut loaded = Settings::load(&environment, flags)?;
         let keys = ProviderKeys::new(loaded.places.data().ok().map(|folder| folder.join("provider-keys.json")));
         keys.complete(&mut loaded.settings)?;
@@ -93,6 +104,13 @@ impl App {
         let otlp = Otlp::of(settings, &deps.ledger)?;
         deps.watch = otlp.clone().map(|otlp| otlp as Arc<dyn Watch>);
 
+        let peering = match role {
+            Role::Asking => Some(Peering::start(&Desk::of(&loaded)?, false)?),
+            Role::Serving if settings.peers.serve => Some(Peering::start(&Desk::of(&loaded)?, true)?),
+            Role::None | Role::Serving => None,
+        };
+        deps.ipfs_backend = peering.as_ref().map(Peering::backend);
+
         let runner = Runner::default();
         let around = embedded::Around { home, environment: environment.clone(), runner: runner.clone() };
         let embedded = Arc::new(Embedded::new(&loaded, deps.http.clone(), around)?);
@@ -108,13 +126,20 @@ impl App {
         let router = builder.settings(loaded.settings.clone()).deps(deps).build()?;
         let flags = flags.clone();
         let now = Mutex::new(router.clone());
-        let app = Self { now, router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp };
+        let app =
+            Self { now, router, loaded, environment, disk, embedded, keys, runner, flags, registry, otlp, peering };
+        if let Some(peering) = &app.peering {
+            peering.serve(&app.router)?;
+        }
         app.follow(&app.router);
         Ok(app)
     }
 
-    /// Sends a collector, where there is one, what this router counts and whom its breakers hold back: of one that took the place of the one before.
+    /// Takes note of the router that took the place of the one before: a collector, where there is one, is sent what it counts and whom its breakers hold back, and peers are answered by it.
     pub fn follow(&self, router: &Router) {
+        if let Some(Err(error)) = self.peering.as_ref().map(|peering| peering.serve(router)) {
+            tracing::warn!("peers are answered as before: {error}");
+        }
         if let Some(otlp) = &self.otlp {
             otlp.follow(router.watched());
             *self.now.lock().unwrap_or_else(PoisonError::into_inner) = router.clone();
@@ -123,6 +148,9 @@ impl App {
 
     /// Ends what runs, and waits until what was stored is safe.
     pub async fn close(&self) {
+        if let Some(peering) = &self.peering {
+            peering.stop().await;
+        }
         self.router.deps().shut_down().await;
         if let Some(otlp) = &self.otlp {
             otlp.close().await;
@@ -146,6 +174,11 @@ impl App {
     /// The keys that `auth` keeps.
     pub fn keys(&self) -> &ProviderKeys {
         &self.keys
+    }
+
+    /// The node, where this is a peer.
+    pub fn peering(&self) -> Option<&Peering> {
+        self.peering.as_ref()
     }
 
     /// What starts programs, and can end them all.

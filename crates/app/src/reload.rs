@@ -14,7 +14,7 @@ use llm_router::router::Router;
 use crate::App;
 
 /// What was opened or started once and is not exchanged: sections, with a dot at the end, and keys.
-const AT_THE_START: [&str; 18] = [
+const AT_THE_START: [&str; 19] = [
     "server.host",
     "server.port",
     "server.admin",
@@ -33,6 +33,7 @@ const AT_THE_START: [&str; 18] = [
     "telemetry.",
     "proxy.",
     "http.",
+    "peers.",
 ];
 
 /// A configuration that was read again.
@@ -144,6 +145,7 @@ fn stay(settings: &mut Settings, before: &Settings) {
     settings.telemetry = before.telemetry.clone();
     settings.proxy = before.proxy.clone();
     settings.http = before.http.clone();
+    settings.peers = before.peers.clone();
     let (to, from) = (&mut settings.server, &before.server);
     to.host.clone_from(&from.host);
     to.admin.clone_from(&from.admin);

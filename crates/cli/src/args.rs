@@ -1,6 +1,7 @@
-//! The command line: what may be typed, as types. What each command does is in `commands/`; the words behind `keys` are in `args/keys.rs`.
+//! The command line: what may be typed, as types. What each command does is in `commands/`; the words behind `keys` and `peers` are in `args/`.
 
 mod keys;
+mod peers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub(crate) use self::keys::{KeyCreate, KeyDerive, KeyLimits, KeyUpdate, Keys};
+pub(crate) use self::peers::{PeerInvite, Peers};
 
 /// Generate text through cloud APIs, agent CLIs, an embedded model or peers: one command for all.
 #[derive(Debug, Parser)]
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// Make, list and revoke the keys of the server's clients
     #[command(subcommand)]
     Keys(Keys),
+    /// Trust other routers, be trusted by them, see what they serve
+    #[command(subcommand)]
+    Peers(Peers),
     /// Show what was used and what it cost
     Usage(Usage),
     /// Show which providers would answer a request, nothing is sent; or what happened to one of a running server
@@ -185,6 +190,10 @@ pub(crate) struct Serve {
     /// Port to bind; 0 lets the system choose [default: 8000]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+
+    /// Answer trusted peers too, and ask them: what is shared stands under [peers] of the configuration
+    #[arg(long)]
+    pub peers: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod generate;
 mod keys;
 mod mcp;
 mod models;
+mod peers;
 mod providers;
 mod pull;
 mod run;
@@ -19,9 +20,9 @@ mod usage;
 
 use clap::CommandFactory;
 use llm_router::config::{Environment, Flags};
-use llm_router_app::{App, Home, serve_worker};
+use llm_router_app::{App, Home, Role, serve_worker};
 
-use crate::args::{Cli, Command, Global, Keys};
+use crate::args::{Cli, Command, Global, Keys, Peers, RequestArgs};
 use crate::log;
 use crate::output::{self, Failure, Outcome};
 use crate::signals::interruptible;
@@ -37,6 +38,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Serve(args) => return serve::run(environment, &global, args),
         // It needs nothing but the key.
         Command::Keys(Keys::Derive(args)) => return keys::derived(&global, args),
+        // Nor does it.
+        Command::Peers(Peers::Verify { receipt }) => return peers::verified(&global, receipt),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,6 +76,7 @@ async fn dispatch(app: &App, global: &Global, command: &Command) -> Outcome {
         Command::Pull(args) => pull::run(app, global, args).await,
         Command::Auth(args) => auth::run(app, global, args),
         Command::Keys(args) => keys::run(app, global, args).await,
+        Command::Peers(args) => peers::run(app, global, args).await,
         Command::Usage(args) => usage::run(app, global, args).await,
         Command::Explain(args) => explain::run(app, global, args).await,
         Command::Doctor(args) => doctor::run(app, global, args).await,
@@ -98,12 +102,32 @@ fn open(environment: Environment, global: &Global, command: &Command) -> Outcome
     }
     // A process that stays keeps the engine apart, so that a crash there ends one answer and not the client's session.
     let home = if matches!(command, Command::Mcp | Command::Run(_)) { Home::child()? } else { Home::Here };
-    let app = App::open(environment, &flags, home).map_err(Failure::Usage)?;
+    let app = App::open_as(environment, &flags, home, role(command)).map_err(Failure::Usage)?;
     if !matches!(command, Command::Doctor(_)) {
         output::show_downloads(&app);
         app.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
     Ok(app)
+}
+
+/// A command is a peer only where it names peers: nothing is joined by itself.
+fn role(command: &Command) -> Role {
+    let named = |request: &RequestArgs| {
+        let model = request.model.as_deref().and_then(|model| model.split_once('/')).map(|(provider, _)| provider);
+        is_peers(request.provider.as_deref()) || is_peers(model)
+    };
+    let asks = match command {
+        Command::Generate(args) => named(&args.request),
+        Command::Chat(args) => named(&args.request),
+        Command::Test(args) => is_peers(args.provider.as_deref()),
+        Command::Peers(args) => return peers::role(args),
+        _ => false,
+    };
+    if asks { Role::Asking } else { Role::None }
+}
+
+fn is_peers(provider: Option<&str>) -> bool {
+    provider.is_some_and(|id| ["ipfs_peer", "ipfs_peers"].iter().any(|name| id.eq_ignore_ascii_case(name)))
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

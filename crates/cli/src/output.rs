@@ -8,7 +8,6 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use clap::error::{ContextKind, ContextValue};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use llm_router::{Error, ErrorKind};
 use llm_router_app::App;
@@ -99,9 +98,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     let asked = matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion);
     let json = std::env::args_os().any(|word| word == "--json");
-    if let Some(error) = planned(error) {
-        return fail(&Failure::Usage(error), json);
-    }
     if json && !asked {
         return fail(&Failure::Usage(Error::invalid(in_a_line(error)).with_hint("see `llm-router --help`")), true);
     }
@@ -109,15 +105,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         Err(failure) if asked => fail(&failure, json),
         _ => ExitCode::from(if asked { 0 } else { 2 }),
     }
-}
-
-/// Commands of the project's plan that this version does not have: a person who read of one should not look for a typing error.
-const PLANNED: [&str; 1] = ["peers"];
-
-fn planned(error: &clap::Error) -> Option<Error> {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let name = PLANNED.iter().find(|name| **name == word.as_str())?;
-    Some(Error::invalid(format!("`{name}` is not in this version")).with_hint("`llm-router --help` lists what is"))
 }
 
 /// What clap says, without the usage line and the advice below it.

@@ -13,6 +13,7 @@ pub mod names;
 pub mod origin;
 mod output;
 mod parse;
+mod peers;
 mod reference;
 mod route;
 mod server;
@@ -35,6 +36,7 @@ pub use env::{Environment, NearMiss, Places, Terminal};
 pub use join::Flags;
 pub use origin::{Entry, Loaded, Origin, Problem, Problems, Warning};
 pub use output::{Condition, LinesSettings, OutputForm, Pick};
+pub use peers::{PeersSettings, ShareSettings};
 pub use reference::{configuration_md, environment_md};
 pub use route::{Balance, RouteSettings};
 pub use server::{ClientKey, KeyLimits, LimitSettings, ServerSettings, StoreSettings};
@@ -333,22 +335,6 @@ pub struct LocalSettings {
     pub hub_token: Option<Secret>,
     /// Whether nothing may be fetched.
     pub offline: bool,
-}
-
-/// Other routers on the libp2p network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeersSettings {
-    /// `lan`, `private` or `public`; unset is no network at all.
-    pub profile: Option<String>,
-    /// Addresses to listen on.
-    pub listen: Vec<String>,
-    /// Addresses to find others through.
-    pub bootstrap: Vec<String>,
-    /// Ids of the peers that may see prompts and may ask.
-    pub trusted: Vec<String>,
-    /// The network's pre-shared key.
-    pub swarm_key: Option<PathBuf>,
 }
 
 /// The MCP server.

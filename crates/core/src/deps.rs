@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -239,6 +240,11 @@ pub trait IpfsBackend: Send + Sync + 'static {
         params: &'a Request,
     ) -> BoxFuture<'a, Result<DeltaStream>>;
 
+    /// The peers that it knows, as they are shown. None where a backend keeps that to itself.
+    fn peers(&self) -> BoxFuture<'_, Vec<PeerStatus>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// The same with all that is known of the attempt: how long it may take, where it stands in a trace. Who needs nothing of that leaves it out.
     ///
     /// # Errors
@@ -254,4 +260,52 @@ pub trait IpfsBackend: Send + Sync + 'static {
     fn ready(&self) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// A peer as it is shown: by `peers ls`, in the API, and as a metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// Its id.
+    pub id: String,
+    /// What it is called here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How far it is trusted: `stranger`, `trusted`, `tools`.
+    pub trust: String,
+    /// Whether it is asked: `ready`, `held`, `half_open`, `over`; `met` where it serves nothing, `absent` where it is not there.
+    pub state: String,
+    /// How it is reached: `direct`, `relayed`, `none`.
+    pub path: String,
+    /// Over what: `tcp`; none where it is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Where it is.
+    pub addresses: Vec<String>,
+    /// Seconds there and back, as measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<f64>,
+    /// Its program and version, as it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What it serves.
+    pub models: Vec<PeerModel>,
+}
+
+/// A model of a peer as it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PeerModel {
+    /// Its name.
+    pub model: String,
+    /// Whether it is asked: `ready`, `held`, `half_open`.
+    pub state: String,
+    /// Seconds to a first token that are expected.
+    pub first_token: f64,
+    /// How many answers that rests on; 0 is what the peer says of itself.
+    pub samples: u64,
+    /// Its context window in tokens.
+    pub context: u64,
+    /// Why it would be chosen, or not.
+    pub why: String,
 }

@@ -2,7 +2,7 @@
 
 mod context;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -234,12 +234,53 @@ pub struct Attempt {
     /// How long it took until its first content or its failure.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
     pub took: Option<Duration>,
+    /// The id of the peer that was asked, where the provider is a network of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// That peer's signed receipt as a word, once its answer has ended: `llm-router peers verify` checks it.
+    #[serde(default, skip_serializing_if = "Late::is_missing")]
+    pub receipt: Late,
 }
 
 impl Attempt {
     /// A try that began.
     pub fn new(provider: ProviderId, model: Option<ModelName>) -> Self {
-        Self { provider, model, key: None, span: None, began: None, error: None, took: None }
+        let receipt = Late::default();
+        Self { provider, model, key: None, span: None, began: None, error: None, took: None, peer: None, receipt }
+    }
+}
+
+/// A text that comes after what it stands in was written down. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Late(Arc<OnceLock<String>>);
+
+impl Late {
+    /// It has come. What comes after the first is left out.
+    pub fn set(&self, text: String) {
+        let _ = self.0.set(text);
+    }
+
+    /// The text, once it is there.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    fn is_missing(&self) -> bool {
+        self.0.get().is_none()
+    }
+}
+
+impl Serialize for Late {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.get().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Late {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        Ok(Self(Arc::new(text.map_or_else(OnceLock::new, OnceLock::from))))
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libp2p::futures::future::BoxFuture;
 use llm_router::delta::DeltaStream;
-use llm_router::deps::IpfsBackend;
+use llm_router::deps::{IpfsBackend, PeerStatus};
 use llm_router::ids::ModelName;
 use llm_router::provider::Call;
 use llm_router::request::Request;
@@ -22,6 +22,7 @@ use llm_router::{Error, Result};
 use self::asking::Asking;
 use crate::caps::ASK;
 use crate::serve::request::reaches_out;
+use crate::service::seen;
 use crate::service::shared::Shared;
 
 /// How long an answer is waited for where nobody says so.
@@ -66,6 +67,10 @@ impl IpfsBackend for Backend {
     fn route_call<'a>(&'a self, _prompt: &'a str, call: &'a Call) -> BoxFuture<'a, Result<DeltaStream>> {
         let trace = call.cx.trace.as_ref().map(ToString::to_string);
         Box::pin(async move { self.ask(call.target.model.as_ref(), &call.request, call.deadlines.total, trace) })
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Vec<PeerStatus>> {
+        Box::pin(async { seen::list(&self.shared).await.into_iter().map(PeerStatus::from).collect() })
     }
 
     fn ready(&self) -> Result<(), Error> {

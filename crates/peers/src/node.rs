@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// Closes all connections, and waits until the node is gone.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
     }

@@ -4,7 +4,7 @@
 //! happens in the network becomes entries of the table in `service/watch.rs`, by how much a peer may annoy us says `service/strikes.rs`, what is shown is `service/seen.rs`.
 
 pub(crate) mod counts;
-mod seen;
+pub(crate) mod seen;
 pub(crate) mod shared;
 pub(crate) mod strikes;
 mod watch;
@@ -216,13 +216,18 @@ impl Peers {
         Ok(Ticket::new(self.shared.node.listening().await?, grant))
     }
 
+    /// Waits until those of the book were met or could not be, and others had a moment to be found: seconds after the start at most, then no time.
+    pub async fn settle(&self) {
+        while self.shared.wait_for_contacts().await {}
+    }
+
     /// What is known of each peer: those of the book, and those that were met.
     pub async fn list(&self) -> Vec<Seen> {
         seen::list(&self.shared).await
     }
 
     /// Ends all requests and closes all connections.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.shared.end().await;
         self.node.stop().await;
     }

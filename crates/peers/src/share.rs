@@ -1,4 +1,7 @@
-//! What is shared with peers: providers and models, how much of them at once, and what stays here.
+//! What this router shares with peers: which of its providers and models, how much of them each peer gets, and what is kept for its own users.
+//!
+//! What is not named here no peer reaches: keys that lie in the environment, agents with tools. Whether a request of a peer may begin now, beside those of this router's own users, is
+//! [`Share::has_room`].
 
 use llm_router::ids::matches_pattern;
 use llm_router::limits::Limits;
@@ -13,8 +16,10 @@ pub struct Share {
     pub models: Vec<String>,
     /// What each peer may use; a grant may narrow it further.
     pub limits: Limits,
-    /// Requests of all peers together at once: the rest of the machine's power is for its own users.
+    /// Requests that are answered at once, those of this router's own users counted, past which no peer's begins.
     pub places: u32,
+    /// How many of those places are kept free for its own users.
+    pub reserve: u32,
     /// Whether a request is passed on to further peers.
     pub forward: bool,
     /// Whether answers are signed.
@@ -24,12 +29,13 @@ pub struct Share {
 impl Default for Share {
     fn default() -> Self {
         let mut limits = Limits::default();
-        limits.concurrency = Some(4);
+        limits.concurrency = Some(2);
         Self {
             providers: vec!["local".to_owned()],
             models: Vec::new(),
             limits,
             places: 8,
+            reserve: 2,
             forward: false,
             receipts: true,
         }
@@ -55,5 +61,35 @@ impl Share {
     #[must_use]
     pub fn concurrency(&self) -> u32 {
         self.limits.concurrency.unwrap_or(self.places).min(self.places)
+    }
+
+    /// Whether another request of a peer may begin beside so many that are under way, of peers and of this router's own users.
+    #[must_use]
+    pub fn has_room(&self, under_way: u64) -> bool {
+        under_way < u64::from(self.places.saturating_sub(self.reserve))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_is_not_shared() {
+        let share = Share {
+            providers: vec!["echo".into(), "lab".into()],
+            models: vec!["qwen*".into(), "echo/b".into()],
+            ..Share::default()
+        };
+        assert!(share.has("echo", "qwen3") && share.has("echo", "b") && share.has_provider("lab"));
+        assert!(!share.has("echo", "a") && !share.has("lab", "b") && !share.has("other", "qwen3"));
+        assert!(Share::default().has("local", "any") && !Share::default().has_provider("openai"));
+    }
+
+    #[test]
+    fn places_are_kept_for_ones_own_users() {
+        let share = Share { places: 4, reserve: 1, ..Share::default() };
+        assert!(share.has_room(2) && !share.has_room(3) && share.concurrency() == 2);
+        assert!(!Share { places: 1, reserve: 2, ..Share::default() }.has_room(0));
     }
 }

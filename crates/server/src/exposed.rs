@@ -19,7 +19,7 @@ pub(crate) fn only_configured(router: &Router) -> Router {
             entry.is(&id.to_ascii_lowercase())
         })
     };
-    let peers = router.deps().ipfs_backend.is_some() || settings.peers.profile.is_some();
+    let peers = router.deps().ipfs_backend.is_some();
     let configured = |entry: &&Entry| {
         settings.providers.iter().any(|(id, provider)| provider.configured && entry.is(id.as_str()))
             || entry.automatic == Automatic::Floor

@@ -89,6 +89,9 @@ fn after_words(response: &Response, trace: &Trace) {
         let model = served.model.as_ref().map(|model| format!("/{model}")).unwrap_or_default();
         output::note(&format!("note: {}{model} answered instead of {asked}", served.provider));
     }
+    if let Some(peer) = trace.attempts.last().filter(|last| last.error.is_none()).and_then(|last| last.peer.as_ref()) {
+        output::note(&format!("note: the peer {peer} answered"));
+    }
 }
 
 /// The one object of `--json`.
@@ -125,7 +128,8 @@ fn trace_text(trace: &Trace) -> String {
     for attempt in &trace.attempts {
         let took = attempt.took.map(|took| took.as_millis()).unwrap_or_default();
         let outcome = attempt.error.as_ref().map_or("answered".to_owned(), |error| format!("failed: {error}"));
-        lines.push(format!("  tried {} for {took} ms: {outcome}", attempt.provider));
+        let peer = attempt.peer.as_ref().map(|peer| format!(" by the peer {peer}")).unwrap_or_default();
+        lines.push(format!("  tried {}{peer} for {took} ms: {outcome}", attempt.provider));
     }
     lines.push(format!(
         "  cache {}{}",

@@ -195,7 +195,7 @@ async fn list(keyring: &Keyring, global: &Global) -> Outcome {
 }
 
 /// The day of UTC that a time in seconds since 1970 is in.
-fn day(seconds: u64) -> Day {
+pub(super) fn day(seconds: u64) -> Day {
     Day::of(SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
@@ -261,7 +261,7 @@ pub(crate) fn derived(global: &Global, args: &KeyDerive) -> Outcome {
     output::print(&format!("{}\n", narrower.expose()))
 }
 
-fn limits(args: &KeyLimits) -> Outcome<Limits> {
+pub(super) fn limits(args: &KeyLimits) -> Outcome<Limits> {
     let mut limits = Limits::default();
     limits.requests_per_minute = args.rpm;
     limits.tokens_per_minute = args.tpm;
@@ -297,6 +297,11 @@ pub(super) fn until(text: &str) -> Outcome<u64> {
     let length =
         unit.and_then(|(_, length)| count.checked_mul(length)).filter(|length| (1..=LONGEST_TTL).contains(length));
     Ok(seconds(SystemTime::now()) + length.ok_or_else(wrong)?)
+}
+
+/// The second since 1970 that is so long from now.
+pub(super) fn seconds_from_now(length: Duration) -> u64 {
+    seconds(SystemTime::now()) + length.as_secs()
 }
 
 /// A hundred years: more is a slip.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llm_router::config::{Environment, Flags};
 use llm_router::error::Error;
-use llm_router_app::{App, Home};
+use llm_router_app::{App, Home, Peering, Role};
 use llm_router_server::{Bound, Server, ServerOptions, Stop};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +49,9 @@ pub(crate) fn run(environment: Environment, global: &Global, args: &Serve) -> Ou
     output::note(&format!("listening on {scheme}://{}", bound.address()?));
     if let Some(admin) = bound.admin_address()? {
         output::note(&format!("metrics at http://{admin}/metrics"));
+    }
+    if let Some(peering) = app.peering() {
+        runtime.block_on(says_where(peering))?;
     }
 
     huge_pages(true);
@@ -149,7 +152,23 @@ fn open(environment: Environment, global: &Global, args: &Serve) -> Outcome<App>
     if let Some(port) = args.port {
         flags = flags.set("--port", "server.port", port.to_string());
     }
-    App::open(environment, &flags, Home::child()?).map_err(Failure::Usage)
+    if args.peers {
+        flags = flags.set("--peers", "peers.serve", "true");
+    }
+    App::open_as(environment, &flags, Home::child()?, Role::Serving).map_err(Failure::Usage)
+}
+
+/// Tells as whom it is a peer, and where.
+async fn says_where(peering: &Peering) -> Outcome {
+    for address in peering.listening().await? {
+        output::note(&format!("peers at {address}/p2p/{}", peering.id()));
+    }
+    if peering.is_public() {
+        output::note(
+            "warning: anybody may ask this peer, and a peer that is asked reads the prompt; so do those that this one asks",
+        );
+    }
+    Ok(())
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Error> {

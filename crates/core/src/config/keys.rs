@@ -139,7 +139,6 @@ const RESUME: Kind = Kind::Word(&["off", "continue", "restart"]);
 const PACE: Kind = Kind::Integer { min: 0, max: 1_000_000_000 };
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const LIMIT: Kind = Kind::Integer { min: 0, max: 1_000_000_000_000 };
-const NO_PEERS: &str = "this version has no peer network";
 
 macro_rules! keys {
     ($($path:literal, $kind:expr, $default:literal, $example:literal $(, later $later:expr)?; $doc:literal => $apply:expr;)*) => {
@@ -525,16 +524,46 @@ keys! {
     "prices.*.written", Kind::Dollars, "", "\"0.1875\"";
         "What a million tokens of a prompt cost that the provider writes to its cache; without it as `input`." => |s, n, v| price(s, n).written = v.integer();
 
-    "peers.profile", Kind::Word(&["lan", "private", "public"]), "", "\"private\"", later NO_PEERS;
-        "How the peer network is joined; without it there is none." => |s, _, v| s.peers.profile = v.text();
-    "peers.listen", Kind::List, "", "[\"/ip4/0.0.0.0/udp/4101/quic-v1\"]", later NO_PEERS;
-        "Addresses to listen on." => |s, _, v| put(&mut s.peers.listen, v.list());
-    "peers.bootstrap", Kind::List, "", "[\"/dns4/peer.example.org/tcp/4101\"]", later NO_PEERS;
-        "Addresses to find others through." => |s, _, v| put(&mut s.peers.bootstrap, v.list());
-    "peers.trusted", Kind::List, "", "[\"12D3KooW…\"]", later NO_PEERS;
-        "Ids of the peers that may see prompts and may ask." => |s, _, v| put(&mut s.peers.trusted, v.list());
-    "peers.swarm_key", Kind::Path, "", "\"~/.ipfs/swarm.key\"", later NO_PEERS;
-        "The file of the network's pre-shared key." => |s, _, v| s.peers.swarm_key = v.path();
+    "peers.serve", Kind::Flag, "false", "true";
+        "Whether `serve` answers peers too, and asks them: what `serve --peers` says." => |s, _, v| put(&mut s.peers.serve, v.flag());
+    "peers.profile", Kind::Word(&["private", "lan", "public"]), "\"private\"", "\"lan\"";
+        "Who may ask: peers with a ticket or in `trusted` (`private`); also anybody on this machine and its local networks, the embedded model, one request at a time each (`lan`); anybody (`public`)." => |s, _, v| put(&mut s.peers.profile, v.text());
+    "peers.listen", Kind::List, "", "[\"/ip4/0.0.0.0/tcp/4101\"]";
+        "Addresses on which a serving peer listens, TCP; without them `/ip4/0.0.0.0/tcp/4101`. Port 0 is any that is free; 4001, 5001 and 8080 are Kubo's." => |s, _, v| put(&mut s.peers.listen, v.list());
+    "peers.announce", Kind::List, "", "[\"/dns4/router.example.org/tcp/4101\"]";
+        "Addresses under which others reach this peer where it cannot know them: behind a port map, in a container. They come first in tickets." => |s, _, v| put(&mut s.peers.announce, v.list());
+    "peers.bootstrap", Kind::List, "", "[\"/dns4/peer.example.org/tcp/4101/p2p/12D3KooW…\"]";
+        "Peers to begin with, through whom others are found: each address ends with `/p2p/` and the peer's id. They are not trusted for that." => |s, _, v| put(&mut s.peers.bootstrap, v.list());
+    "peers.trusted", Kind::List, "", "[\"12D3KooW…\"]";
+        "Ids of peers that may see prompts and may ask, besides those that `llm-router peers join` and tickets made known." => |s, _, v| put(&mut s.peers.trusted, v.list());
+    "peers.tools", Kind::List, "", "[\"12D3KooW…\"]";
+        "Ids of peers whose answers may call tools; from all others such calls are refused, and in the profile `public` always." => |s, _, v| put(&mut s.peers.tools, v.list());
+    "peers.swarm_key", Kind::Path, "", "\"~/.ipfs/swarm.key\"";
+        "The file of a private network's key, in Kubo's form: whoever lacks it cannot even connect." => |s, _, v| s.peers.swarm_key = v.path();
+    "peers.mdns", Kind::Flag, "true", "false";
+        "Whether peers are found on the local network, and this one there. Whoever is found is not trusted for that." => |s, _, v| put(&mut s.peers.mdns, v.flag());
+    "peers.share.providers", Kind::List, "\"local\"", "[\"local\", \"ollama\"]";
+        "The providers that peers may use. Keys in the environment, agents and other peers are shared with nobody who is not named here; an agent with tools never is." => |s, _, v| put(&mut s.peers.share.providers, v.list());
+    "peers.share.models", Kind::List, "", "[\"qwen3*\", \"ollama/llama3.2\"]";
+        "The models among theirs: a name or `provider/model`, `*` for anything; without it all." => |s, _, v| put(&mut s.peers.share.models, v.list());
+    "peers.share.places", COUNT, "8", "16";
+        "How many requests are answered at once, those of this router's own users counted, past which no peer's begins." => |s, _, v| put(&mut s.peers.share.places, v.integer());
+    "peers.share.reserve", Kind::Integer { min: 0, max: 1_000_000 }, "2", "4";
+        "How many of those places are kept free for this router's own users." => |s, _, v| put(&mut s.peers.share.reserve, v.integer());
+    "peers.limits.requests_per_minute", LIMIT, "", "60";
+        "The most requests of one peer in any sixty seconds. What its ticket says holds besides, here and below." => |s, _, v| s.peers.limits.requests_per_minute = v.integer();
+    "peers.limits.tokens_per_minute", LIMIT, "", "100000";
+        "The most tokens of one peer in any sixty seconds, those of prompts and of answers." => |s, _, v| s.peers.limits.tokens_per_minute = v.integer();
+    "peers.limits.max_tokens", Kind::Integer { min: 1, max: 10_000_000 }, "", "4096";
+        "The most tokens of one answer to a peer: a request that asks for more, or names none, gets these." => |s, _, v| s.peers.limits.max_tokens = v.integer();
+    "peers.limits.concurrency", Kind::Integer { min: 0, max: 1_000_000 }, "2", "4";
+        "The most requests of one peer at once." => |s, _, v| s.peers.limits.concurrency = v.integer();
+    "peers.limits.budget_per_day", Kind::Dollars, "", "\"1.00\"";
+        "The most money that one peer spends in a UTC day, in dollars: for providers whose key costs something." => |s, _, v| s.peers.limits.budget_per_day = v.integer();
+    "peers.limits.budget_per_month", Kind::Dollars, "", "\"10.00\"";
+        "The most money that one peer spends in a UTC month, in dollars." => |s, _, v| s.peers.limits.budget_per_month = v.integer();
+    "peers.limits.unpriced", Kind::Flag, "false", "true";
+        "Whether a peer with a budget may ask models whose price is unknown; such requests count as free." => |s, _, v| put(&mut s.peers.limits.unpriced, v.flag());
 
     "mcp.enabled", Kind::Flag, "true", "false";
         "Whether the HTTP server answers on `/mcp`." => |s, _, v| put(&mut s.mcp.enabled, v.flag());

@@ -4,6 +4,7 @@
 //! several keys describe together is put together in `validate/described.rs`. Values and precedence are settled before, in `value.rs` and `join.rs`.
 
 mod described;
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +91,7 @@ impl<'a> Check<'a> {
         self.unusable();
         self.routes(registered);
         self.prices();
+        self.peers();
         self.silences();
         self.warn();
     }

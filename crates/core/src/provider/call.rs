@@ -14,7 +14,7 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, Result};
 use crate::ids::{ModelName, ProviderId, RequestId};
 use crate::request::Request;
-use crate::trace::TraceContext;
+use crate::trace::{Late, TraceContext};
 
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +154,10 @@ struct Noted {
     dropped: std::sync::Mutex<Vec<FieldPath>>,
     /// Whether it waits for a place, and nothing was sent.
     queued: AtomicBool,
+    /// The peer that is asked, of those behind one provider.
+    peer: std::sync::Mutex<Option<String>>,
+    /// Its receipt, which comes with the answer's end.
+    receipt: Late,
 }
 
 impl Context {
@@ -175,6 +179,22 @@ impl Context {
     /// The fields that could not be said, as noted by [`Call::note_dropped`].
     pub fn dropped(&self) -> Vec<FieldPath> {
         self.noted.dropped.lock().map(|fields| fields.clone()).unwrap_or_default()
+    }
+
+    /// Notes which peer is asked, by its id: the provider `ipfs_peer` is many. The last one counts.
+    pub fn note_peer(&self, id: &str) {
+        *self.noted.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    /// Notes the receipt of whoever answered, as a word. It may come as late as the answer's end.
+    pub fn note_receipt(&self, word: String) {
+        self.noted.receipt.set(word);
+    }
+
+    /// The peer that was asked, and where its receipt will be.
+    pub(crate) fn asked(&self) -> (Option<String>, Late) {
+        let peer = self.noted.peer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (peer, self.noted.receipt.clone())
     }
 
     /// Notes whether the call waits for a place at its provider, so that nobody works on it: time that runs out then says nothing of the provider, and nothing is paid.

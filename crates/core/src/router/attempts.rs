@@ -180,7 +180,7 @@ impl<A: Asking> Attempts<A> {
         // What our own limits do not let out was never asked of anybody.
         let kept_in = |error: &Error| error.fault() == Fault::Policy;
         if !outcome.as_ref().is_err_and(|error| absent(error) || kept_in(error)) {
-            record.attempted_at(&self.planned, began, outcome.as_ref().err(), call.cx.trace.clone());
+            record.attempted_at(&self.planned, began, outcome.as_ref().err(), Some(&call.cx));
         }
         record.dropped(call.cx.dropped());
         outcome

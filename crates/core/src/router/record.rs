@@ -20,7 +20,7 @@ use crate::dialect::FieldPath;
 use crate::error::{Error, ErrorKind};
 use crate::ids::RequestId;
 use crate::limits::{Holder, Permit};
-use crate::provider::Target;
+use crate::provider::{Context, Target};
 use crate::telemetry::{Gaps, SHARDS, own_shard};
 use crate::trace::{Attempt, CacheStatus, Candidate, Hedged, Operation, Resumed, Served, Span, Trace, TraceContext};
 use crate::usage::Usage;
@@ -237,14 +237,11 @@ impl Record {
     }
 
     /// As [`Record::attempted`], for an attempt that had a place in somebody's trace.
-    pub(crate) fn attempted_at(
-        &self,
-        planned: &Planned,
-        since: Instant,
-        error: Option<&Error>,
-        at: Option<TraceContext>,
-    ) {
-        let mut attempt = self.attempt(planned, since, at);
+    pub(crate) fn attempted_at(&self, planned: &Planned, since: Instant, error: Option<&Error>, cx: Option<&Context>) {
+        let mut attempt = self.attempt(planned, since, cx.and_then(|cx| cx.trace.clone()));
+        if let Some(cx) = cx {
+            (attempt.peer, attempt.receipt) = cx.asked();
+        }
         attempt.error = error.cloned();
         let mut trace = lock(&self.trace);
         if trace.attempts.len() < Trace::LIMIT {

@@ -243,7 +243,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("llm-router-redis", &["ipfs-llm-router"]),
     ("llm-router-peers", &["ipfs-llm-router"]),
     ("llm-router-server", &["ipfs-llm-router"]),
-    ("llm-router-app", &["ipfs-llm-router", "llm-router-local", "llm-router-redis"]),
+    ("llm-router-app", &["ipfs-llm-router", "llm-router-local", "llm-router-peers", "llm-router-redis"]),
     ("llm-router-cli", &["ipfs-llm-router", "llm-router-local", "llm-router-app", "llm-router-server"]),
 ];
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use libp2p::identity::Keypair;
+pub use libp2p::identity::Keypair;
 use llm_router::{Error, Result};
 
 /// The key of this file, which is made where there is none. It blocks: call it where that may be.

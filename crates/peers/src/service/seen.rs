@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use llm_router::deps::{PeerModel, PeerStatus};
 use tokio::time::Instant;
 
 use super::shared::Shared;
@@ -43,7 +44,7 @@ pub struct Seen {
 }
 
 /// Those of the book, of the table, and those that are connected.
-pub(super) async fn list(shared: &Arc<Shared>) -> Vec<Seen> {
+pub(crate) async fn list(shared: &Arc<Shared>) -> Vec<Seen> {
     let linked = shared.node.linked().await.unwrap_or_default();
     let known = shared.book.all();
     let now = Instant::now();
@@ -125,5 +126,42 @@ impl Seen {
             (None, true) => "met",
             (None, false) => "absent",
         }
+    }
+}
+
+impl From<Seen> for PeerStatus {
+    fn from(seen: Seen) -> Self {
+        let mut status = Self::default();
+        status.state = seen.state().to_owned();
+        status.id = seen.peer.to_string();
+        status.trust = match seen.trust {
+            Trust::Stranger => "stranger",
+            Trust::Trusted => "trusted",
+            Trust::WithTools => "tools",
+        }
+        .to_owned();
+        status.path = match (seen.connected, seen.relayed) {
+            (false, _) => "none",
+            (true, false) => "direct",
+            (true, true) => "relayed",
+        }
+        .to_owned();
+        status.transport = seen.transport.map(str::to_owned);
+        status.addresses = seen.addresses.iter().map(ToString::to_string).collect();
+        status.round_trip = seen.round_trip.map(|took| took.as_secs_f64());
+        (status.name, status.agent) = (seen.name, seen.agent);
+        let models = seen.view.into_iter().flat_map(|view| view.models);
+        let models = models.map(|model| {
+            let mut shown = PeerModel::default();
+            shown.why =
+                seen.why.iter().find(|(name, _)| *name == model.model).map(|(_, why)| why.clone()).unwrap_or_default();
+            shown.state = model.state.name().to_owned();
+            shown.first_token = model.first_token.as_secs_f64();
+            (shown.samples, shown.context) = (model.samples.into(), model.context.into());
+            shown.model = model.model;
+            shown
+        });
+        status.models = models.collect();
+        status
     }
 }
