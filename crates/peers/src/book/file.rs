@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use libp2p_core::Multiaddr;
@@ -207,7 +207,7 @@ fn damaged(path: &Path, why: &str) -> Error {
         .with_hint("mend it or move it away, and join your peers again")
 }
 
-fn unusable(path: &PathBuf, error: &std::io::Error) -> Error {
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::RouterUnavailable, format!("cannot use {}: {error}", path.display()))
         .with_hint("the folder of trusted peers must be writable")
         .with_source(std::io::Error::new(error.kind(), error.to_string()))
