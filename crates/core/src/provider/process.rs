@@ -58,6 +58,9 @@ pub const GRACE: Duration = Duration::from_secs(2);
 /// How long pipes may stay open after the program itself has ended: only a descendant that left the group can hold them.
 const AFTERLIFE: Duration = Duration::from_millis(500);
 
+/// How long what was killed may take to be gone with its folders, on a machine with other work.
+const CLEARANCE: Duration = Duration::from_secs(10);
+
 /// Starts programs and owns what it started. Cheap to clone; when the last clone and the last [`Process`] are dropped, every group still there is
 /// killed at once, so that a process that ends leaves none behind.
 #[derive(Clone, Debug)]
@@ -152,13 +155,14 @@ impl Runner {
         })
     }
 
-    /// Ends every group: politely, then certainly, and waits until they are gone with the folders that were made for them. At most [`GRACE`] and a moment.
+    /// Ends every group: politely, then certainly, and waits until they are gone with the folders that were made for them. At most [`GRACE`] and ten seconds.
     pub async fn shutdown(&self) {
         let groups = self.left();
         groups.iter().for_each(Shared::end);
+        // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
+        let until = tokio::time::Instant::now() + GRACE + CLEARANCE;
         for group in groups {
-            // A process that the kernel cannot end (a dead network disk) must not hold up the shutdown.
-            let _ = tokio::time::timeout(GRACE + 2 * AFTERLIFE, group.cleared()).await;
+            let _ = tokio::time::timeout_at(until, group.cleared()).await;
         }
     }
 

@@ -206,7 +206,10 @@ impl Pool {
             Ok(Err(error)) => Err(server.rpc.process().hiding(error)),
             Err(_) => {
                 let message = format!("{} did not answer to a greeting in {} s", self.name(), START.as_secs());
-                Err(Error::timeout(message).with_hint(settings.install))
+                Err(Error::timeout(message).with_hint(format!(
+                    "ask again when this machine has less to do; where it goes on, {}",
+                    settings.install
+                )))
             }
         }
     }
