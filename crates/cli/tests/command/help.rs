@@ -27,16 +27,6 @@ fn the_help_of_every_command() {
 }
 
 #[test]
-fn a_command_of_the_plan_says_that_it_is_not_here() {
-    let home = Home::new();
-    insta::assert_snapshot!(home.run(["peers", "ls"]).fails(2), @r"
-    error: `peers` is not in this version
-    hint: `llm-router --help` lists what is
-    ");
-    assert!(!home.run(["--help"]).succeeds().stdout.contains("  peers "));
-}
-
-#[test]
 fn a_line_that_cannot_be_understood() {
     let home = Home::new();
     insta::assert_snapshot!(home.run(["generat", "hi"]).fails(2));

@@ -11,6 +11,7 @@ mod help;
 mod interrupt;
 mod keys;
 mod log;
+mod peers;
 mod programs;
 mod providers;
 mod pulls;

@@ -190,10 +190,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn answering<const N: usize>(answers: [Answer; N]) -> Self {
+        Self::answering_with(answers, "")
+    }
+
+    /// The same, with more lines for the provider's section of the configuration and after it.
+    pub(crate) fn answering_with<const N: usize>(answers: [Answer; N], more: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let upstream = runtime.block_on(Upstream::serve(answers));
         let url = upstream.url("/v1");
-        let home = Home::with(&format!("[providers.lab]\nbase_url = \"{url}\"\ndialect = \"openai_chat\"\n"));
+        let home = Home::with(&format!("[providers.lab]\nbase_url = \"{url}\"\ndialect = \"openai_chat\"\n{more}"));
         Self { home, upstream, _runtime: runtime }
     }
 
